@@ -1,0 +1,41 @@
+"""What a generative model is: one dial (depth) and what follows from it, the tokenizer and the data."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from var_scaling.config.base import Strict
+
+
+class ModelConfig(Strict):
+    """A VAR transformer (Tian et al. 2024). `None` means "derived": from the recipe, the tokenizer or the data.
+
+    Width is `head_dim * depth` and heads = depth (64 and the paper's rule; 16 for small ladders).
+    """
+
+    family: Literal["var"] = "var"
+    depth: int = Field(16, ge=1, le=200)
+    head_dim: int = Field(64, ge=2, le=512)
+    adaln: Literal["per-block", "shared"] = "per-block"
+    attention: Literal["l2-norm", "scaled"] = "l2-norm"
+    gamma_init: float | None = Field(None, gt=0)
+    drop_path: float | None = Field(None, ge=0, lt=1)  # maximum stochastic-depth rate; 0.1 * depth / 24 (Eq. 7)
+    patch_nums: tuple[int, ...] | None = None  # side of each token map, coarse to fine; from the tokenizer
+    vocab_size: int | None = Field(None, ge=2)  # from the tokenizer
+    latent_dim: int | None = Field(None, ge=1)  # from the tokenizer
+    num_classes: int | None = Field(None, ge=1)  # from the data
+
+    @property
+    def width(self) -> int:
+        return self.head_dim * self.depth
+
+    @property
+    def heads(self) -> int:
+        return self.depth
+
+    @property
+    def tokens_per_image(self) -> int:
+        assert self.patch_nums is not None, "resolve the config first"
+        return sum(side * side for side in self.patch_nums)

@@ -1,0 +1,51 @@
+"""How a model is trained: identity (it changes numbers) apart from execution and placement (they do not)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from var_scaling.config.base import Strict
+
+
+class TrainConfig(Strict):
+    """The recipe. `None` is filled per depth by `planning.recipes`, with a source for each value."""
+
+    batch_size: int = Field(64, ge=1)
+    recipe: Literal["paper", "small-ladder"] | None = None  # None: paper for head_dim 64, else small-ladder
+    learning_rate: float | None = Field(None, gt=0)  # the peak, for this batch size
+    weight_decay: float | None = Field(None, ge=0)
+    final_weight_decay: float | None = Field(None, ge=0)  # equal to weight_decay under wsd (the trunk has no horizon)
+    betas: tuple[float, float] = (0.9, 0.95)
+    gradient_clip: float | Literal["off"] = 2.0
+    label_drop: float = Field(0.1, ge=0, lt=1)
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    schedule: Literal["wsd", "lin0", "cosine"] = "wsd"
+    warmup_images: int | None = Field(None, ge=0)
+    decay_share: float = Field(0.2, gt=0, le=1)  # of each budget, spent annealing its branch (wsd)
+    decay_shape: Literal["1-sqrt", "linear"] = "1-sqrt"
+    final_learning_rate: float | None = Field(None, ge=0, le=1)  # as a share of the peak
+    horizon_images: int | None = Field(None, ge=1)  # required by lin0 and cosine, refused by wsd
+    ema_half_life_images: int | Literal["off"] = "off"
+    precision: Literal["float32", "bfloat16"] = "float32"
+
+
+class ExecutionConfig(Strict):
+    """How numbers are computed; never hashed. Bit-equality is promised within one execution group."""
+
+    threads: int = Field(1, ge=1)
+    micro_batch: int | None = Field(None, ge=1)  # None: the whole batch at once
+    loader_workers: int = Field(0, ge=0)
+    compile: bool = False
+    checkpoint_seconds: float = Field(30.0, gt=0)
+    journal_images: int = Field(1_280, ge=1)  # a training loss is journalled about this often
+
+
+class PlacementConfig(Strict):
+    """Where it runs; never hashed."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    gpus: int = Field(1, ge=1)
+    image_folder: str | None = None  # imagefolder: a folder with train/ and val/, relative to VAR_SCALING_DATA
+    feature_weights: str | None = None  # folder with inception, dinov2 or clip weights; None: their own download
