@@ -89,7 +89,12 @@ def dump(value: Mapping[str, Any]) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes floats so that YAML 1.2 and 1.1 readers agree: `1e-05` gets its dot."""
+    """Writes what readers of YAML 1.2 and of 1.1 take for the same: `1e-05` gets its dot, doubtful words quotes."""
+
+    yaml_implicit_resolvers = {
+        first: [*yaml.SafeDumper.yaml_implicit_resolvers.get(first, ()), *_Loader.yaml_implicit_resolvers.get(first, ())]
+        for first in {*yaml.SafeDumper.yaml_implicit_resolvers, *_Loader.yaml_implicit_resolvers}
+    }
 
 
 def _represent_float(dumper: _Dumper, value: float) -> yaml.Node:

@@ -1,0 +1,75 @@
+"""What is hashed, and how: the identity of a trial or a stage, its id, and the difference between two of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pydantic import BaseModel
+
+from var_scaling.config.base import Neutral
+from var_scaling.config.trial import NOT_IDENTITY, TrialConfig
+
+Identity = dict[str, Any]
+
+
+def canonical(config: BaseModel, without: frozenset[str] = frozenset()) -> Identity:
+    """A resolved config as plain values: no `None`, and no field that holds its neutral value.
+
+    Raises:
+        TypeError: a value with no stable form.
+    """
+    result: Identity = {}
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        if name in without or any(isinstance(m, Neutral) and m.value == value for m in field.metadata):
+            continue
+        if isinstance(value, BaseModel):
+            result[name] = canonical(value)
+        elif value is None:
+            raise TypeError(f"{type(config).__name__}.{name} is None: only a resolved config has an identity")
+        elif isinstance(value, bool | int | float | str):
+            result[name] = value
+        elif isinstance(value, tuple) and all(isinstance(v, bool | int | float | str) for v in value):
+            result[name] = list(value)
+        else:
+            raise TypeError(f"{type(config).__name__}.{name} = {value!r} has no stable form")
+    return result
+
+
+def of_trial(config: TrialConfig) -> Identity:
+    """The identity of a resolved trial: everything but execution and placement."""
+    return {"kind": "trial", **canonical(config, NOT_IDENTITY)}
+
+
+def digest(identity: Mapping[str, Any]) -> str:
+    """Twelve hex digits of the hash of an identity; independent of the order of keys."""
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def cell(identity: Identity) -> str:
+    """The id of a trial without its seed."""
+    return digest({k: v for k, v in identity.items() if k != "seed"})
+
+
+def flatten(identity: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Leaves as (dotted path, value); lists become tuples, so that a leaf can be hashed."""
+    for key, value in identity.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", tuple(value) if isinstance(value, list) else value
+
+
+def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Fields that differ, as (path, value in a, value in b); absent is None."""
+    left, right = dict(flatten(a)), dict(flatten(b))
+    return [(k, left.get(k), right.get(k)) for k in dict.fromkeys([*left, *right]) if left.get(k) != right.get(k)]
+
+
+def provisional(identity: Mapping[str, Any]) -> bool:
+    """Whether an image folder of this identity has not been listed yet, so that its id may still change."""
+    return bool(dict(identity.get("data", {})).get("version") == "provisional")

@@ -1,0 +1,201 @@
+"""From what a user wrote to what is run: fills every `None`, in the order data, tokenizer, model, recipe.
+
+Nothing here looks at the machine, so a config resolves to the same values everywhere. The one thing read is an image
+folder's manifest, where `imagefolder` is asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from var_scaling.config.data import DataConfig, resolve_data
+from var_scaling.config.model import ModelConfig
+from var_scaling.config.study import Budgets
+from var_scaling.config.tokenizer import TokenizerConfig, resolve_tokenizer
+from var_scaling.config.train import TrainConfig
+from var_scaling.config.trial import TrialConfig
+from var_scaling.errors import RequestProblem
+from var_scaling.planning import flops, recipes
+
+NUMERICS = {"var": 1}  # per family; raised by hand when a change of code alters the numbers of a finished trial
+
+
+@lru_cache(maxsize=4096)
+def _data(config: DataConfig, image_folder: str | None, store: Path | None) -> DataConfig:
+    return resolve_data(config, image_folder=image_folder, store=store)
+
+
+@lru_cache(maxsize=4096)
+def _tokenizer(config: TokenizerConfig, resolution: int, channels: int, flip: bool) -> TokenizerConfig:
+    return resolve_tokenizer(config, resolution=resolution, channels=channels, flip=flip)
+
+
+def resolve(config: TrialConfig, store: Path | None = None) -> TrialConfig:
+    """A config without `None` in its identity and execution groups.
+
+    Raises:
+        RequestProblem: values that contradict one another; the value, the rule and the way out.
+        EnvironmentProblem: an image folder that is needed for its facts is not there.
+    """
+    try:
+        data = _data(config.data, config.placement.image_folder, store)
+        assert data.resolution is not None and data.channels is not None and data.flip is not None
+        tokenizer = _tokenizer(config.tokenizer, data.resolution, data.channels, data.flip)
+    except ValueError as error:
+        raise RequestProblem(str(error)) from None
+    model, train = _recipe(config.model, config.train)
+    model = _model(model, tokenizer, data)
+    _check_batch(train, config.execution.micro_batch)
+    execution = config.execution.model_copy(
+        update={"micro_batch": config.execution.micro_batch or train.batch_size}
+    )
+    numerics = config.numerics if config.numerics is not None else NUMERICS[model.family]
+    return config.model_copy(
+        update={
+            "data": data,
+            "tokenizer": tokenizer,
+            "model": model,
+            "train": train,
+            "execution": execution,
+            "numerics": numerics,
+        }
+    )
+
+
+def _model(model: ModelConfig, tokenizer: TokenizerConfig, data: DataConfig) -> ModelConfig:
+    derived = {
+        "patch_nums": tokenizer.patch_nums,
+        "vocab_size": tokenizer.vocab_size,
+        "latent_dim": tokenizer.latent_dim,
+        "num_classes": data.classes,
+    }
+    for name, value in derived.items():
+        asked = getattr(model, name)
+        if asked is not None and asked != value:
+            source = "data" if name == "num_classes" else "tokenizer"
+            raise RequestProblem(f"model.{name} = {asked} differs from the {source}'s {value}; leave it out")
+    return model.model_copy(update=derived)
+
+
+def _recipe(model: ModelConfig, train: TrainConfig) -> tuple[ModelConfig, TrainConfig]:
+    name = train.recipe or ("paper" if model.head_dim == 64 else "small-ladder")
+    recipe = recipes.recipe(name, model.depth, train.batch_size)
+    horizon = train.horizon_images
+    trunk = train.schedule == "wsd"
+    if trunk and horizon is not None:
+        raise RequestProblem(
+            f"train.horizon_images = {horizon} with schedule wsd: a trunk knows no horizon, its budgets branch off; "
+            "leave it out, or use schedule lin0 or cosine"
+        )
+    if not trunk and horizon is None:
+        raise RequestProblem(
+            f"train.schedule = {train.schedule} needs train.horizon_images, which is part of the trial's identity; "
+            "give it (one value, or a grid equal to the budgets), or use schedule wsd"
+        )
+    decay = train.weight_decay if train.weight_decay is not None else recipe.weight_decay
+    final_decay = train.final_weight_decay
+    if trunk and final_decay is not None and final_decay != decay:
+        raise RequestProblem(
+            f"train.final_weight_decay = {final_decay} with schedule wsd: weight decay on a trunk is constant "
+            f"({decay}), since nothing on it may depend on a horizon; leave it out"
+        )
+    if final_decay is None:
+        final_decay = decay if trunk or train.weight_decay is not None else recipe.final_weight_decay
+    final_rate = train.final_learning_rate
+    if final_rate is None:
+        final_rate = 0.0 if trunk else recipe.final_learning_rate
+    warmup = train.warmup_images
+    if warmup is None:
+        warmup = recipes.warmup_images(name, train.batch_size, horizon)
+    filled = train.model_copy(
+        update={
+            "recipe": name,
+            "learning_rate": train.learning_rate or recipe.learning_rate,
+            "weight_decay": decay,
+            "final_weight_decay": final_decay,
+            "final_learning_rate": final_rate,
+            "warmup_images": warmup,
+        }
+    )
+    drop_path = model.drop_path if model.drop_path is not None else round(0.1 * model.depth / 24, 12)
+    if drop_path >= 1:
+        raise RequestProblem(
+            f"model.depth = {model.depth}: the paper's drop-path rate 0.1 * depth / 24 reaches {drop_path:.2f}; "
+            "give model.drop_path below 1"
+        )
+    return model.model_copy(update={"gamma_init": model.gamma_init or recipe.gamma_init, "drop_path": drop_path}), filled
+
+
+def _check_batch(train: TrainConfig, micro_batch: int | None) -> None:
+    if micro_batch is not None and train.batch_size % micro_batch:
+        valid = [m for m in range(1, train.batch_size + 1) if train.batch_size % m == 0]
+        nearest = min(valid, key=lambda m: abs(m - micro_batch))
+        raise RequestProblem(
+            f"execution.micro_batch = {micro_batch} does not divide train.batch_size = {train.batch_size}; use {nearest}"
+        )
+
+
+# ---- budgets --------------------------------------------------------------------------------------------------------
+
+
+def images_spent(config: TrialConfig, images: int) -> int:
+    """The first step boundary at or after a budget: whole batches, by arithmetic that knows no device."""
+    batch = config.train.batch_size
+    return -(-images // batch) * batch
+
+
+def branch_point(config: TrialConfig, images: int) -> int:
+    """Images on the trunk before the branch of a budget of so many images spent; its last share is the branch.
+
+    Under a schedule with a horizon there is no branch and the whole budget is trunk.
+    """
+    if config.train.schedule != "wsd":
+        return images
+    batch = config.train.batch_size
+    steps = images // batch
+    return (steps - max(1, round(steps * config.train.decay_share))) * batch
+
+
+def asked_images(config: TrialConfig, budgets: Budgets) -> tuple[tuple[int, int], ...]:
+    """Budgets of a resolved trial as (asked, spent) images, in rising order.
+
+    Raises:
+        RequestProblem: a budget below one batch, or one that branches off inside the warm-up, or no budget that is
+            this trial's horizon.
+    """
+    asked: Sequence[int] = budgets.images or [
+        math.ceil(f / flops.train_flops_per_image(config.model)) for f in budgets.train_flops or ()
+    ]
+    train = config.train
+    if train.schedule != "wsd":
+        if train.horizon_images not in asked:
+            raise RequestProblem(
+                f"train.schedule = {train.schedule} finishes at its horizon only: train.horizon_images = "
+                f"{train.horizon_images} is none of the budgets {list(asked)}; make one of them equal"
+            )
+        asked = [train.horizon_images]
+    problems = []
+    result: dict[int, int] = {}
+    for images in sorted(asked):
+        if images < train.batch_size:
+            problems.append(
+                f"budget of {images} images is below one batch of {train.batch_size}; use at least {train.batch_size}"
+            )
+            continue
+        spent = images_spent(config, images)
+        assert train.warmup_images is not None
+        if train.schedule == "wsd" and branch_point(config, spent) < train.warmup_images:
+            least = math.ceil(train.warmup_images / (1 - train.decay_share)) if train.decay_share < 1 else None
+            hint = f"use at least {least} images, or a shorter train.warmup_images" if least else "use a decay_share < 1"
+            problems.append(
+                f"budget of {images} images branches off at {branch_point(config, spent)}, inside the warm-up of "
+                f"{train.warmup_images} images; {hint}"
+            )
+            continue
+        result.setdefault(spent, images)
+    if problems:
+        raise RequestProblem(*problems)
+    return tuple((images, spent) for spent, images in result.items())

@@ -1,0 +1,330 @@
+"""Folders that many processes share: written whole, claimed once, fenced.
+
+A *work folder* is one trial or one stage:
+
+    identity.json            what was hashed
+    config.yaml              the resolved config
+    attempts/NNN/            one time that the work was run; only this attempt writes here
+        claim.json           who: host, boot, pid namespace, pid and its start, scheduler id, token
+        end.json             when and why it ended; absent while it runs or when it was killed
+    result/ or budgets/<n>/  published whole, by a rename that fails if it is there already
+
+The claim *is* the attempt folder: it is prepared aside and renamed into place, and a rename onto a folder that is not
+empty fails, on a local disk and on a network file system alike. Numbers only grow, so a holder is fenced as soon as a
+later attempt exists: it sees that before every checkpoint, result and flush, and leaves. Whether a holder lives is
+asked of the process table, or of the scheduler by the caller; never of a clock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+Life = Literal["alive", "dead", "unknown"]
+AskScheduler = Callable[[str], Life]
+
+
+# ---- files ----------------------------------------------------------------------------------------------------------
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file so that a reader sees the old content or the new, also after a power cut."""
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    try:
+        with open(temporary, "xb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    _sync_folder(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """`write_bytes` of readable JSON (floats in shortest form; NaN refused, for a missing value is absent)."""
+    write_bytes(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> Any | None:
+    """The value of a JSON file, or None where there is none or where it is torn."""
+    try:
+        return json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+
+
+def publish(prepared: Path, final: Path) -> bool:
+    """Move a prepared, non-empty folder into place unless one is there already; True if this call did it.
+
+    Every file is on disk before the name appears, so a folder that exists is whole.
+    """
+    for folder, _, names in os.walk(prepared):
+        for name in names:
+            with open(os.path.join(folder, name), "rb") as file:
+                os.fsync(file.fileno())
+        _sync_folder(Path(folder))
+    final.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.rename(prepared, final)
+    except OSError:
+        if not final.is_dir():
+            raise
+        shutil.rmtree(prepared, ignore_errors=True)
+        return False
+    _sync_folder(final.parent)
+    return True
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+# ---- who holds a claim ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Holder:
+    """One process, named so that nobody can mistake another for it."""
+
+    host: str
+    boot: str
+    namespace: str
+    pid: int
+    start: str  # the process's start in clock ticks after boot: pids are used again
+    scheduler: str  # e.g. "slurm:1234_5"; "" on a laptop
+    token: str
+
+    def __str__(self) -> str:
+        job = f", {self.scheduler}" if self.scheduler else ""
+        return f"pid {self.pid} on {self.host}{job}"
+
+
+@lru_cache(maxsize=1)
+def _machine() -> tuple[str, str, str]:
+    def read(path: str) -> str:
+        try:
+            return Path(path).read_text().strip()
+        except OSError:
+            return ""
+
+    try:
+        namespace = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        namespace = ""
+    return socket.gethostname(), read("/proc/sys/kernel/random/boot_id"), namespace
+
+
+def _process_start(pid: int) -> str | None:
+    """Start time of a live process (None: there is none; a zombie is none)."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else fields[19]
+
+
+def this_process() -> Holder:
+    """The holder that the running process is; a new token each time."""
+    host, boot, namespace = _machine()
+    env = os.environ
+    if array := env.get("SLURM_ARRAY_JOB_ID"):
+        scheduler = f"slurm:{array}_{env['SLURM_ARRAY_TASK_ID']}"
+    else:
+        scheduler = f"slurm:{env['SLURM_JOB_ID']}" if "SLURM_JOB_ID" in env else ""
+    pid = os.getpid()
+    return Holder(host, boot, namespace, pid, _process_start(pid) or "", scheduler, uuid.uuid4().hex)
+
+
+def life(holder: Holder, ask_scheduler: AskScheduler | None = None) -> Life:
+    """Whether a holder lives, as far as anybody here can tell. Unknown is not dead."""
+    host, boot, namespace = _machine()
+    if boot and (holder.boot, holder.namespace) == (boot, namespace):
+        return "alive" if _process_start(holder.pid) == holder.start else "dead"
+    if holder.host == host and holder.boot and boot and holder.boot != boot and not holder.scheduler:
+        return "dead"  # this machine has been restarted since
+    if holder.scheduler and ask_scheduler:
+        return ask_scheduler(holder.scheduler)
+    return "unknown"
+
+
+# ---- attempts -------------------------------------------------------------------------------------------------------
+
+
+class Held(Exception):
+    """Somebody else runs this folder, or may."""
+
+    def __init__(self, folder: Path, holder: Holder, state: Life) -> None:
+        super().__init__(f"{folder.name} is held by {holder} ({state})")
+        self.holder = holder
+        self.state = state
+
+
+class Lost(Exception):
+    """A later attempt has taken this folder over: leave without writing."""
+
+
+class Stopped(Exception):
+    """The work was asked to stop and has saved what it had."""
+
+
+@dataclass
+class Attempt:
+    """One running attempt, and the only writer of its folder."""
+
+    work: Path
+    number: int
+    holder: Holder
+    stop: threading.Event = field(default_factory=threading.Event)
+    journal: Any = None  # a tracking.journal.Journal; set by the worker
+    _progress_at: float = 0.0
+
+    @property
+    def folder(self) -> Path:
+        return self.work / "attempts" / f"{self.number:03d}"
+
+    def check_owner(self) -> None:
+        """Raise `Lost` if a later attempt exists."""
+        if (self.work / "attempts" / f"{self.number + 1:03d}").exists():
+            raise Lost(f"{self.work.name}: attempt {self.number} was taken over by attempt {self.number + 1}")
+
+    def stop_requested(self) -> bool:
+        return self.stop.is_set()
+
+    def stopped(self) -> Stopped:
+        return Stopped(f"{self.work.name}: stopped on request")
+
+    def scratch(self, name: str) -> Path:
+        """An empty folder of this attempt's own, to be filled and then published."""
+        path = self.folder / name
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir()
+        return path
+
+    def progress(self, done: float, total: float, what: str) -> None:
+        """Say how far the work is, at most twice a second; `status` and the progress bars read it."""
+        now = time.monotonic()
+        if now - self._progress_at > 0.5 or done >= total:
+            self._progress_at = now
+            temporary = self.folder / ".progress"
+            temporary.write_text(json.dumps({"done": done, "total": total, "what": what, "time": time.time()}))
+            os.replace(temporary, self.folder / "progress.json")
+
+    def save_checkpoint(self, name: str, state: Mapping[str, Any]) -> None:
+        """Durably save tensors and plain values under a name; the one before stays as `<name>.previous`."""
+        import torch
+
+        self.check_owner()
+        buffer = io.BytesIO()
+        torch.save(dict(state), buffer)
+        payload = buffer.getvalue()
+        folder = self.folder / "checkpoints"
+        folder.mkdir(exist_ok=True)
+        path = folder / f"{name}.pt"
+        if self.journal is not None:
+            self.journal.sync()
+        if path.exists():
+            os.replace(path, folder / f"{name}.previous.pt")
+        write_bytes(path, hashlib.sha256(payload).digest() + payload)
+
+    def load_checkpoint(self, name: str) -> dict[str, Any] | None:
+        """The newest intact checkpoint of that name over all attempts, or None."""
+        for path in checkpoint_files(self.work, name):
+            if (state := read_checkpoint(path)) is not None:
+                return state
+            print(f"checkpoint {path} is damaged; looking for the one before", flush=True)
+        return None
+
+    def drop_checkpoint(self, name: str) -> None:
+        """Delete a checkpoint that no later step needs (its budget is published)."""
+        for path in checkpoint_files(self.work, name):
+            path.unlink(missing_ok=True)
+
+    def end(self, cause: str, **details: Any) -> None:
+        """Write why this attempt ended; the claim is free from then on."""
+        write_json(self.folder / "end.json", {"cause": cause, "time": time.time(), **details})
+
+
+def checkpoint_files(work: Path, name: str) -> Iterator[Path]:
+    """Where a checkpoint may lie, the newest first."""
+    for number in reversed(attempt_numbers(work)):
+        for suffix in ("", ".previous"):
+            path = work / "attempts" / f"{number:03d}" / "checkpoints" / f"{name}{suffix}.pt"
+            if path.exists():
+                yield path
+
+
+def read_checkpoint(path: Path) -> dict[str, Any] | None:
+    """A checkpoint's state, or None where the file is not what was written."""
+    import torch
+
+    content = path.read_bytes()
+    if hashlib.sha256(content[32:]).digest() != content[:32]:
+        return None
+    state: dict[str, Any] = torch.load(io.BytesIO(content[32:]), map_location="cpu", weights_only=True)
+    return state
+
+
+def attempt_numbers(work: Path) -> list[int]:
+    """Numbers of the attempts so far, in order."""
+    try:
+        return sorted(int(name) for name in os.listdir(work / "attempts") if name.isdecimal())
+    except OSError:
+        return []
+
+
+def read_holder(work: Path, number: int) -> Holder | None:
+    """Who made an attempt."""
+    claim = read_json(work / "attempts" / f"{number:03d}" / "claim.json")
+    return Holder(**claim["holder"]) if claim else None
+
+
+def take(work: Path, ask_scheduler: AskScheduler | None = None, take_over: bool = False) -> Attempt:
+    """Claim a work folder by starting its next attempt.
+
+    Raises:
+        Held: the last attempt has not ended and its holder lives, or may live and `take_over` is not set.
+    """
+    numbers = attempt_numbers(work)
+    last = numbers[-1] if numbers else -1
+    if last >= 0 and not (work / "attempts" / f"{last:03d}" / "end.json").exists():
+        holder = read_holder(work, last)
+        assert holder is not None, f"{work}/attempts/{last:03d} has no claim.json: it appears with its folder"
+        state = life(holder, ask_scheduler)
+        if state == "alive" or (state == "unknown" and not take_over):
+            raise Held(work, holder, state)
+    mine = this_process()
+    (work / "attempts").mkdir(exist_ok=True)
+    prepared = work / "attempts" / f".{mine.token}"
+    prepared.mkdir()
+    write_json(prepared / "claim.json", {"holder": asdict(mine), "time": time.time()})
+    final = work / "attempts" / f"{last + 1:03d}"
+    if not publish(prepared, final):
+        winner = read_holder(work, last + 1)
+        assert winner is not None
+        if winner.token != mine.token:  # equal: the rename was done although its answer was lost
+            raise Held(work, winner, life(winner, ask_scheduler))
+    return Attempt(work, last + 1, mine)
