@@ -1,6 +1,6 @@
 """What an image folder holds (`train/<class>/...`, `val/<class>/...`), known without opening an image.
 
-The version of a folder is a hash of every file's relative path and size, sorted. A small folder is walked whenever it
+The version of a folder is a hash of every file's relative path and size, sorted, and the two counts of images. A small folder is walked whenever it
 is asked for; a large one once, by `build_manifest`, which keeps the summary in the store. Until then its version is
 "provisional", and so is every id made from it.
 """
@@ -83,20 +83,27 @@ def scan(folder: Path, limit: int | None = None) -> Manifest:
             f"{', '.join(odd[:5])}{' ...' if len(odd) > 5 else ''}"
         )
     files = [f for split in (train, validation) for names in split.values() for f in names]
+    counts = [sum(map(len, split.values())) for split in (train, validation)]
     version = PROVISIONAL
     if limit is None or len(files) <= limit:
         digest = hashlib.sha256()
         for name in sorted(files):
             digest.update(f"{name}\0{(folder / name).stat().st_size}\n".encode())
-        version = f"manifest-{digest.hexdigest()[:16]}"
+        version = f"manifest-{digest.hexdigest()[:16]}-{counts[0]}-{counts[1]}"
     return Manifest(
         version=version,
         classes=len(train),
-        images=sum(map(len, train.values())),
-        validation_images=sum(map(len, validation.values())),
+        images=counts[0],
+        validation_images=counts[1],
         smallest_class=min(map(len, train.values())),
         smallest_validation_class=min(map(len, validation.values())),
     )
+
+
+def counts_of(version: str) -> tuple[int, int] | None:
+    """Training and validation images of the whole folder, from its version; None where it is provisional."""
+    parts = version.split("-")
+    return (int(parts[-2]), int(parts[-1])) if parts[0] == "manifest" and len(parts) == 4 else None
 
 
 def _cached_at(folder: Path, store: Path) -> Path:

@@ -1,0 +1,161 @@
+"""What is measured on a finished model besides its loss: FID and its relatives, in named features. Torch-free.
+
+A metric is trained and referenced on the whole named set (`metric_data`), never on a study's subset or views: models of
+different `unique_images` are then compared in one space against one reference.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from var_scaling.config.base import Strict
+from var_scaling.config.data import NAMED_SETS, DataConfig
+from var_scaling.config.image_manifest import counts_of
+
+Features = Literal["classifier", "inception", "dinov2", "clip"]
+Reference = Literal["train", "validation"]
+
+# Networks behind the names, and their feature sizes: torch-fidelity's. ViT-L/14 tracks human judgement best among 17
+# metrics (arXiv:2306.04675); ViT-B/32 is what FID in CLIP features is usually reported with.
+NETWORKS = {"inception": "inception-v3-compat", "dinov2": "dinov2-vit-l-14", "clip": "clip-vit-b-32"}
+FEATURE_DIMENSIONS = {"inception": 2048, "dinov2": 1024, "clip": 512}
+SAMPLES_PER_DIMENSION = 5  # below it the corrected interval does not cover (68 % at 2.6; benchmarks/fid_coverage.py)
+
+
+class ClassifierConfig(Strict):
+    """The recipe of the small network whose features `classifier` metrics use; all of it identity.
+
+    It is trained once on the whole set, and is never used to train a tokenizer.
+    """
+
+    features: int = Field(default=64, ge=2, le=2048)
+    channels: tuple[int, ...] = (24, 48, 96)  # of the stages, each at half the side of the one before
+    epochs: int = Field(default=6, ge=1)
+    batch_size: int = Field(default=100, ge=1)
+    learning_rate: float = Field(default=3e-3, gt=0)
+    weight_decay: float = Field(default=5e-2, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    numerics: int = 1  # raised by hand when a change of code alters the weights
+
+
+class FidConfig(Strict):
+    """One FID measurement of a model, with KID, Inception score, precision and recall from the same samples."""
+
+    samples: int = Field(default=2_000, ge=2)
+    features: Features = "classifier"
+    reference: Reference = "train"
+    guidance: float = Field(default=1.5, ge=0)
+    top_k: int = Field(default=0, ge=0)  # 0: off
+    top_p: float = Field(default=0.0, ge=0, le=1)  # 0: off
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    labels: Literal["balanced"] = "balanced"  # the same number of samples of every class
+    numerics: int = 1  # raised by hand when a change of code alters the number
+
+    @property
+    def label(self) -> str:
+        """A short name that tells two kinds of FID apart; no two kinds share an axis."""
+        filters = "".join(f"-{n}{v:g}" for n, v in (("k", self.top_k), ("p", self.top_p)) if v)
+        return f"{self.features}-{self.reference}-{self.samples}-g{self.guidance:g}{filters}"
+
+
+class EvaluateConfig(Strict):
+    """What a study asks for at each of its budgets; no part of a trial's identity."""
+
+    fid: FidConfig | tuple[FidConfig, ...] | None = None
+    samples_grid: int | Literal["off"] = Field(
+        default=8
+    )  # images of each class in the grid that is saved with a budget
+    classifier: ClassifierConfig = ClassifierConfig()
+
+    @property
+    def fids(self) -> tuple[FidConfig, ...]:
+        if self.fid is None:
+            return ()
+        return self.fid if isinstance(self.fid, tuple) else (self.fid,)
+
+
+class ClassifierStage(Strict):
+    """What a trained feature network is made from; its identity is the hash of this."""
+
+    kind: Literal["classifier"] = "classifier"
+    data: DataConfig
+    classifier: ClassifierConfig
+
+
+class FidEvaluation(Strict):
+    """One evaluation with all that its number depends on besides the model; `evaluations/fid-<hash>.json`."""
+
+    kind: Literal["fid"] = "fid"
+    fid: FidConfig
+    data: DataConfig  # of the reference, see `metric_data`
+    extractor: ClassifierConfig | str  # the recipe of ours, or the name of a published network
+
+    @property
+    def classifier_stage(self) -> ClassifierStage | None:
+        """The stage that has to be built first, if the features are our classifier's."""
+        if isinstance(self.extractor, str):
+            return None
+        return ClassifierStage(data=self.data, classifier=self.extractor)
+
+
+def metric_data(data: DataConfig) -> DataConfig:
+    """The set that metrics are trained and referenced on: all of it, plain views; independent of a study's subset."""
+    assert data.version is not None
+    if data.name in NAMED_SETS:
+        counts: tuple[int, int] | None = (NAMED_SETS[data.name].images, NAMED_SETS[data.name].validation_images)
+    else:
+        counts = counts_of(data.version)
+    whole = {} if counts is None else {"unique_images": counts[0], "validation_images": counts[1]}
+    return data.model_copy(update={**whole, "views": 1, "crop": "centre", "flip": False})
+
+
+def classifier_stage(config: EvaluateConfig, data: DataConfig) -> ClassifierStage:
+    """The feature network of a study on resolved data."""
+    return ClassifierStage(data=metric_data(data), classifier=config.classifier)
+
+
+def fid_evaluations(config: EvaluateConfig, data: DataConfig) -> tuple[FidEvaluation, ...]:
+    """Every FID that a study asks for on resolved data, checked.
+
+    Raises:
+        ValueError: too few samples for the features or the halves, or samples that do not divide over the classes.
+    """
+    problems = [problem for fid in config.fids if (problem := _problem(fid, config.classifier, data))]
+    if problems:
+        raise ValueError("; ".join(problems))
+    reference = metric_data(data)
+    return tuple(
+        FidEvaluation(
+            fid=fid,
+            data=reference,
+            extractor=config.classifier if fid.features == "classifier" else NETWORKS[fid.features],
+        )
+        for fid in config.fids
+    )
+
+
+def feature_dimension(features: str, classifier: ClassifierConfig) -> int:
+    """Size of a feature vector."""
+    return classifier.features if features == "classifier" else FEATURE_DIMENSIONS[features]
+
+
+def _problem(fid: FidConfig, classifier: ClassifierConfig, data: DataConfig) -> str | None:
+    classes = data.classes or 0
+    dimension = feature_dimension(fid.features, classifier)
+    least = SAMPLES_PER_DIMENSION * dimension
+    if fid.samples < least:
+        enough = -(-least // (2 * classes)) * 2 * classes
+        return (
+            f"evaluate.fid.samples {fid.samples} is {fid.samples / dimension:.1f} for each of the {dimension} "
+            f"dimensions of {fid.features} features; below {SAMPLES_PER_DIMENSION} neither the number nor its interval means "
+            f"anything: use {enough} or more, or smaller features"
+        )
+    if fid.samples % (2 * classes):  # the corrected value compares with two balanced halves
+        nearest = max(round(fid.samples / (2 * classes)), -(-least // (2 * classes))) * 2 * classes
+        return (
+            f"evaluate.fid.samples {fid.samples} does not divide into two halves balanced over {classes} classes; "
+            f"use {nearest}"
+        )
+    return None
