@@ -1,0 +1,152 @@
+"""Input checks that every fit makes before it computes anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from analysis.errors import CannotFit, Note
+
+SHOWN_ROWS = 8  # a sentence that lists hundreds of rows is not read
+
+
+def name_rows(rows: Sequence[int] | np.ndarray, first: int = 0) -> str:
+    """``rows 3, 5 and 9``; at most eight are written out."""
+    numbers = [int(row) + first for row in rows]
+    shown = ", ".join(str(number) for number in numbers[:SHOWN_ROWS])
+    more = f" and {len(numbers) - SHOWN_ROWS} more" if len(numbers) > SHOWN_ROWS else ""
+    return f"row{'s' if len(numbers) > 1 else ''} {shown}{more}"
+
+
+def column(name: str, values) -> np.ndarray:
+    """One input as a float vector, all finite and above zero.
+
+    Args:
+        name: what the values are called in the sentence of a refusal.
+        values: (n,) numbers, any array-like.
+
+    Raises:
+        CannotFit: ``not_finite`` or ``not_positive``, with the rows (counted from 0).
+        ValueError: not one-dimensional, or text where numbers belong.
+    """
+    try:
+        array = np.asarray(values, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} holds something that is not a number ({error}); give numbers only") from error
+    if array.ndim != 1:
+        raise ValueError(f"{name} has shape {array.shape}; a fit needs one value a row")
+    if len(array) == 0:
+        raise CannotFit("too_few_sizes", f"{name} is empty; a fit needs rows", 0)
+    bad = np.flatnonzero(~np.isfinite(array))
+    if len(bad):
+        raise CannotFit("not_finite", f"{name} is missing or infinite in {name_rows(bad)}; leave those rows out "
+                        "or repair them", len(bad), tuple(bad))
+    bad = np.flatnonzero(array <= 0)
+    if len(bad):
+        raise CannotFit("not_positive", f"{name} is {array[bad[0]]:g} in {name_rows(bad)}; a power law is defined "
+                        "above zero only", float(array[bad[0]]), tuple(bad))
+    return array
+
+
+def same_length(**columns: np.ndarray) -> int:
+    """The common length of all columns.
+
+    Raises:
+        ValueError: they differ.
+    """
+    lengths = {name: len(values) for name, values in columns.items()}
+    if len(set(lengths.values())) > 1:
+        listed = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise ValueError(f"the inputs differ in length ({listed}); give one value a row in each")
+    return next(iter(lengths.values()))
+
+
+def weights_or_ones(weights, rows: int) -> np.ndarray:
+    """Multiplicity weights, (n,); None gives ones.
+
+    Raises:
+        CannotFit: a weight that is not finite, or below zero, or all zero.
+    """
+    if weights is None:
+        return np.ones(rows)
+    array = np.asarray(weights, dtype=float)
+    same_length(weights=array, rows=np.empty(rows))
+    if not np.isfinite(array).all() or (array < 0).any() or array.sum() <= 0:
+        bad = np.flatnonzero(~np.isfinite(array) | (array < 0))
+        raise CannotFit("not_positive", f"weights must be finite and not negative, and not all zero; {name_rows(bad)}",
+                        len(bad), tuple(bad))
+    return array
+
+
+def run_codes(runs, rows: int) -> np.ndarray:
+    """Integer code of the run that each row came from; None makes each row its own run.
+
+    Raises:
+        CannotFit: ``not_finite`` where a row names no run.
+    """
+    if runs is None:
+        return np.arange(rows)
+    import pandas as pd
+
+    codes, _ = pd.factorize(np.asarray(runs, dtype=object))
+    same_length(runs=codes, rows=np.empty(rows))
+    bad = np.flatnonzero(codes < 0)
+    if len(bad):
+        raise CannotFit("not_finite", f"runs names no run in {name_rows(bad)}; every row needs one", len(bad), tuple(bad))
+    return codes
+
+
+def group_sizes(values: np.ndarray, tolerance: float = 1e-9) -> np.ndarray:
+    """Integer code of each distinct positive value; values within a relative `tolerance` are one size.
+
+    The tolerance is tiny on purpose: it forgives units (a value times 1e-9 and back), never real differences.
+    """
+    order = np.argsort(values, kind="stable")
+    steps = np.diff(np.log(values[order])) > tolerance
+    codes = np.empty(len(values), dtype=int)
+    codes[order] = np.concatenate([[0], np.cumsum(steps)])
+    return codes
+
+
+def require_sizes(found: int, parameters: int, what: str) -> tuple[Note, ...]:
+    """Refuse below `parameters` + 1 distinct sizes, note at one degree of freedom.
+
+    Raises:
+        CannotFit: ``too_few_sizes`` with the number found.
+    """
+    if found < parameters + 1:
+        raise CannotFit("too_few_sizes", f"{found} distinct {what} for {parameters} parameters; a fit that can be "
+                        f"wrong needs at least {parameters + 1}: add sizes or fix a parameter", found)
+    if found == parameters + 1:
+        return (Note("too_few_sizes", f"{found} distinct {what} for {parameters} parameters leave one degree of "
+                     "freedom: the fit can hardly fail, so its agreement says little", found),)
+    return ()
+
+
+def outlier_note(residuals: np.ndarray, parameters: int, weights: np.ndarray | None = None) -> tuple[Note, ...]:
+    """Name rows whose residual is far beyond the spread of the others.
+
+    The spread is the median absolute deviation, which half of the rows would have to spoil; the threshold is the
+    Student quantile for one false alarm in a thousand fits of this size.
+    """
+    from scipy.stats import t as student
+
+    rows = len(residuals)
+    freedom = rows - parameters
+    if freedom < 3:
+        return ()
+    centred = residuals - np.median(residuals)
+    spread = 1.4826 * np.median(np.abs(centred)) * np.sqrt(rows / freedom)
+    if spread <= 1e-12 * max(1.0, np.abs(residuals).max()):  # half of the rows are hit exactly: no scale to judge by
+        return ()
+    score = np.abs(centred) / spread
+    threshold = float(student.isf(0.0005 / rows, freedom))
+    bad = np.flatnonzero(score > threshold)
+    if weights is not None:
+        bad = bad[weights[bad] > 0]
+    if not len(bad):
+        return ()
+    worst = float(score[bad].max())
+    return (Note("outliers", f"{name_rows(bad)}: residual up to {worst:.1f} robust standard deviations (limit "
+                 f"{threshold:.1f}); look at those runs before you trust the law", worst, tuple(int(row) for row in bad)),)

@@ -1,0 +1,182 @@
+"""Estimators: how each form refits itself to resampled rows, names its numbers and predicts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from analysis.engine import newton
+from analysis.engine.terms import PowerTerms, RepeatedTerms, log_epoch_gain
+
+
+@dataclass(frozen=True, eq=False)
+class LineEstimator:
+    """log(y - E) = log A + slope log x with E known: the straight line of the VAR paper, weighted least squares.
+
+    Attributes:
+        log_x: (n,) centred.
+        centre: what was subtracted.
+        offset: E, fixed; 0 for the plain power law.
+        response: (n,) log(y - E).
+        weights: (n,).
+    """
+
+    log_x: np.ndarray
+    centre: float
+    offset: float
+    response: np.ndarray
+    weights: np.ndarray
+    free_names = ("alpha", "beta")
+
+    @cached_property
+    def theta(self) -> np.ndarray:
+        """(2,): intercept at the centre, slope."""
+        return self.refit(self.response, self.weights)[0][0]
+
+    @cached_property
+    def jacobian(self) -> np.ndarray:
+        """(n, 2)."""
+        return np.stack([np.ones_like(self.log_x), self.log_x], 1)
+
+    @cached_property
+    def residual(self) -> np.ndarray:
+        """(n,)."""
+        return self.response - self.jacobian @ self.theta
+
+    def refit(self, response: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Closed form, batched; a resample of a single size has no slope and is not certified."""
+        response, weights = np.atleast_2d(response), np.atleast_2d(weights)
+        response, weights = np.broadcast_arrays(response, weights)
+        total = weights.sum(1)
+        mean_x = (weights * self.log_x).sum(1) / total
+        mean_y = (weights * response).sum(1) / total
+        away = self.log_x - mean_x[:, None]
+        spread = (weights * away**2).sum(1)
+        certified = spread > 1e-20 * total
+        slope = (weights * away * response).sum(1) / np.where(certified, spread, 1.0)
+        return np.stack([mean_y - slope * mean_x, slope], 1), certified
+
+    def natural(self, theta: np.ndarray) -> dict[str, np.ndarray]:
+        """E, alpha, beta of y = E + (beta x)^alpha, and the coefficient A = beta^alpha."""
+        return power_names(theta[:, 0] - theta[:, 1] * self.centre, theta[:, 1], np.full(len(theta), self.offset))
+
+    def predict(self, theta: np.ndarray, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
+        """(S, m)."""
+        return self.offset + np.exp(theta[:, :1] + theta[:, 1:2] * (np.log(inputs[0]) - self.centre))
+
+    def to_response(self, y: np.ndarray) -> np.ndarray:
+        """log(y - E)."""
+        return np.log(y - self.offset)
+
+    def from_response(self, response: np.ndarray) -> np.ndarray:
+        """E + exp(.)."""
+        return self.offset + np.exp(response)
+
+
+@dataclass(frozen=True, eq=False)
+class NewtonEstimator:
+    """Sums of power laws fitted on log residuals by :mod:`analysis.engine.newton`.
+
+    Attributes:
+        terms: the prediction, on centred logs.
+        centres: what was subtracted from each log regressor.
+        theta: (p,) optimum.
+        response: (n,) log loss.
+        weights: (n,).
+        delta: Huber's switch point of the refits (for absolute deviations a small one, see parametric.py).
+        shape: "power", "chinchilla" or "repeated": how the parameters are named.
+    """
+
+    terms: PowerTerms | RepeatedTerms
+    centres: tuple[float, ...]
+    theta: np.ndarray
+    response: np.ndarray
+    weights: np.ndarray
+    delta: float
+    shape: str
+
+    @cached_property
+    def jacobian(self) -> np.ndarray:
+        """(n, p)."""
+        return newton.log_jacobian(self.terms, self.terms.evaluate(self.theta[None]))[0]
+
+    @cached_property
+    def residual(self) -> np.ndarray:
+        """(n,)."""
+        return self.response - self.terms.evaluate(self.theta[None]).log_prediction[0]
+
+    def refit(self, response: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Newton from the optimum; resamples of a fit lie near it (laws.md: other starts find nothing better)."""
+        problems = len(response) if np.ndim(response) == 2 else len(np.atleast_2d(weights))
+        terms = self.terms
+        if np.isinf(self.delta) and self.shape == "power":
+            terms, response, weights = self._one_row_a_size(response, weights)
+        found = newton.minimize(terms, np.repeat(self.theta[None], problems, 0), response, weights, self.delta)
+        # running away along a valley that closes only at infinity still names a quantile: keep it unless not a number
+        return found.theta, found.converged | (found.decrement < 1e-6)
+
+    def _one_row_a_size(self, response: np.ndarray, weights: np.ndarray) -> tuple[PowerTerms, np.ndarray, np.ndarray]:
+        """Least squares sees rows of one size only through their mean: a hundred seeds cost no more than one."""
+        log_x = self.terms.logs[0]
+        sizes, codes = np.unique(log_x, return_inverse=True)
+        if len(sizes) == len(log_x):
+            return self.terms, response, weights
+        member = np.zeros((len(log_x), len(sizes)))
+        member[np.arange(len(log_x)), codes] = 1.0
+        total = weights @ member
+        mean = (weights * response) @ member / np.where(total > 0, total, 1.0)
+        return PowerTerms(sizes[None], self.terms.offset), mean, total
+
+    def natural(self, theta: np.ndarray) -> dict[str, np.ndarray]:
+        """Coefficients in natural units, and derived numbers."""
+        place = 1 if self.terms.offset else 0
+        offset = np.exp(theta[:, 0]) if place else np.zeros(len(theta))
+        if self.shape == "power":
+            log_a = theta[:, place] + theta[:, place + 1] * self.centres[0]
+            return power_names(log_a, -theta[:, place + 1], offset)
+        a, alpha, b, beta = (theta[:, place + j] for j in range(4))
+        names = {
+            "E": offset, "A": np.exp(a + alpha * self.centres[0]), "B": np.exp(b + beta * self.centres[1]),
+            "alpha": alpha, "beta": beta,
+        }
+        if self.shape == "repeated":
+            names["R"] = np.exp(theta[:, place + 4])
+        return names | optimum_names(names)
+
+    def predict(self, theta: np.ndarray, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
+        """(S, m)."""
+        logs = [np.log(values) - centre for values, centre in zip(inputs, self.centres, strict=False)]
+        if self.shape == "repeated":
+            terms = RepeatedTerms(logs[0], logs[1], np.asarray(inputs[2]) - 1, self.terms.offset)
+        else:
+            terms = PowerTerms(np.stack(logs), self.terms.offset)
+        return np.exp(terms.evaluate(theta).log_prediction)
+
+    def to_response(self, y: np.ndarray) -> np.ndarray:
+        """log y."""
+        return np.log(y)
+
+    def from_response(self, response: np.ndarray) -> np.ndarray:
+        """exp."""
+        return np.exp(response)
+
+
+def power_names(log_a: np.ndarray, slope: np.ndarray, offset: np.ndarray) -> dict[str, np.ndarray]:
+    """E, alpha, beta of y = E + (beta x)^alpha from log A = alpha log beta; a flat law has no beta (0 or infinity)."""
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        beta = np.exp(log_a / slope)
+    return {"E": offset, "alpha": slope, "beta": beta, "A": np.exp(log_a)}
+
+
+def optimum_names(names: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Compute-optimal allocation under C = 6 N D: N* = G (C/6)^a_opt, D* = (C/6)^b_opt / G."""
+    alpha, beta = names["alpha"], names["beta"]
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        total = alpha + beta
+        log_g = (np.log(alpha * names["A"]) - np.log(beta * names["B"])) / total
+        return {"a_opt": beta / total, "b_opt": alpha / total, "G": np.exp(log_g), "compute_exponent": alpha * beta / total}
+
+
+__all__ = ["LineEstimator", "NewtonEstimator", "log_epoch_gain", "optimum_names", "power_names"]

@@ -1,0 +1,370 @@
+"""A fitted law as a frozen value: coefficients, objective written out, certificate, notes, intervals, predictions.
+
+Every form shares this: an :class:`Estimator` knows how to refit itself to other responses or weights and how to name its
+numbers; a :class:`Law` holds the fit and asks the estimator for resamples only when an interval is wanted, so a fit costs
+milliseconds and its interval is paid for once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+
+from analysis.engine import resample
+from analysis.errors import CannotFit, Note
+
+FEW_SIZES = 20  # up to here the sizes are the unit (wild cluster bootstrap); above, whole runs are drawn
+RESAMPLES = 2000
+FARTHEST = 4.0  # predictions beyond this factor of the fitted range carry the note `extrapolation`
+
+
+class Estimator(Protocol):
+    """What a law needs from its form. Residuals live in response space: log y, log(y - E) or y itself."""
+
+    theta: np.ndarray  # (p,) at the optimum
+    response: np.ndarray  # (n,)
+    weights: np.ndarray  # (n,)
+    jacobian: np.ndarray  # (n, p) of the fitted response
+    residual: np.ndarray  # (n,) response - fitted
+
+    def refit(self, response: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Exact refits: (S, p) parameters and (S,) whether each was certified."""
+
+    def natural(self, theta: np.ndarray) -> dict[str, np.ndarray]:
+        """Coefficients and derived numbers by name, each (S,)."""
+
+    def predict(self, theta: np.ndarray, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
+        """(S, m) predictions in the units of y."""
+
+    def to_response(self, y: np.ndarray) -> np.ndarray:
+        """y -> response space."""
+
+    def from_response(self, response: np.ndarray) -> np.ndarray:
+        """Response space -> y."""
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """Why we believe that this is the minimum.
+
+    Attributes:
+        gradient_norm: largest component of the gradient, over the sum of weights (and delta, where finite).
+        excess: estimated relative excess of the objective that is left (Newton decrement).
+        smallest_eigenvalue: of the Hessian over its largest; above 0 at a strict minimum.
+        starts: how many starts were tried.
+        starts_agreeing: how many of them ended within 1e-9 of the best objective.
+        method: how the minimum was found.
+    """
+
+    gradient_norm: float
+    excess: float
+    smallest_eigenvalue: float
+    starts: int
+    starts_agreeing: int
+    method: str
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Refits under resampling.
+
+    Attributes:
+        draws: one row a certified resample: coefficients and derived numbers.
+        theta: (S, p) the same in the estimator's own parameters.
+        unit: what was resampled, in words.
+        asked: how many resamples were asked for.
+    """
+
+    draws: pd.DataFrame
+    theta: np.ndarray
+    unit: str
+    asked: int
+
+    @property
+    def failed(self) -> int:
+        """Resamples whose minimum could not be certified; they are left out."""
+        return self.asked - len(self.draws)
+
+
+@dataclass(frozen=True)
+class Law:
+    """A fitted law. See the module's docstring.
+
+    Attributes:
+        form: the formula, in words of this package.
+        coefficients: read-only name -> value.
+        objective: the minimised sum, as `objective_definition` writes it out.
+        objective_definition: residual space, loss function, weights.
+        notes: what the reader has to know; refusals never get here.
+        rows_used: how many rows the fit contains.
+        sizes: distinct sizes among them.
+        certificate: why this is the minimum.
+        inputs: names of what `predict` takes, in order.
+        ranges: smallest and largest value of each input.
+        conventions: how N, D, C and the loss were counted, where the caller said so.
+        rows_left_out: (row, reason) pairs, where the caller left rows out.
+    """
+
+    form: str
+    coefficients: Mapping[str, float]
+    objective: float
+    objective_definition: str
+    notes: tuple[Note, ...]
+    rows_used: int
+    sizes: int
+    certificate: Certificate
+    inputs: tuple[str, ...]
+    ranges: tuple[tuple[float, float], ...]
+    estimator: Estimator = field(repr=False)
+    run_codes: np.ndarray = field(repr=False)
+    size_codes: np.ndarray = field(repr=False)
+    conventions: Mapping[str, str] = field(default_factory=dict)
+    rows_left_out: tuple[tuple[int, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "coefficients", MappingProxyType(dict(self.coefficients)))
+
+    # -- what it says ---------------------------------------------------------------------------------------------
+
+    def predict(self, *inputs) -> np.ndarray:
+        """Predicted y at new inputs, given in the order of :attr:`inputs`; arrays are broadcast together.
+
+        Raises:
+            ValueError: a wrong number of inputs.
+        """
+        return self.estimator.predict(self.estimator.theta[None], self._inputs(inputs))[0]
+
+    def extrapolation(self, *inputs) -> float:
+        """By which factor the inputs leave the fitted range at worst; 1 inside it."""
+        factor = 1.0
+        for values, (low, high) in zip(self._inputs(inputs), self.ranges, strict=True):
+            factor = max(factor, float(np.max(values)) / high, low / float(np.min(values)))
+        return factor
+
+    def extrapolation_notes(self, *inputs, farthest: float = FARTHEST) -> tuple[Note, ...]:
+        """The note `extrapolation` where the inputs lie farther than a stated factor outside the rows."""
+        factor = self.extrapolation(*inputs)
+        if factor <= farthest:
+            return ()
+        return (Note("extrapolation", f"the prediction lies a factor {factor:.3g} outside the fitted range (limit "
+                     f"{farthest:g}); its interval assumes that the form still holds there", factor),)
+
+    @property
+    def residuals(self) -> np.ndarray:
+        """(n,) residuals in the space that the objective names."""
+        return self.estimator.residual
+
+    @property
+    def freedom(self) -> int:
+        """Degrees of freedom of the rows: rows minus parameters."""
+        return max(int((self.estimator.weights > 0).sum()) - len(self.estimator.theta), 0)
+
+    # -- how sure it is -------------------------------------------------------------------------------------------
+
+    @cached_property
+    def unit(self) -> str:
+        """What the interval resamples: "size" (wild cluster bootstrap) or "run"."""
+        sizes, runs = int(self.size_codes.max()) + 1, int(self.run_codes.max()) + 1
+        parameters = len(self.estimator.theta)
+        if sizes > FEW_SIZES and runs > FEW_SIZES:
+            return "run"
+        return "size" if sizes > parameters else "run, design fixed"
+
+    @property
+    def unit_sentence(self) -> str:
+        """The interval's method in words, for tables and captions."""
+        return {"run": "bootstrap of whole runs", "size": "wild cluster bootstrap, one cluster a size",
+                "run, design fixed": "wild cluster bootstrap, one cluster a run"}[self.unit]
+
+    def bootstrap(self, resamples: int = RESAMPLES, seed: int = 0, indices: np.ndarray | None = None) -> Bootstrap:
+        """Exact refits under resampling.
+
+        Args:
+            resamples: how many.
+            seed: of the generator; the same seed gives the same interval.
+            indices: (S, n) row numbers, to reproduce somebody's resamples; replaces `resamples` and `seed`.
+        """
+        fit = self.estimator
+        rng = np.random.default_rng(seed)
+        if indices is not None:
+            unit, response = "rows given by the caller", fit.response
+            weights = resample.multiplicities_of(indices, len(fit.response)) * fit.weights
+        elif self.unit == "run":
+            unit, response = self.unit_sentence, fit.response
+            weights = resample.multiplicities(self.run_codes, resamples, rng) * fit.weights
+        else:
+            unit, weights = self.unit_sentence, fit.weights
+            codes = self.size_codes if self.unit == "size" else self.run_codes
+            clusters = int(codes.max()) + 1
+            residual = resample.corrected_residuals(fit.jacobian, fit.residual, fit.weights, codes, power=1.0)
+            factors = resample.wild_factors(codes, resamples, rng) * np.sqrt(clusters / max(clusters - 1, 1))
+            response = fit.response - fit.residual + residual * factors
+        theta, certified = fit.refit(response, weights)
+        finite = certified & np.isfinite(theta).all(1)
+        theta = theta[finite]
+        with np.errstate(over="ignore"):
+            draws = pd.DataFrame(fit.natural(theta))
+        return Bootstrap(draws, theta, unit, len(finite))
+
+    @cached_property
+    def _bootstrap(self) -> Bootstrap:
+        return self.bootstrap()
+
+    def draws(self) -> Bootstrap:
+        """The resamples behind :meth:`interval`; computed once."""
+        return self._bootstrap
+
+    def interval(self, name: str, level: float = 0.95) -> tuple[float, float]:
+        """Percentile interval of a coefficient or a derived number.
+
+        Percentiles keep their meaning under any change of scale, so a log-normal A needs nothing special.
+
+        Args:
+            name: a coefficient, or a derived name such as ``"a_opt"``.
+            level: coverage asked for.
+
+        Raises:
+            KeyError: no such number; the message lists those there are.
+            CannotFit: ``not_converged`` where fewer than half of the resamples could be refitted.
+        """
+        names = self.estimator.natural(self.estimator.theta[None])
+        if name not in names:
+            raise KeyError(f"the law has no {name!r}; it has {', '.join(names)}")
+        fixed = {"E"} - set(self._free_names)
+        if name in fixed:
+            return float(self.coefficients[name]), float(self.coefficients[name])
+        return self._quantiles(self._enough().draws[name].to_numpy(), level)
+
+    @property
+    def _free_names(self) -> tuple[str, ...]:
+        return getattr(self.estimator, "free_names", tuple(self.coefficients))
+
+    def standard_error(self, name: str) -> float:
+        """Standard deviation over the resamples; read it beside the interval, never instead of it."""
+        return float(self._enough().draws[name].std(ddof=1))
+
+    @property
+    def covariance(self) -> pd.DataFrame:
+        """Covariance of the coefficients over the resamples; positive ones (E, A, B, R, beta of a power law) as logs."""
+        draws = self._enough().draws[list(self.coefficients)]
+        columns = {}
+        for name in draws:
+            values = draws[name].to_numpy()
+            logged = name in ("E", "A", "B", "R", "a", "b") or (name == "beta" and "A" not in self.coefficients)
+            with np.errstate(divide="ignore"):
+                columns[f"log {name}" if logged else name] = np.log(values) if logged else values
+        return pd.DataFrame(columns).replace([-np.inf, np.inf], np.nan).cov()
+
+    def mean_interval(self, *inputs, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+        """Interval of the law itself at new inputs: (low, high), each like `predict`."""
+        drawn = self.estimator.predict(self._enough().theta, self._inputs(inputs))
+        tail = (1 - level) / 2
+        return np.quantile(drawn, tail, axis=0), np.quantile(drawn, 1 - tail, axis=0)
+
+    def prediction_interval(self, *inputs, level: float = 0.95, runs: int = 1, seed: int = 1
+                            ) -> tuple[np.ndarray, np.ndarray]:
+        """Interval for the mean of `runs` new runs: uncertainty of the law, lack of fit and seed noise together.
+
+        Several seeds average seed noise away and lack of fit not at all; where the rows cannot tell the two apart, all of
+        it counts as lack of fit.
+        """
+        drawn = self.estimator.predict(self._enough().theta, self._inputs(inputs))
+        rng = np.random.default_rng(seed)
+        spread = self.noise_sd
+        if runs > 1 and self.noise["seed_sd"] is not None:
+            spread = np.sqrt(max(spread**2 - self.noise["seed_sd"] ** 2 * (1 - 1 / runs), 0.0))
+        noise = spread * rng.standard_t(self.noise_freedom, size=(len(drawn), 1))
+        with np.errstate(invalid="ignore", over="ignore"):
+            seen = self.estimator.from_response(self.estimator.to_response(drawn) + noise)
+        tail = (1 - level) / 2
+        return np.nanquantile(seen, tail, axis=0), np.nanquantile(seen, 1 - tail, axis=0)
+
+    @property
+    def noise_freedom(self) -> int:
+        """Degrees of freedom of the noise: independent units minus parameters."""
+        runs = int(self.run_codes.max()) + 1
+        return max(min(runs, self.rows_used) - len(self.estimator.theta), 1)
+
+    @property
+    def noise_sd(self) -> float:
+        """Standard deviation of a run about the law, in response space (seed noise and lack of fit)."""
+        weights = self.estimator.weights
+        spread = float((weights * self.residuals**2).sum() / weights.sum())
+        rows = int((weights > 0).sum())
+        return float(np.sqrt(spread * rows / max(rows - len(self.estimator.theta), 1)))
+
+    @cached_property
+    def noise(self) -> dict[str, float | None]:
+        """Seed noise apart from lack of fit, as standard deviations in response space; None where seeds cannot tell.
+
+        Seed noise is the spread of runs of one design point, lack of fit what the residual variance holds beyond it.
+        """
+        design = pd.DataFrame({"size": self.size_codes, "fitted": np.round(
+            (self.estimator.response - self.residuals) / max(self.noise_sd, 1e-300), 6)})
+        frame = pd.DataFrame({"point": design.groupby(["size", "fitted"]).ngroup(), "residual": self.residuals})
+        groups = frame.groupby("point")["residual"]
+        freedom = int((groups.count() - 1).sum())
+        if freedom < 1:
+            return {"seed_sd": None, "lack_of_fit_sd": None, "seed_freedom": 0, "total_sd": self.noise_sd}
+        seed_variance = float(((frame["residual"] - groups.transform("mean")) ** 2).sum() / freedom)
+        rest = max(self.noise_sd**2 - seed_variance, 0.0)
+        return {"seed_sd": float(np.sqrt(seed_variance)), "lack_of_fit_sd": float(np.sqrt(rest)),
+                "seed_freedom": freedom, "total_sd": self.noise_sd}
+
+    # -- as data --------------------------------------------------------------------------------------------------
+
+    def as_dict(self, intervals: bool = True, level: float = 0.95) -> dict:
+        """Plain types, for laws.json."""
+        names = self.estimator.natural(self.estimator.theta[None])
+        result = {
+            "form": self.form, "coefficients": dict(self.coefficients), "objective": self.objective,
+            "objective_definition": self.objective_definition, "rows_used": self.rows_used, "sizes": self.sizes,
+            "freedom": self.freedom, "inputs": list(self.inputs), "ranges": [list(pair) for pair in self.ranges],
+            "conventions": dict(self.conventions), "notes": [note.as_dict() for note in self.notes],
+            "derived": {name: float(value[0]) for name, value in names.items() if name not in self.coefficients},
+            "certificate": self.certificate.__dict__ | {},
+            "rows_left_out": [list(pair) for pair in self.rows_left_out],
+        }
+        if intervals:
+            result["level"] = level
+            result["intervals"] = {name: list(self.interval(name, level)) for name in names}
+            result["interval_method"] = self.unit_sentence
+            result["resamples"] = {"asked": self._bootstrap.asked, "failed": self._bootstrap.failed}
+            result["noise"] = self.noise
+            covariance = self.covariance
+            result["covariance"] = {"names": list(covariance), "values": covariance.to_numpy().tolist()}
+        return result
+
+    # -- helpers --------------------------------------------------------------------------------------------------
+
+    def _enough(self) -> Bootstrap:
+        result = self._bootstrap
+        if result.failed > 0.5 * result.asked:
+            raise CannotFit("not_converged", f"{result.failed} of {result.asked} resamples could not be refitted: the data "
+                            "hardly determine this form, so it has no interval; use a simpler one", result.failed)
+        return result
+
+    def _inputs(self, inputs: tuple) -> tuple[np.ndarray, ...]:
+        if len(inputs) != len(self.inputs):
+            raise ValueError(f"predict takes {len(self.inputs)} inputs ({', '.join(self.inputs)}), got {len(inputs)}")
+        arrays = np.broadcast_arrays(*[np.atleast_1d(np.asarray(values, dtype=float)) for values in inputs])
+        return tuple(arrays)
+
+    @staticmethod
+    def _quantiles(values: np.ndarray, level: float) -> tuple[float, float]:
+        tail = (1 - level) / 2
+        values = values[~np.isnan(values)]
+        low, high = np.quantile(values, [tail, 1 - tail], method="closest_observation" if np.isinf(values).any()
+                                else "linear")
+        return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class ParametricLaw(Law):
+    """A law in parameters and data: Chinchilla's, the tied one, or the one with repeated data."""

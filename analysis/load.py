@@ -1,0 +1,173 @@
+"""Run folders and CSVs -> one table, one row a (trial, budget)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import pandas as pd
+
+REQUIRED = ("trial", "images_seen")
+
+# What an evaluation file says about the metric rather than measures: its column is fid_features_<label>, not features_<label>.
+DESCRIPTIONS = ("features", "reference", "samples", "guidance", "top_k", "top_p")
+
+
+def load_runs(path: str | Path) -> pd.DataFrame:
+    """One row a (trial, budget).
+
+    Args:
+        path: the runs root (holds ``trials/``), a sweep folder (holds ``study.json``), a folder of trials, one trial, or
+            a CSV file.
+
+    Returns:
+        The columns of each ``row.json``; ``images_asked`` where a study asked for that budget; ``folder``, the trial's
+        folder name; and for each evaluation ``fid_<label>``, ``fid_corrected_<label>``, ... beside
+        ``fid_features_<label>``, ``fid_samples_<label>``, ... A value that is missing on disk is missing here.
+        ``attrs["left_out"]``: a list of {"trial", "folder", "images_asked", "cause"} for every budget without a row;
+        ``attrs["source"]``: what was read; ``attrs["study"]``: the study's name, where it is one.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        ValueError: there, but no trial or no table; or a file that cannot be read, by name.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist; give a runs folder, a sweep, a trial or a CSV file")
+    if path.is_file():
+        return _read_csv(path)
+    if (path / "study.json").is_file():
+        return _load_study(path)
+    if (path / "budgets").is_dir() or (path / "identity.json").is_file():
+        return _load_trials([path], source=path)
+    trials = path / "trials" if (path / "trials").is_dir() else path
+    folders = sorted(child for child in trials.iterdir() if child.is_dir() and _is_trial(child))
+    if not folders:
+        raise ValueError(f"{path} holds no trial and no study.json; give the runs folder, a sweep, a trial or a CSV file")
+    return _load_trials(folders, source=path)
+
+
+def newest_sweep(runs: str | Path) -> Path:
+    """The sweep folder under `runs` that was launched last.
+
+    Raises:
+        FileNotFoundError: no sweep there.
+    """
+    studies = []
+    for file in sorted(Path(runs).glob("sweeps/*/study.json")):
+        study = _read_json(file)
+        studies.append((str(study.get("launched") or ""), file.parent))
+    if not studies:
+        raise FileNotFoundError(f"no sweep under {runs}/sweeps; launch one, or give a folder or a CSV file")
+    return max(studies, key=lambda entry: entry[0])[1]
+
+
+def _is_trial(folder: Path) -> bool:
+    return (folder / "budgets").is_dir() or (folder / "identity.json").is_file()
+
+
+def _read_csv(path: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path)
+    except pd.errors.EmptyDataError as error:
+        raise ValueError(f"{path} is empty; a table needs a header and rows") from error
+    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is not a CSV table: {error}") from error
+    if table.empty:
+        raise ValueError(f"{path} has a header and no rows")
+    table.columns = [str(name).strip() for name in table.columns]
+    table.attrs |= {"left_out": [], "source": str(path)}
+    return table
+
+
+def _read_json(path: Path) -> dict:
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__}; one JSON object was expected")
+    return content
+
+
+def _load_study(folder: Path) -> pd.DataFrame:
+    study = _read_json(folder / "study.json")
+    trials = folder.parent.parent / "trials"
+    wanted = {str(evaluation["hash"]) for evaluation in study.get("evaluations", []) if "hash" in evaluation}
+    rows, left_out = [], []
+    for entry in study.get("trials", []):
+        trial = trials / entry["folder"]
+        for budget in entry.get("budgets", []):
+            row = _read_budget(trial, trial / "budgets" / str(budget["images"]), wanted)
+            if row is None:
+                left_out.append({"trial": entry.get("trial"), "folder": entry["folder"], "images_asked": budget["asked"],
+                                 "cause": _cause(trial)})
+            else:
+                rows.append({**row, "images_asked": budget["asked"]})
+    table = _table(rows, folder)
+    table.attrs |= {"left_out": left_out, "source": str(folder), "study": study.get("name", folder.name)}
+    return table
+
+
+def _load_trials(folders: Iterable[Path], source: Path) -> pd.DataFrame:
+    rows, left_out = [], []
+    for trial in folders:
+        budgets = sorted((child for child in (trial / "budgets").glob("*") if child.is_dir() and child.name.isdigit()),
+                         key=lambda child: int(child.name))
+        found = [row for budget in budgets if (row := _read_budget(trial, budget, None)) is not None]
+        rows += found
+        if not found:
+            left_out.append({"trial": trial.name.rsplit("-", 1)[-1], "folder": trial.name, "images_asked": None,
+                             "cause": _cause(trial)})
+    table = _table(rows, source)
+    table.attrs |= {"left_out": left_out, "source": str(source)}
+    return table
+
+
+def _table(rows: list[dict], source: Path) -> pd.DataFrame:
+    if not rows:
+        return pd.DataFrame(columns=list(REQUIRED))
+    table = pd.DataFrame(rows)
+    absent = [name for name in REQUIRED if name not in table]
+    if absent:
+        raise ValueError(f"the rows of {source} lack {', '.join(absent)}; they were not written by a finished budget")
+    return table
+
+
+def _read_budget(trial: Path, budget: Path, wanted: set[str] | None) -> dict | None:
+    """The row of one budget with its evaluations; None where it is not trained yet."""
+    file = budget / "row.json"
+    if not file.is_file():
+        return None
+    row = {name: value for name, value in _read_json(file).items() if value is not None}
+    row["folder"] = trial.name
+    chosen: dict[str, dict] = {}
+    for evaluation_file in sorted((budget / "evaluations").glob("*.json")):
+        if wanted and evaluation_file.stem.rsplit("-", 1)[-1] not in wanted:
+            continue
+        evaluation = _read_json(evaluation_file)
+        label = str(evaluation.get("label") or evaluation.get("features") or evaluation.get("kind"))
+        # two evaluations of one label differ in samples or guidance; without a study to choose, more samples win
+        if label not in chosen or evaluation.get("samples", 0) > chosen[label].get("samples", 0):
+            chosen[label] = evaluation
+    for label, evaluation in chosen.items():
+        kind = str(evaluation.get("kind", "fid"))
+        for name, value in evaluation.items():
+            if name in ("kind", "label") or value is None or isinstance(value, (dict, list)):
+                continue
+            row[f"{kind}_{name}_{label}" if name in DESCRIPTIONS else f"{name}_{label}"] = value
+    return row
+
+
+def _cause(trial: Path) -> str:
+    """Why a trial has no row: the cause of its last attempt, or how far it is."""
+    if not trial.is_dir():
+        return "not started"
+    attempts = sorted((trial / "attempts").glob("*"))
+    if not attempts:
+        return "not started"
+    end = attempts[-1] / "end.json"
+    if not end.is_file():
+        return "unfinished"
+    return str(_read_json(end).get("cause") or "unfinished")

@@ -1,0 +1,254 @@
+"""y = E + (beta x)^alpha: the VAR paper's form (its Eq. 9), with no offset, a fixed one, or a fitted one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student
+
+from analysis import checks
+from analysis.engine import newton, starts
+from analysis.engine.estimators import LineEstimator, NewtonEstimator
+from analysis.engine.terms import PowerTerms
+from analysis.errors import CannotFit, Note
+from analysis.law import Certificate, Law
+
+STARTS = 16
+VANISHED = 1e-6  # share of the prediction below which a term is no longer there
+STEEPEST = 20.0  # an exponent beyond this only interpolates the smallest size
+
+
+@dataclass(frozen=True)
+class PowerLaw(Law):
+    """A fitted E + (beta x)^alpha; alpha is below 0 for a falling loss.
+
+    Attributes:
+        offset: "none", "fixed" or "fit".
+        correlation: Pearson's r of log(y - E) against log x; never evidence for an offset (laws.md, finding 4).
+    """
+
+    offset: str = "none"
+    correlation: float = float("nan")
+
+    def profile(self, points: int = 25, level: float = 0.95) -> pd.DataFrame:
+        """Profile likelihood of the offset: the scan of fixed offsets that a single number hides.
+
+        Args:
+            points: offsets tried, from 0 to just below the smallest y.
+            level: of the interval that `inside` marks.
+
+        Returns:
+            Columns E, objective, alpha, beta, inside (within the profile interval: objective below its minimum times
+            1 + t^2/freedom).
+
+        Raises:
+            ValueError: the law has no fitted offset.
+        """
+        if self.offset != "fit":
+            raise ValueError("only a law with a fitted offset has a profile; fit with offset='fit'")
+        fit = self.estimator
+        x, y = np.exp(_log_x(fit)), np.exp(fit.response)
+        top, best = float(y.min()), self.coefficients["E"]
+        # dense near the optimum, and out to both ends
+        inner = best + (top - best) * np.linspace(-1, 0.98, points)
+        grid = np.unique(np.clip(np.concatenate([inner, np.linspace(0, 0.999 * top, points), [best]]), 0, 0.9995 * top))
+        limit = self.objective * (1 + student.ppf(0.5 + level / 2, max(self.freedom, 1)) ** 2 / max(self.freedom, 1))
+        rows = []
+        for offset in grid:
+            slope, log_a, cost = _fixed_offset_on_logs(np.log(x), fit.response, fit.weights, offset)
+            rows.append({"E": offset, "objective": cost, "alpha": slope, "beta": np.exp(log_a / slope) if slope else np.nan,
+                         "inside": cost <= limit})
+        return pd.DataFrame(rows)
+
+    def profile_interval(self, level: float = 0.95) -> tuple[float, float]:
+        """Where the profile crosses its limit; 0 or the smallest y where it does not close."""
+        from scipy.optimize import brentq
+
+        fit = self.estimator
+        log_x, y = _log_x(fit), np.exp(fit.response)
+        limit = self.objective * (1 + student.ppf(0.5 + level / 2, max(self.freedom, 1)) ** 2 / max(self.freedom, 1))
+
+        def excess(offset: float) -> float:
+            return _fixed_offset_on_logs(log_x, fit.response, fit.weights, offset)[2] - limit
+
+        best, top = self.coefficients["E"], float(y.min()) * (1 - 1e-6)
+        low = brentq(excess, 0.0, best) if best > 0 and excess(0.0) > 0 else 0.0
+        high = brentq(excess, best, top) if best < top and excess(top) > 0 else top
+        return float(low), float(high)
+
+
+def fit_power_law(x, y, offset: str | float = "none", runs=None, *, weights=None, seed: int = 0,
+                  conventions: Mapping[str, str] | None = None) -> PowerLaw:
+    """Fit y = E + (beta x)^alpha.
+
+    Without an offset, or with a fixed one, this is the straight line of log(y - E) on log x, as in the VAR paper. A fitted
+    offset is found on log y (log(y - E) would change its own yardstick with E), exactly, from several starts.
+
+    Args:
+        x: (n,) sizes, compute or data, above 0, any unit.
+        y: (n,) losses or error rates, above 0.
+        offset: "none" (E = 0), "fit", or the value of E.
+        runs: (n,) name of the run that each row came from; None makes each row its own.
+        weights: (n,) multiplicities; a row of weight 2 is that row twice.
+        seed: of the random starts.
+        conventions: how x and y were counted, kept on the law.
+
+    Raises:
+        CannotFit: ``not_positive``, ``not_finite``, ``too_few_sizes``, ``offset_too_high``, ``loss_rises``, ``at_bound``,
+            ``not_converged``.
+        ValueError: an unknown offset, or inputs of different lengths.
+    """
+    x, y = checks.column("x", x), checks.column("y", y)
+    rows = checks.same_length(x=x, y=y)
+    weights = checks.weights_or_ones(weights, rows)
+    run_codes = checks.run_codes(runs, rows)
+    kind, fixed = _read_offset(offset)
+    parameters = 3 if kind == "fit" else 2
+    used = weights > 0
+    size_codes = checks.group_sizes(x)
+    sizes = len(np.unique(size_codes[used]))
+    notes = checks.require_sizes(sizes, parameters, "sizes")
+    if kind == "fixed" and fixed >= y[used].min():
+        raise CannotFit("offset_too_high", f"the offset {fixed:g} is not below the smallest y, {y[used].min():g} "
+                        f"({checks.name_rows([int(np.argmin(np.where(used, y, np.inf)))])}); what is left has no logarithm: "
+                        "give a smaller one, or fit it", fixed)
+    log_x = np.log(x)
+    centre = float((weights * log_x).sum() / weights.sum())
+    if kind == "fit":
+        estimator, certificate, objective, more = _fit_offset(log_x - centre, centre, y, weights, seed)
+        notes += more
+    else:
+        estimator = LineEstimator(log_x - centre, centre, fixed, np.log(y - fixed), weights)
+        objective = 0.5 * float((weights * estimator.residual**2).sum())
+        certificate = Certificate(0.0, 0.0, 1.0, 1, 1, "closed form")
+    names = {name: float(value[0]) for name, value in estimator.natural(estimator.theta[None]).items()}
+    spread = 1e-12 * max(1.0, float(np.abs(estimator.response).max()))
+    if names["alpha"] > spread:
+        raise CannotFit("loss_rises", f"y rises with x (exponent {names['alpha']:+.3g}); the law describes a fall: check the "
+                        "columns, or whether the larger models were trained to the same point", names["alpha"])
+    if abs(names["alpha"]) <= spread:
+        raise CannotFit("loss_rises", "y does not change with x (exponent 0): there is no law to fit", 0.0)
+    notes += checks.outlier_note(estimator.residual, parameters, weights)
+    if kind == "fit":
+        notes += _flat_profile(estimator, objective, rows - parameters)
+    correlation = _correlation(log_x[used], np.log(np.maximum(y[used] - names["E"], 1e-300)), weights[used])
+    space = {"none": "log y", "fixed": f"log(y - {fixed:g})", "fit": "log y"}[kind]
+    return PowerLaw(
+        form={"none": "(beta x)^alpha", "fixed": f"{fixed:g} + (beta x)^alpha", "fit": "E + (beta x)^alpha"}[kind],
+        coefficients={name: names[name] for name in ("E", "alpha", "beta")}, objective=objective,
+        objective_definition=f"half the sum of weight x squared residual of {space}", notes=notes,
+        rows_used=int(used.sum()), sizes=sizes, certificate=certificate, inputs=("x",),
+        ranges=((float(x[used].min()), float(x[used].max())),), estimator=estimator, run_codes=run_codes,
+        size_codes=size_codes, conventions=dict(conventions or {}), offset=kind, correlation=correlation)
+
+
+def _read_offset(offset: str | float) -> tuple[str, float]:
+    if isinstance(offset, str):
+        if offset not in ("none", "fit"):
+            raise ValueError(f"offset is {offset!r}; it is 'none', 'fit' or a number")
+        return offset, 0.0
+    value = float(offset)
+    if not np.isfinite(value) or value < 0:
+        raise ValueError(f"offset is {value}; a fixed offset is finite and not negative")
+    return ("fixed", value) if value > 0 else ("none", 0.0)
+
+
+def _fit_offset(log_x: np.ndarray, centre: float, y: np.ndarray, weights: np.ndarray, seed: int
+                ) -> tuple[NewtonEstimator | LineEstimator, Certificate, float, tuple[Note, ...]]:
+    terms = PowerTerms(log_x[None], offset=True)
+    rng = np.random.default_rng(seed)
+    # exponents per unit of log x: the span of the data sets which are distinguishable
+    span = max(float(np.ptp(log_x[weights > 0])), 1e-9)
+    guesses = starts.exponent_starts(STARTS, 1, rng, 0.1 / span, 8.0 / span)
+    theta, _ = starts.project(guesses, terms.logs, y, weights, True)
+    found = newton.minimize(terms, theta, np.log(y), weights, np.inf)
+    best = int(np.nanargmin(np.where(np.isfinite(found.value), found.value, np.inf)))
+    plain = LineEstimator(log_x, centre, 0.0, np.log(y), weights)
+    plain_cost = 0.5 * float((weights * plain.residual**2).sum())
+    optimum = found.theta[best]
+    share = float(terms.evaluate(optimum[None]).shares[0].max())
+    if share < VANISHED or plain_cost <= found.value[best] * (1 + 1e-9):
+        certificate = Certificate(0.0, 0.0, 1.0, STARTS, STARTS, "closed form at the bound E = 0")
+        note = Note("at_bound", "the fitted offset is 0, its bound: the rows show no curvature in logs, so E = 0 is the best "
+                    "that they say and no lower limit is meant by it", 0.0)
+        return plain, certificate, plain_cost, (note,)
+    exponent = abs(optimum[2])
+    if exponent > STEEPEST or exponent * span > 40:
+        raise CannotFit("at_bound", f"the exponent ran to {-optimum[2]:.3g}: beyond the smallest size the rows are flat, so "
+                        "offset and exponent cannot both be fitted; leave the offset out or fix it", -float(optimum[2]))
+    if not found.converged[best]:
+        raise CannotFit("not_converged", f"no start reached a certified minimum (relative excess {found.decrement[best]:.1e}); "
+                        "fix the offset, or look for rows that contradict one another", float(found.decrement[best]))
+    eigenvalues = np.linalg.eigvalsh(found.hessian[best])
+    floor = 1e-26 * weights.sum()  # an exact law: objectives of rounding size all agree
+    certificate = Certificate(
+        float(np.abs(found.gradient[best]).max() / weights.sum()), float(found.decrement[best]),
+        float(eigenvalues[0] / eigenvalues[-1]), STARTS,
+        int((found.value <= found.value[best] * (1 + 1e-9) + floor).sum()), "Newton, exact Hessian, projected starts")
+    estimator = NewtonEstimator(terms, (centre,), optimum, np.log(y), weights, np.inf, "power")
+    return estimator, certificate, float(found.value[best]), ()
+
+
+def _flat_profile(estimator, objective: float, freedom: int) -> tuple[Note, ...]:
+    """Whether E = 0 is inside the profile interval of the offset."""
+    if isinstance(estimator, LineEstimator) or freedom < 1:
+        return ()
+    plain = LineEstimator(estimator.terms.logs[0], estimator.centres[0], 0.0, estimator.response, estimator.weights)
+    cost = 0.5 * float((estimator.weights * plain.residual**2).sum())
+    limit = objective * (1 + student.ppf(0.975, freedom) ** 2 / freedom)
+    if cost > limit:
+        return ()
+    ratio = cost / max(objective, 1e-300)
+    return (Note("flat_profile", f"no offset at all fits {ratio:.2f} times as badly, inside the 95 % limit of "
+                 f"{limit / max(objective, 1e-300):.2f}: the offset has no lower limit from these rows", ratio),)
+
+
+def _fixed_offset_on_logs(log_x: np.ndarray, log_y: np.ndarray, weights: np.ndarray, offset: float
+                          ) -> tuple[float, float, float]:
+    """Best line of E + A x^slope on log y for one E: a Gauss-Newton of two parameters. Returns slope, log A, cost."""
+    y = np.exp(log_y)
+    rest = np.log(np.maximum(y - offset, 1e-12 * y))
+    share = 1 - offset / y
+    design = np.stack([np.ones_like(log_x), log_x], 1)
+
+    def solve(target: np.ndarray, load: np.ndarray) -> np.ndarray:
+        root = np.sqrt(load)
+        return np.linalg.lstsq(design * root[:, None], target * root, rcond=None)[0]
+
+    theta = solve(rest, weights * share**2)
+
+    def cost_of(theta: np.ndarray) -> float:
+        with np.errstate(over="ignore"):
+            return 0.5 * float((weights * (log_y - np.log(offset + np.exp(design @ theta))) ** 2).sum())
+
+    cost = cost_of(theta)
+    for _ in range(60):
+        term = np.exp(design @ theta)
+        prediction = offset + term
+        part = term / prediction
+        residual = log_y - np.log(prediction)
+        step = solve(residual / np.maximum(part, 1e-12), weights * part**2)
+        length = 1.0
+        while length > 1e-6 and cost_of(theta + length * step) > cost:
+            length /= 2
+        new = cost_of(theta + length * step)
+        if not new < cost * (1 - 1e-12):
+            break
+        theta, cost = theta + length * step, new
+    return float(theta[1]), float(theta[0]), cost
+
+
+def _log_x(estimator: NewtonEstimator | LineEstimator) -> np.ndarray:
+    if isinstance(estimator, LineEstimator):
+        return estimator.log_x + estimator.centre
+    return estimator.terms.logs[0] + estimator.centres[0]
+
+
+def _correlation(log_x: np.ndarray, log_y: np.ndarray, weights: np.ndarray) -> float:
+    total = weights.sum()
+    dx, dy = log_x - (weights * log_x).sum() / total, log_y - (weights * log_y).sum() / total
+    scale = np.sqrt((weights * dx**2).sum() * (weights * dy**2).sum())
+    return float((weights * dx * dy).sum() / scale) if scale > 0 else float("nan")
