@@ -1,0 +1,275 @@
+"""E + A/N^alpha + B/D^beta (Hoffmann et al. 2022), and its form for repeated data (Muennighoff et al. 2023).
+
+Residuals are log loss minus log prediction; the objective is their Huber sum at `delta` (in log units), their absolute sum
+at delta 0, or half their squares at delta inf. Optima are exact and certified.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from analysis import checks
+from analysis.engine import newton, starts
+from analysis.engine.absolute import minimize_absolute
+from analysis.engine.estimators import NewtonEstimator
+from analysis.engine.terms import PowerTerms, RepeatedTerms, log_epoch_gain
+from analysis.errors import CannotFit, Note
+from analysis.law import Certificate, ParametricLaw
+
+STARTS = 10
+VANISHED = 1e-6
+SHORTEST_OFF_RAY = 0.05  # sd of (log N, log D) across their common line: below, N and D are one variable
+SHORT_OFF_RAY = 0.35  # a note: a factor 1.4 apart
+AGREE = 1e-9
+SMOOTHING = 0.1  # resamples of a least-absolute fit: delta as a share of the residuals' robust spread
+
+
+def fit_chinchilla(params, data, loss, delta: float = 1e-3, runs=None, *, weights=None, seed: int = 0,
+                   conventions: Mapping[str, str] | None = None) -> ParametricLaw:
+    """Fit loss = E + A/params^alpha + B/data^beta on logs.
+
+    Args:
+        params: (n,) parameters, any unit.
+        data: (n,) tokens or images seen, any unit.
+        loss: (n,) losses, above 0.
+        delta: Huber's switch point in log units; 0: least absolute deviations, inf: least squares on logs.
+        runs: (n,) name of the run that each row came from; None makes each row its own.
+        weights: (n,) multiplicities; a row of weight 2 is that row twice.
+        seed: of the random starts.
+        conventions: how params, data and loss were counted, kept on the law.
+
+    Returns:
+        Coefficients E, A, B, alpha, beta; derived a_opt = beta/(alpha+beta), b_opt, G (N* = G (C/6)^a_opt) and
+        compute_exponent.
+
+    Raises:
+        CannotFit: ``not_positive``, ``not_finite``, ``too_few_sizes``, ``one_ray``, ``loss_rises``, ``at_bound``,
+            ``not_converged``.
+        ValueError: inputs of different lengths, or a negative delta.
+    """
+    params, data = checks.column("params", params), checks.column("data", data)
+    loss = checks.column("loss", loss)
+    rows = checks.same_length(params=params, data=data, loss=loss)
+    weights = checks.weights_or_ones(weights, rows)
+    delta = _read_delta(delta)
+    run_codes = checks.run_codes(runs, rows)
+    notes = require_plane(params, data, weights, parameters=5)
+    used = weights > 0
+    centres = tuple(float((weights * np.log(values)).sum() / weights.sum()) for values in (params, data))
+    logs = np.stack([np.log(params) - centres[0], np.log(data) - centres[1]])
+    log_loss = np.log(loss)
+    spans = [max(float(np.ptp(values[used])), 1e-9) for values in logs]
+    # exponents per unit of log: what the span of the data can tell apart
+    unit = starts.exponent_starts(4 * STARTS, 2, np.random.default_rng(seed), 0.05, 1.0)
+    guesses = unit * np.minimum(12.0 / np.array(spans), 2.0) if max(spans) > 0 else unit
+
+    terms = PowerTerms(logs, offset=True)
+    chosen = _choose_starts(guesses, terms, loss, weights)
+    theta, objective, certificate = _solve(terms, chosen, log_loss, weights, delta)
+    if terms.evaluate(theta[None]).shares[0].max() < VANISHED:
+        terms = PowerTerms(logs, offset=False)
+        chosen = _choose_starts(guesses, terms, loss, weights)
+        theta, objective, certificate = _solve(terms, chosen, log_loss, weights, delta)
+        notes += (Note("at_bound", "E is 0, its bound: the rows show no floor, so E has no lower limit", 0.0),)
+    _check_falls(terms, theta, spans)
+    return _law(terms, theta, centres, log_loss, weights, delta, objective, certificate, notes, run_codes,
+                (params, data), "chinchilla", conventions)
+
+
+def fit_repeated(params, unique_data, epochs, loss, runs=None, *, delta: float = 1e-3, weights=None, seed: int = 0,
+                 conventions: Mapping[str, str] | None = None) -> ParametricLaw:
+    """Fit loss = E + A/params^alpha + B/D'^beta with D' = U (1 + R (1 - exp(-(epochs - 1)/R))).
+
+    R says after how many repetitions an image is worth no more: at R epochs the e-fold of its use is gone.
+
+    Args:
+        params: (n,) parameters.
+        unique_data: (n,) unique tokens or images U.
+        epochs: (n,) passes over them; below 1 the data seen are U x epochs and nothing repeats.
+        loss: (n,) losses, above 0.
+        runs: (n,) name of the run that each row came from; None makes each row its own.
+        delta: Huber's switch point in log units; inf for least squares.
+        weights: (n,) multiplicities.
+        seed: of the random starts.
+        conventions: how the columns were counted, kept on the law.
+
+    Returns:
+        Coefficients E, A, B, alpha, beta, R.
+
+    Raises:
+        CannotFit: as :func:`fit_chinchilla`; also ``too_few_sizes`` where no data repeat.
+    """
+    params, unique = checks.column("params", params), checks.column("unique_data", unique_data)
+    epochs, loss = checks.column("epochs", epochs), checks.column("loss", loss)
+    rows = checks.same_length(params=params, unique_data=unique, epochs=epochs, loss=loss)
+    weights = checks.weights_or_ones(weights, rows)
+    delta = _read_delta(delta)
+    if delta == 0:
+        raise ValueError("fit_repeated has no least-absolute form; use a small delta such as 1e-4")
+    run_codes = checks.run_codes(runs, rows)
+    used = weights > 0
+    # less than one pass: that share of the images was seen once
+    seen_once = unique * np.minimum(epochs, 1.0)
+    extra = np.maximum(epochs - 1.0, 0.0)
+    distinct = len(np.unique(np.round(epochs[used], 9)))
+    if distinct < 3 or not (extra[used] > 0).any():
+        raise CannotFit("too_few_sizes", f"{distinct} distinct epoch counts; the reuse constant needs at least three, some "
+                        "above 1: repeat a part of the data", distinct)
+    notes = require_plane(params, seen_once * (1 + extra), weights, parameters=6, third=epochs)
+    centres = tuple(float((weights * np.log(values)).sum() / weights.sum()) for values in (params, seen_once))
+    log_params, log_unique = np.log(params) - centres[0], np.log(seen_once) - centres[1]
+    spans = [max(float(np.ptp(log_params[used])), 1e-9), max(float(np.ptp(np.log(seen_once * (1 + extra))[used])), 1e-9)]
+    unit = starts.exponent_starts(3 * STARTS, 2, np.random.default_rng(seed), 0.05, 1.0)
+    guesses = unit * np.minimum(12.0 / np.array(spans), 2.0)
+    terms = RepeatedTerms(log_params, log_unique, extra)
+    theta, objective, certificate = _solve(terms, _repeated_starts(terms, guesses, loss, weights), np.log(loss), weights, delta)
+    if terms.evaluate(theta[None]).shares[0].max() < VANISHED:
+        terms = RepeatedTerms(log_params, log_unique, extra, offset=False)
+        theta, objective, certificate = _solve(terms, _repeated_starts(terms, guesses, loss, weights), np.log(loss),
+                                               weights, delta)
+        notes += (Note("at_bound", "E is 0, its bound: the rows show no floor, so E has no lower limit", 0.0),)
+    _check_falls(terms, theta, spans)
+    reuse, most = float(np.exp(theta[-1])), float(extra[used].max())
+    if reuse > 30 * most:
+        notes += (Note("at_bound", f"the reuse constant ran to {reuse:.3g}, far beyond the {most + 1:g} epochs seen: repeated "
+                       "data were as good as new ones here, so R has no upper limit", reuse),)
+    elif reuse < 0.02 * float(extra[used][extra[used] > 0].min()):
+        notes += (Note("at_bound", f"the reuse constant ran to {reuse:.3g}: repeated data were worth nothing here, so R has no "
+                       "lower limit", reuse),)
+    return _law(terms, theta, centres, np.log(loss), weights, delta, objective, certificate, notes, run_codes,
+                (params, unique, epochs), "repeated", conventions)
+
+
+def require_plane(params: np.ndarray, data: np.ndarray, weights: np.ndarray, parameters: int,
+                  third: np.ndarray | None = None) -> tuple[Note, ...]:
+    """Enough distinct (N, D) points, three sizes of each, not all on one curve.
+
+    Raises:
+        CannotFit: ``too_few_sizes`` or ``one_ray``.
+    """
+    used = weights > 0
+    log_params, log_data = np.log(params[used]), np.log(data[used])
+    columns = [log_params, log_data] + ([np.log(third[used])] if third is not None else [])
+    points = len(np.unique(np.round(np.stack(columns, 1), 9), axis=0))
+    notes = checks.require_sizes(points, parameters, "(N, D) points")
+    for name, values in (("model sizes", params[used]), ("data sizes", data[used])):
+        found = int(checks.group_sizes(values).max()) + 1
+        if found < 3 and parameters > 4:
+            raise CannotFit("too_few_sizes", f"{found} distinct {name}; a floor, a coefficient and an exponent need three of "
+                            "each: add sizes, or tie the exponents", found)
+    cloud = np.cov(np.stack([log_params, log_data]), aweights=weights[used], ddof=0)
+    across = float(np.sqrt(max(np.linalg.eigvalsh(cloud)[0], 0.0)))
+    if across < SHORTEST_OFF_RAY:
+        raise CannotFit("one_ray", f"all runs lie on one line in (log N, log D), to within {across:.2g} (limit "
+                        f"{SHORTEST_OFF_RAY}): the effects of size and data cannot be told apart; add runs with another D/N",
+                        across)
+    if across < SHORT_OFF_RAY:
+        notes += (Note("one_ray", f"the runs lie near one line in (log N, log D), to within {across:.2g} (comfortable from "
+                       f"{SHORT_OFF_RAY}): exponents are badly determined; add runs with another D/N", across),)
+    return notes
+
+
+def _read_delta(delta: float) -> float:
+    delta = float(delta)
+    if np.isnan(delta) or delta < 0:
+        raise ValueError(f"delta is {delta}; it is 0 (absolute deviations), a positive number of log units, or inf")
+    return delta
+
+
+def _choose_starts(guesses: np.ndarray, terms: PowerTerms, loss: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The better half by projected cost and some of the rest, so that agreement of starts means something."""
+    theta, cost = starts.project(guesses, terms.logs, loss, weights, terms.offset)
+    order = np.argsort(cost)
+    half = STARTS // 2
+    chosen = np.concatenate([order[:half], order[half:: max(1, (len(order) - half) // (STARTS - half))][: STARTS - half]])
+    return theta[chosen]
+
+
+def _repeated_starts(terms: RepeatedTerms, guesses: np.ndarray, loss: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Projected starts at several reuse constants around the epochs seen."""
+    most = max(float(terms.extra_epochs.max()), 1e-3)
+    best = []
+    for reuse in most * np.array([0.03, 0.1, 0.3, 1.0, 3.0]):
+        gain, _, _ = log_epoch_gain(terms.extra_epochs, np.log(reuse))
+        logs = np.stack([terms.log_params, terms.log_unique + gain])
+        theta, cost = starts.project(guesses, logs, loss, weights, terms.offset)
+        order = np.argsort(cost)[:3]
+        best.append(np.column_stack([theta[order], np.full(len(order), np.log(reuse))]))
+    return np.concatenate(best)
+
+
+def _solve(terms, theta: np.ndarray, log_loss: np.ndarray, weights: np.ndarray, delta: float
+           ) -> tuple[np.ndarray, float, Certificate]:
+    if delta == 0:
+        corner = minimize_absolute(terms, theta, log_loss, weights)
+        if not corner.certified:
+            raise CannotFit("not_converged", f"the sum of absolute residuals could not be certified as minimal (stationarity "
+                            f"{corner.stationarity:.1e}); use delta=1e-3", corner.stationarity)
+        # all starts join one smoothed path, so agreement is the path's
+        certificate = Certificate(corner.stationarity, corner.stationarity, 1 - min(corner.largest_multiplier, 1.0),
+                                  len(theta), len(theta), corner.method)
+        return corner.theta, corner.value, certificate
+    found = newton.minimize(terms, theta, log_loss, weights, delta)
+    value = np.where(np.isfinite(found.value), found.value, np.inf)
+    best = int(np.argmin(value))
+    floor = 1e-26 * weights.sum()
+    agreeing = int((value <= value[best] * (1 + AGREE) + floor).sum())
+    if not found.converged[best] and not value[best] <= floor:
+        better = np.flatnonzero(found.converged & (value <= value[best] * (1 + 1e-9)))
+        if not len(better):
+            raise CannotFit("not_converged", f"the best of {len(theta)} starts is no certified minimum (relative excess "
+                            f"{found.decrement[best]:.1e}); the rows hardly determine this form: use a simpler one, or a "
+                            "larger delta", float(found.decrement[best]))
+        best = int(better[0])
+    eigenvalues = np.linalg.eigvalsh(found.hessian[best])
+    scale = weights.sum() * (1.0 if np.isinf(delta) else delta)
+    certificate = Certificate(float(np.abs(found.gradient[best]).max() / scale), float(found.decrement[best]),
+                              float(eigenvalues[0] / max(eigenvalues[-1], 1e-300)), len(theta), agreeing,
+                              "Newton, exact Hessian, projected starts")
+    return found.theta[best], float(value[best]), certificate
+
+
+def _check_falls(terms, theta: np.ndarray, spans: list[float]) -> None:
+    place = 1 if terms.offset else 0
+    shares = terms.evaluate(theta[None]).shares
+    for name, term, exponent, span in (("model size", place, theta[place + 1], spans[0]),
+                                       ("data", place + 1, theta[place + 3], spans[1])):
+        if shares[term].max() < VANISHED:
+            raise CannotFit("at_bound", f"the term in {name} vanished: the loss does not depend on it in these rows", 0.0)
+        if exponent <= 0:
+            raise CannotFit("loss_rises", f"the loss rises with {name} (exponent {exponent:.3g}); the law describes a fall: "
+                            "check the columns and the recipe", float(exponent))
+        if exponent * span > 40 or exponent > 20:
+            raise CannotFit("at_bound", f"the exponent of {name} ran to {exponent:.3g}: only its smallest value matters, so the "
+                            "form is not determined", float(exponent))
+
+
+def _law(terms, theta, centres, log_loss, weights, delta, objective, certificate, notes, run_codes, inputs, shape,
+         conventions) -> ParametricLaw:
+    used = weights > 0
+    residual = log_loss - terms.evaluate(theta[None]).log_prediction[0]
+    spread = float(1.4826 * np.median(np.abs(residual[used])))
+    refit_delta = max(SMOOTHING * spread, 1e-12) if delta == 0 else delta
+    estimator = NewtonEstimator(terms, centres, theta, log_loss, weights, refit_delta, shape)
+    names = {name: float(value[0]) for name, value in estimator.natural(theta[None]).items()}
+    listed = ("E", "A", "B", "alpha", "beta") + (("R",) if shape == "repeated" else ())
+    notes = notes + checks.outlier_note(residual, len(theta), weights)
+    if delta == 0:
+        words = "sum of weight x |log loss - log prediction|"
+    elif np.isinf(delta):
+        words = "half the sum of weight x (log loss - log prediction)^2"
+    else:
+        inside = float((weights * (np.abs(residual) <= delta)).sum() / weights.sum())
+        words = (f"sum of weight x Huber(log loss - log prediction), delta {delta:g} in log units, {inside:.0%} of the rows "
+                 "inside it")
+    size_codes = checks.group_sizes(inputs[0])
+    return ParametricLaw(
+        form={"chinchilla": "E + A/N^alpha + B/D^beta",
+              "repeated": "E + A/N^alpha + B/D'^beta, D' = U (1 + R (1 - exp(-(epochs - 1)/R)))"}[shape],
+        coefficients={name: names[name] for name in listed}, objective=objective, objective_definition=words, notes=notes,
+        rows_used=int(used.sum()), sizes=len(np.unique(size_codes[used])), certificate=certificate,
+        inputs=("params", "data") if shape == "chinchilla" else ("params", "unique_data", "epochs"),
+        ranges=tuple((float(values[used].min()), float(values[used].max())) for values in inputs), estimator=estimator,
+        run_codes=run_codes, size_codes=size_codes, conventions=dict(conventions or {}))

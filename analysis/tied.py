@@ -1,0 +1,217 @@
+"""One exponent for both terms (Gadre et al. 2024): loss = E + (a M^eta + b M^-eta) C^-eta with M = D/N and C = 6 N D.
+
+Since a M^eta C^-eta = a 6^-eta N^(-2 eta) and b M^-eta C^-eta = b 6^-eta D^(-2 eta), it is Chinchilla's form with both
+exponents 2 eta. The fit is least squares on the loss itself, so for a given eta it is linear: the whole problem is one
+dimension, solved to the last digit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from analysis import checks
+from analysis.errors import CannotFit, Note
+from analysis.law import Certificate, ParametricLaw
+from analysis.parametric import require_plane
+
+GRID = 64
+WIDEST = 12.0  # largest exponent tried, per unit of log span
+FREE = ((0, 1, 2), (1, 2), (0, 1), (0, 2))  # which of (E, a, b) are above zero; a law needs a falling term
+
+
+@dataclass(frozen=True, eq=False)
+class TiedEstimator:
+    """loss = E + a' n^-2eta + b' d^-2eta on centred sizes; theta is (E, a', b', eta), response the loss itself.
+
+    Attributes:
+        logs: (2, n) centred log N and log D.
+        centres: what was subtracted.
+        response: (n,) loss.
+        weights: (n,).
+        largest: largest eta tried.
+    """
+
+    logs: np.ndarray
+    centres: tuple[float, float]
+    response: np.ndarray
+    weights: np.ndarray
+    largest: float
+
+    @cached_property
+    def theta(self) -> np.ndarray:
+        """(4,)."""
+        return self.refit(self.response, self.weights)[0][0]
+
+    @cached_property
+    def jacobian(self) -> np.ndarray:
+        """(n, 4)."""
+        _, a, b, eta = self.theta
+        size, data = np.exp(-2 * eta * self.logs)
+        return np.stack([np.ones_like(size), size, data, -2 * (a * size * self.logs[0] + b * data * self.logs[1])], 1)
+
+    @cached_property
+    def residual(self) -> np.ndarray:
+        """(n,) in units of the loss."""
+        return self.response - self.predict(self.theta[None], tuple(
+            np.exp(log + centre) for log, centre in zip(self.logs, self.centres, strict=True)))[0]
+
+    def refit(self, response: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Grid over eta, then Newton in eta on the projected cost; a flat resample is not certified."""
+        response, weights = np.broadcast_arrays(np.atleast_2d(response), np.atleast_2d(weights))
+        etas = self.largest * np.linspace(0.004, 1.0, GRID) ** 1.5
+        cost = np.stack([self._project(np.full(len(response), eta), response, weights)[1] for eta in etas], 1)
+        best = cost.argmin(1)
+        certified = (best > 0) & (best < GRID - 1)
+        low, high = etas[np.maximum(best - 1, 0)], etas[np.minimum(best + 1, GRID - 1)]
+        eta = _golden(lambda values: self._project(values, response, weights)[1], low, high)
+        linear, _ = self._project(eta, response, weights)
+        theta = np.column_stack([linear, eta])
+        return _polish(theta, self.logs, response, weights), certified
+
+    def _project(self, eta: np.ndarray, response: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Best non-negative (E, a', b') for one eta a problem, and half the sum of squares."""
+        basis = np.stack([np.ones((len(eta), self.logs.shape[1])), *np.exp(-2 * eta[:, None] * self.logs[:, None, :])], 1)
+        scale = np.sqrt(np.einsum("skn,sn->sk", basis**2, weights))
+        basis = basis / scale[:, :, None]
+        normal = np.einsum("skn,sln,sn->skl", basis, basis, weights)
+        right = np.einsum("skn,sn,sn->sk", basis, response, weights)
+        total = np.einsum("sn,sn->s", response**2, weights)
+        best, cost = np.zeros_like(right), total.copy()
+        for free in FREE:
+            chosen = list(free)
+            block = normal[:, chosen][:, :, chosen] + 1e-15 * np.eye(len(chosen))
+            answer = np.linalg.solve(block, right[:, chosen, None])[:, :, 0]
+            residual = response - np.einsum("sk,skn->sn", answer, basis[:, chosen])
+            value = np.einsum("sn,sn->s", residual**2, weights)
+            better = (answer >= 0).all(1) & (value < cost)
+            cost[better] = value[better]
+            best[better] = 0.0
+            best[np.ix_(np.flatnonzero(better), chosen)] = answer[better]
+        return best / scale, 0.5 * cost
+
+    def natural(self, theta: np.ndarray) -> dict[str, np.ndarray]:
+        """E, a, b, eta in Gadre's convention; derived: the exponent 2 eta and A, B of Chinchilla's form."""
+        offset, a, b, eta = theta.T
+        big_a, big_b = a * np.exp(2 * eta * self.centres[0]), b * np.exp(2 * eta * self.centres[1])
+        half = np.full(len(theta), 0.5)
+        return {"E": offset, "a": big_a * 6**eta, "b": big_b * 6**eta, "eta": eta, "alpha": 2 * eta, "A": big_a, "B": big_b,
+                "a_opt": half, "compute_exponent": eta}
+
+    def predict(self, theta: np.ndarray, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
+        """(S, m)."""
+        offset, a, b, eta = (theta[:, j, None] for j in range(4))
+        logs = [np.log(values) - centre for values, centre in zip(inputs, self.centres, strict=True)]
+        return offset + a * np.exp(-2 * eta * logs[0]) + b * np.exp(-2 * eta * logs[1])
+
+    def to_response(self, y: np.ndarray) -> np.ndarray:
+        """The loss itself."""
+        return y
+
+    def from_response(self, response: np.ndarray) -> np.ndarray:
+        """The loss itself."""
+        return response
+
+
+def fit_tied(params, data, loss, runs=None, *, weights=None, conventions: Mapping[str, str] | None = None) -> ParametricLaw:
+    """Fit loss = E + (a M^eta + b M^-eta) C^-eta, M = data/params, C = 6 params data, by least squares on the loss.
+
+    Args:
+        params: (n,) parameters.
+        data: (n,) tokens or images seen.
+        loss: (n,) losses, above 0.
+        runs: (n,) name of the run that each row came from; None makes each row its own.
+        weights: (n,) multiplicities; a row of weight 2 is that row twice.
+        conventions: how the columns were counted, kept on the law.
+
+    Returns:
+        Coefficients E, a, b, eta; derived alpha = 2 eta, A, B.
+
+    Raises:
+        CannotFit: ``not_positive``, ``not_finite``, ``too_few_sizes``, ``one_ray``, ``loss_rises``, ``at_bound``.
+        ValueError: inputs of different lengths.
+    """
+    params, data = checks.column("params", params), checks.column("data", data)
+    loss = checks.column("loss", loss)
+    rows = checks.same_length(params=params, data=data, loss=loss)
+    weights = checks.weights_or_ones(weights, rows)
+    run_codes = checks.run_codes(runs, rows)
+    notes = require_plane(params, data, weights, parameters=4)
+    used = weights > 0
+    centres = tuple(float((weights * np.log(values)).sum() / weights.sum()) for values in (params, data))
+    logs = np.stack([np.log(params) - centres[0], np.log(data) - centres[1]])
+    span = max(float(np.ptp(values[used])) for values in logs)
+    estimator = TiedEstimator(logs, centres, loss, weights, 0.5 * WIDEST / span * 2)
+    theta, certified = estimator.refit(loss, weights)
+    theta = theta[0]
+    objective = 0.5 * float((weights * estimator.residual**2).sum())
+    if theta[1] <= 0 and theta[2] <= 0:
+        raise CannotFit("loss_rises", "neither term falls: the loss does not fall with size or data in these rows", 0.0)
+    if not certified[0]:
+        raise CannotFit("at_bound", f"the exponent ran to an end of its range (eta {theta[3]:.3g}): the rows show no curvature, "
+                        "or only their smallest size matters", float(theta[3]))
+    for name, value in zip(("E", "a", "b"), theta[:3], strict=True):
+        if value <= 0:
+            notes += (Note("at_bound", f"{name} is 0, its bound: that term is not seen in these rows", 0.0),)
+    gradient = estimator.jacobian.T @ (weights * estimator.residual)
+    scale = np.abs(estimator.jacobian).T @ (weights * np.abs(loss))
+    free = theta != 0
+    curvature = (estimator.jacobian[:, free] / scale[free] * weights[:, None]).T @ (estimator.jacobian[:, free] / scale[free])
+    eigenvalues = np.linalg.eigvalsh(curvature)
+    certificate = Certificate(float((np.abs(gradient) / scale)[free].max()), 0.0, float(eigenvalues[0] / eigenvalues[-1]), GRID,
+                              GRID, "one dimension, linear coefficients projected out")
+    names = {name: float(value[0]) for name, value in estimator.natural(theta[None]).items()}
+    notes += checks.outlier_note(estimator.residual, 4, weights)
+    size_codes = checks.group_sizes(params)
+    return ParametricLaw(
+        form="E + (a M^eta + b M^-eta) C^-eta, M = D/N, C = 6 N D", coefficients={k: names[k] for k in ("E", "a", "b", "eta")},
+        objective=objective, objective_definition="half the sum of weight x (loss - prediction)^2", notes=notes,
+        rows_used=int(used.sum()), sizes=len(np.unique(size_codes[used])), certificate=certificate, inputs=("params", "data"),
+        ranges=tuple((float(values[used].min()), float(values[used].max())) for values in (params, data)),
+        estimator=estimator, run_codes=run_codes, size_codes=size_codes, conventions=dict(conventions or {}))
+
+
+def _golden(cost, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Batched golden section; the projected cost has one minimum between neighbours of the grid's best."""
+    ratio = (np.sqrt(5) - 1) / 2
+    left, right = high - ratio * (high - low), low + ratio * (high - low)
+    cost_left, cost_right = cost(left), cost(right)
+    for _ in range(34):  # 1e-7 of the bracket; the polish does the rest
+        smaller = cost_left < cost_right
+        high, low = np.where(smaller, right, high), np.where(smaller, low, left)
+        new_right, new_left = np.where(smaller, left, low + ratio * (high - low)), np.where(smaller, high - ratio * (high - low),
+                                                                                             right)
+        fresh = cost(np.where(smaller, new_left, new_right))
+        cost_left, cost_right = np.where(smaller, fresh, cost_right), np.where(smaller, cost_left, fresh)
+        left, right = new_left, new_right
+    return (low + high) / 2
+
+
+def _polish(theta: np.ndarray, logs: np.ndarray, response: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """A few Gauss-Newton steps on the coefficients that are above zero; kept only where the cost does not rise."""
+
+    def parts(theta: np.ndarray):
+        _, a, b, eta = (theta[:, j, None] for j in range(4))
+        size, data = np.exp(-2 * eta * logs[0]), np.exp(-2 * eta * logs[1])
+        prediction = theta[:, :1] + a * size + b * data
+        jacobian = np.stack([np.ones_like(size), size, data, -2 * (a * size * logs[0] + b * data * logs[1])], 2)
+        return prediction, jacobian
+
+    for _ in range(4):
+        prediction, jacobian = parts(theta)
+        jacobian = jacobian * (theta != 0)[:, None, :]
+        residual = response - prediction
+        scale = np.sqrt(np.einsum("snp,sn->sp", jacobian**2, weights))
+        scaled = jacobian / np.where(scale > 0, scale, 1.0)[:, None, :]
+        normal = np.einsum("snp,snq,sn->spq", scaled, scaled, weights)
+        right = np.einsum("snp,sn,sn->sp", scaled, weights, residual)
+        step = np.einsum("spq,sq->sp", np.linalg.pinv(normal, rcond=1e-14), right) / np.where(scale > 0, scale, 1.0)
+        tried = theta + step
+        before = np.einsum("sn,sn->s", residual**2, weights)
+        after = np.einsum("sn,sn->s", (response - parts(tried)[0]) ** 2, weights)
+        better = (after <= before) & (tried[:, :3] >= 0).all(1) & (tried[:, 3] > 0)
+        theta = np.where(better[:, None], tried, theta)
+    return theta
