@@ -62,6 +62,11 @@ class DataConfig(Strict):
     flip: bool | None = None  # of views 1 .. K-1
 
 
+def mirrors(config: DataConfig) -> bool:
+    """Whether a mirrored image is one of the same kind: a property of the set, not of the views that a study caches."""
+    return bool(config.flip) or (NAMED_SETS[config.name].flip if config.name in NAMED_SETS else True)
+
+
 def folder_path(config: DataConfig, image_folder: str | None) -> Path:
     """Where a folder set lies: VAR_SCALING_DATA/imagenet, or `image_folder` under VAR_SCALING_DATA.
 

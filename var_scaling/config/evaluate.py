@@ -64,9 +64,7 @@ class EvaluateConfig(Strict):
     """What a study asks for at each of its budgets; no part of a trial's identity."""
 
     fid: FidConfig | tuple[FidConfig, ...] | None = None
-    samples_grid: int | Literal["off"] = Field(
-        default=8
-    )  # images of each class in the grid that is saved with a budget
+    samples_grid: int | Literal["off"] = Field(default=8)  # images of each class, saved with a budget
     classifier: ClassifierConfig = ClassifierConfig()
 
     @property
@@ -76,14 +74,6 @@ class EvaluateConfig(Strict):
         return self.fid if isinstance(self.fid, tuple) else (self.fid,)
 
 
-class ClassifierStage(Strict):
-    """What a trained feature network is made from; its identity is the hash of this."""
-
-    kind: Literal["classifier"] = "classifier"
-    data: DataConfig
-    classifier: ClassifierConfig
-
-
 class FidEvaluation(Strict):
     """One evaluation with all that its number depends on besides the model; `evaluations/fid-<hash>.json`."""
 
@@ -91,13 +81,6 @@ class FidEvaluation(Strict):
     fid: FidConfig
     data: DataConfig  # of the reference, see `metric_data`
     extractor: ClassifierConfig | str  # the recipe of ours, or the name of a published network
-
-    @property
-    def classifier_stage(self) -> ClassifierStage | None:
-        """The stage that has to be built first, if the features are our classifier's."""
-        if isinstance(self.extractor, str):
-            return None
-        return ClassifierStage(data=self.data, classifier=self.extractor)
 
 
 def metric_data(data: DataConfig) -> DataConfig:
@@ -111,9 +94,10 @@ def metric_data(data: DataConfig) -> DataConfig:
     return data.model_copy(update={**whole, "views": 1, "crop": "centre", "flip": False})
 
 
-def classifier_stage(config: EvaluateConfig, data: DataConfig) -> ClassifierStage:
-    """The feature network of a study on resolved data."""
-    return ClassifierStage(data=metric_data(data), classifier=config.classifier)
+def resolve_classifier(config: ClassifierConfig, data: DataConfig) -> ClassifierConfig:
+    """The recipe that is run and hashed; it does not depend on the data yet."""
+    assert data.classes is not None, "resolve the data config first"
+    return config
 
 
 def fid_evaluations(config: EvaluateConfig, data: DataConfig) -> tuple[FidEvaluation, ...]:
@@ -149,8 +133,8 @@ def _problem(fid: FidConfig, classifier: ClassifierConfig, data: DataConfig) -> 
         enough = -(-least // (2 * classes)) * 2 * classes
         return (
             f"evaluate.fid.samples {fid.samples} is {fid.samples / dimension:.1f} for each of the {dimension} "
-            f"dimensions of {fid.features} features; below {SAMPLES_PER_DIMENSION} neither the number nor its interval means "
-            f"anything: use {enough} or more, or smaller features"
+            f"dimensions of {fid.features} features; below {SAMPLES_PER_DIMENSION} neither the number nor its interval "
+            f"means anything: use {enough} or more, or smaller features"
         )
     if fid.samples % (2 * classes):  # the corrected value compares with two balanced halves
         nearest = max(round(fid.samples / (2 * classes)), -(-least // (2 * classes))) * 2 * classes
