@@ -18,6 +18,7 @@ from var_scaling.config.trial import TrialConfig
 from var_scaling.errors import RequestProblem
 
 MAX_TRIALS = 100_000
+OVERRIDE = 0  # the "line" of a key that the command line has set
 
 
 class Budgets(Strict):
@@ -90,7 +91,8 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> tuple[Study, tuple[
     if not isinstance(raw, dict):
         raise RequestProblem(f"{path}: a sweep is a mapping with `name`, `base`, `grid` and `budgets`")
     for text in overrides:
-        raw = _override(raw, text)
+        raw, changed = _override(raw, text)
+        lines[changed] = OVERRIDE
     try:
         study = Study.model_validate(raw)
     except ValidationError as error:
@@ -98,14 +100,14 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> tuple[Study, tuple[
     return study, tuple(_trials(study, str(path), lines))
 
 
-def _override(raw: dict[str, Any], text: str) -> dict[str, Any]:
+def _override(raw: dict[str, Any], text: str) -> tuple[dict[str, Any], tuple[str, ...]]:
     key, equals, value = text.partition("=")
     if not equals or not key:
         raise RequestProblem(f"--set {text}: write it as a.b=value, e.g. --set train.batch_size=128")
     parts = key.split(".")
     if parts[0] not in Study.model_fields:  # `train.batch_size=1` means the base's
         parts = ["base", *parts]
-    return _with(raw, parts, yaml.parse_scalar(value))
+    return _with(raw, parts, yaml.parse_scalar(value)), tuple(parts)
 
 
 def _with(tree: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str, Any]:
@@ -156,7 +158,7 @@ def _problems(
         where = ("grid", key) if key else (*prefix, *path)
         while where and where not in lines:
             where = where[:-1]
-        line = f", line {lines[where]}" if where else ""
+        line = "" if not where else " with --set" if lines[where] == OVERRIDE else f", line {lines[where]}"
         if entry["type"] == "extra_forbidden":
             text = _unknown_key(model, list(path)) or f"`{dotted}` is not known here"
         elif entry["type"] == "missing":

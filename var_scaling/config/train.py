@@ -26,7 +26,7 @@ class TrainConfig(Strict):
     decay_share: float = Field(0.2, gt=0, le=1)  # of each budget, spent annealing its branch (wsd)
     decay_shape: Literal["1-sqrt", "linear"] = "1-sqrt"
     final_learning_rate: float | None = Field(None, ge=0, le=1)  # as a share of the peak
-    horizon_images: int | None = Field(None, ge=1)  # required by lin0 and cosine, refused by wsd
+    horizon_images: int | Literal["off"] | None = None  # required by lin0 and cosine; off under wsd
     ema_half_life_images: int | Literal["off"] = "off"
     precision: Literal["float32", "bfloat16"] = "float32"
 

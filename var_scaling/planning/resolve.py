@@ -83,7 +83,7 @@ def _model(model: ModelConfig, tokenizer: TokenizerConfig, data: DataConfig) -> 
 def _recipe(model: ModelConfig, train: TrainConfig) -> tuple[ModelConfig, TrainConfig]:
     name = train.recipe or ("paper" if model.head_dim == 64 else "small-ladder")
     recipe = recipes.recipe(name, model.depth, train.batch_size)
-    horizon = train.horizon_images
+    horizon = None if train.horizon_images == "off" else train.horizon_images
     trunk = train.schedule == "wsd"
     if trunk and horizon is not None:
         raise RequestProblem(
@@ -96,6 +96,10 @@ def _recipe(model: ModelConfig, train: TrainConfig) -> tuple[ModelConfig, TrainC
             "give it (one value, or a grid equal to the budgets), or use schedule wsd"
         )
     decay = train.weight_decay if train.weight_decay is not None else recipe.weight_decay
+    if horizon is not None and horizon < train.batch_size:
+        raise RequestProblem(
+            f"train.horizon_images = {horizon} is below one batch of {train.batch_size}; use at least {train.batch_size}"
+        )
     final_decay = train.final_weight_decay
     if trunk and final_decay is not None and final_decay != decay:
         raise RequestProblem(
@@ -118,6 +122,7 @@ def _recipe(model: ModelConfig, train: TrainConfig) -> tuple[ModelConfig, TrainC
             "final_weight_decay": final_decay,
             "final_learning_rate": final_rate,
             "warmup_images": warmup,
+            "horizon_images": horizon or "off",
         }
     )
     drop_path = model.drop_path if model.drop_path is not None else round(0.1 * model.depth / 24, 12)
@@ -171,6 +176,7 @@ def asked_images(config: TrialConfig, budgets: Budgets) -> tuple[tuple[int, int]
     ]
     train = config.train
     if train.schedule != "wsd":
+        assert isinstance(train.horizon_images, int)
         if train.horizon_images not in asked:
             raise RequestProblem(
                 f"train.schedule = {train.schedule} finishes at its horizon only: train.horizon_images = "

@@ -1,0 +1,92 @@
+"""What every command shares: exit codes, errors as sentences, JSON on stdout and talk on stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import traceback
+from typing import Any
+
+import typer
+from rich.console import Console
+
+from var_scaling.errors import EnvironmentProblem, RequestProblem
+
+out = Console()
+err = Console(stderr=True)
+
+
+class Failed(Exception):
+    """Done, but some trials failed; they were named (exit code 1)."""
+
+
+def run(app: typer.Typer) -> None:
+    """Run an application; every expected problem becomes a sentence and an exit code."""
+    debug = "--debug" in sys.argv
+    if debug:
+        sys.argv.remove("--debug")
+    try:
+        app(standalone_mode=False)
+        code = 0
+    except Failed:
+        code = 1
+    except RequestProblem as problem:
+        code = 2
+        _tell("request", problem.problems)
+        if debug:
+            traceback.print_exc()
+    except EnvironmentProblem as problem:
+        code = 3
+        _tell("environment", [str(problem)])
+        if debug:
+            traceback.print_exc()
+    except typer.Exit as end:
+        code = end.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        err.print("stopped; the same command goes on from here")
+        code = 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    except Exception as error:
+        import click
+
+        if isinstance(error, click.ClickException):
+            error.show()
+            code = 2
+        else:
+            if debug:
+                raise
+            err.print(f"[red]bug:[/red] {type(error).__name__}: {error} (run again with --debug for the traceback)", markup=True)
+            code = 70
+    sys.exit(code)
+
+
+def print_json(value: Any) -> None:
+    """One document on stdout."""
+    sys.stdout.write(json.dumps(value, indent=1, default=str) + "\n")
+
+
+def _tell(kind: str, problems: list[str] | tuple[str, ...]) -> None:
+    if "--json" in sys.argv:
+        print_json({"schema": 1, "error": kind, "problems": list(problems)})
+    for problem in problems:
+        err.print(problem, markup=False, highlight=False, soft_wrap=True)
+
+
+def count(value: float) -> str:
+    """1_077_764 -> `1.08M`; FLOPs and bytes alike."""
+    for limit, suffix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= limit:
+            return f"{value / limit:.3g}{suffix}"
+    return f"{value:.3g}"
+
+
+def span(seconds: float) -> str:
+    """Seconds as a person says them."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 5400:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"

@@ -1,0 +1,276 @@
+"""How plans, launches and statuses look on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from var_scaling.cli.run import count, span
+from var_scaling.launch.status import SweepStatus, TrialStatus, read_row
+from var_scaling.launch.sweep import Launch, View, free_bytes
+from var_scaling.planning import flops
+from var_scaling.planning.plan import Plan, PlannedTrial
+from var_scaling.planning.record import Record
+
+STYLES = {
+    "finished": "green",
+    "failed": "red",
+    "running": "cyan",
+    "unknown": "yellow",
+    "interrupted": "yellow",
+    "stopped": "yellow",
+    "blocked": "yellow",
+    "new": "default",
+}
+
+
+def plan_table(plan: Plan, limit: int = 60) -> Table:
+    """One line a trial: what it will do and why, what it costs; what varies with depth besides depth is shown."""
+    table = Table(title=f"sweep {plan.study.name}", title_justify="left")
+    for name in ("trial", "will", "params", "lr", "gamma", "images", "FLOPs", "time", "memory", "nearest finished or started"):
+        table.add_column(name, justify="right" if name in ("params", "lr", "images", "FLOPs", "time", "memory") else "left")
+    for trial in plan.trials[:limit]:
+        config = trial.config
+        table.add_row(
+            Path(trial.work.folder).name + (" (id provisional)" if trial.provisional else ""),
+            f"[{STYLES[trial.record.state]}]{trial.reason}",
+            count(sum(flops.params(config.model).values())),
+            f"{config.train.learning_rate:.3g}",
+            f"{config.model.gamma_init:.0e}",
+            f"{trial.new_images:,}",
+            count(trial.new_flops),
+            span(trial.cost.seconds),
+            f"{count(trial.cost.parameter_bytes + trial.cost.activation_bytes)}B",
+            _nearest(trial),
+        )
+    if len(plan.trials) > limit:
+        table.add_row(f"... {len(plan.trials) - limit} more (--json lists all)")
+    return table
+
+
+def _nearest(trial: PlannedTrial) -> str:
+    if not trial.nearest:
+        return ""
+    name, fields = trial.nearest
+    shown = ", ".join(f"{path}: {old} -> {new}" for path, old, new in fields[:3])
+    return f"{name.rpartition('-')[2]} ({shown}{', ...' if len(fields) > 3 else ''})"
+
+
+def plan_totals(plan: Plan) -> str:
+    """The whole study in a few lines."""
+    counts = ", ".join(f"{n} {word}" for word, n in plan.counts.items())
+    work = [t for t in plan.trials if t.new_images]
+    seconds = sum(t.cost.seconds for t in work)
+    sources = ", ".join(sorted({t.cost.source for t in work}))
+    disk = sum(t.cost.disk_bytes for t in work)
+    stages = ", ".join(f"{s.kind} {s.id} ({'ready' if r.state == 'finished' else r.state})" for s, r in plan.stages)
+    lines = [f"{len(plan.trials)} trials: {counts}", f"stages: {stages}"]
+    if work:
+        longest = max(work, key=lambda t: t.cost.seconds)
+        recipes = sorted({(t.config.train.recipe or "", _source(t)) for t in work})
+        lines += [
+            f"new work: {count(sum(t.new_flops for t in work))} FLOPs, about {span(seconds)} on one worker ({sources}); "
+            f"longest trial {span(longest.cost.seconds)} ({Path(longest.work.folder).name}); "
+            f"disk {count(disk)}B of {count(free_bytes(plan.runs))}B free",
+            *(f"recipe {name}: {source}" for name, source in recipes[:4]),
+        ]
+    return "\n".join(lines)
+
+
+def _source(trial: PlannedTrial) -> str:
+    from var_scaling.planning.recipes import recipe
+
+    train = trial.config.train
+    assert train.recipe is not None
+    return recipe(train.recipe, trial.config.model.depth, train.batch_size).source
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """The plan as one JSON document."""
+    return {
+        "schema": 1,
+        "sweep": plan.study.name,
+        "counts": plan.counts,
+        "stages": [{"kind": s.kind, "id": s.id, "folder": s.folder, "state": r.state} for s, r in plan.stages],
+        "trials": [
+            {
+                "trial": t.work.id,
+                "folder": t.work.folder,
+                "depth": t.config.model.depth,
+                "seed": t.config.seed,
+                "reason": t.reason,
+                "state": t.record.state,
+                "budgets": [{"asked": a, "images": s} for a, s in t.budgets],
+                "params_total": sum(flops.params(t.config.model).values()),
+                "learning_rate": t.config.train.learning_rate,
+                "new_images": t.new_images,
+                "train_flops": t.new_flops,
+                "seconds": t.cost.seconds,
+                "seconds_source": t.cost.source,
+                "memory_bytes": t.cost.parameter_bytes + t.cost.activation_bytes,
+                "disk_bytes": t.cost.disk_bytes,
+                "id_provisional": t.provisional,
+                "nearest": t.nearest and {"trial": t.nearest[0], "differs": [list(f) for f in t.nearest[1]]},
+            }
+            for t in plan.trials
+        ],
+    }
+
+
+class Bars:
+    """Progress bars of a launch: one for each running work and one for all."""
+
+    def __init__(self, launch: Launch, console: Console) -> None:
+        self.launch, self.console = launch, console
+        self.progress = Progress(
+            TextColumn("{task.description:<34}"),
+            BarColumn(bar_width=28),
+            TextColumn("{task.percentage:>4.0f} %"),
+            TextColumn("{task.fields[what]}"),
+            TimeRemainingColumn(compact=True),
+            console=console,
+        )
+        self.tasks: dict[str, TaskID] = {}
+        self.seconds = {job.work.folder: max(job.seconds, 1.0) for job in launch.jobs}
+        total = sum(self.seconds.values())
+        self.all = self.progress.add_task(f"all ({len(launch.jobs)} works)", total=total or 1.0, what="")
+        self.told: set[str] = set()
+
+    def __enter__(self) -> Bars:
+        self.progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.progress.stop()
+
+    def draw(self, view: View) -> None:
+        """Show one view; works that ended are said once, with their reason if they failed."""
+        done = 0.0
+        for folder, record in view.records.items():
+            state = view.queue.get(folder)
+            name = "/".join(Path(folder).parts[-2:]) if folder.startswith("store") else Path(folder).name
+            if state == "running" or record.state == "running":
+                if folder not in self.tasks:
+                    self.tasks[folder] = self.progress.add_task(name, total=record.total or None, what="")
+                self.progress.update(
+                    self.tasks[folder], completed=record.done, total=record.total or None, what=record.what
+                )
+            elif folder in self.tasks:
+                self.progress.remove_task(self.tasks.pop(folder))
+            share = record.done / record.total if record.total else 0.0
+            done += self.seconds.get(folder, 0.0) * (1.0 if record.state == "finished" else min(share, 0.99))
+            if state == "gone" and folder not in self.told:
+                self.told.add(folder)
+                self._tell(name, record)
+        finished = sum(r.state == "finished" for r in view.records.values())
+        self.progress.update(self.all, completed=done, what=f"{finished} of {len(self.launch.jobs)} done")
+
+    def _tell(self, name: str, record: Record) -> None:
+        if record.state == "failed":
+            self.console.print(f"[red]failed[/red]   {name}: {record.cause}: {record.message}", soft_wrap=True)
+        else:
+            self.console.print(f"[{STYLES[record.state]}]{record.state:<8}[/] {name}")
+
+
+def rows_table(runs: Path, trials: tuple[TrialStatus, ...]) -> Table:
+    """One line a row: what was trained, and how good it is."""
+    table = Table(title="rows", title_justify="left")
+    labels = _evaluation_labels(runs, trials)
+    for name in ("depth", "seed", "params", "images", "FLOPs", "loss all", "loss last", "error all", *labels, "img/s"):
+        table.add_column(name, justify="right")
+    for trial in sorted(trials, key=lambda t: (t.depth, t.seed)):
+        for budget in trial.budgets:
+            row = read_row(runs / trial.folder, budget)
+            if row:
+                table.add_row(
+                    str(row["depth"]),
+                    str(row["seed"]),
+                    count(row["params_total"]),
+                    f"{row['images_seen']:,}",
+                    count(row["train_flops"]),
+                    f"{row['loss_all_scales']:.4f}",
+                    f"{row['loss_last_scale']:.4f}",
+                    f"{row['error_all_scales']:.4f}",
+                    *(_fid(runs / trial.folder, budget, label) for label in labels),
+                    f"{row['images_per_second']:,.0f}",
+                )
+    return table
+
+
+def _evaluations(trial: Path, budget: int) -> list[Mapping[str, Any]]:
+    from var_scaling import store
+
+    found = [store.read_json(path) for path in sorted((trial / "budgets" / str(budget) / "evaluations").glob("*.json"))]
+    return [value for value in found if value]
+
+
+def _evaluation_labels(runs: Path, trials: tuple[TrialStatus, ...]) -> list[str]:
+    found = {e["label"]: None for t in trials for b in t.budgets for e in _evaluations(runs / t.folder, b)}
+    return [f"FID {label}" for label in found]
+
+
+def _fid(trial: Path, budget: int, label: str) -> str:
+    for value in _evaluations(trial, budget):
+        if f"FID {value['label']}" == label:
+            return f"{value['fid_corrected']:.2f} ({value['fid_low']:.2f}-{value['fid_high']:.2f})"
+    return ""
+
+
+def status_table(status: SweepStatus) -> Table:
+    """Trials by depth: how many in which state, budgets n of m, time left by their own progress."""
+    table = Table(title=f"sweep {status.name}, launched {status.launched[:19]}", title_justify="left")
+    for name in ("depth", "finished", "running", "waiting", "failed", "budgets", "progress"):
+        table.add_column(name, justify="right")
+    depths = sorted({trial.depth for trial in status.trials})
+    for depth in depths:
+        group = [t for t in status.trials if t.depth == depth]
+        states = [t.state for t in group]
+        trained = sum(b in t.record.rows for t in group for b in t.budgets)
+        table.add_row(
+            str(depth),
+            str(states.count("finished")),
+            str(states.count("running") + states.count("unknown")),
+            str(sum(s in ("new", "interrupted", "stopped", "blocked") for s in states)),
+            f"[red]{states.count('failed')}[/red]" if "failed" in states else "0",
+            f"{trained} of {sum(len(t.budgets) for t in group)}",
+            _doing(group),
+        )
+    return table
+
+
+def _doing(group: list[TrialStatus]) -> str:
+    busy = [t.record for t in group if t.state in ("running", "unknown") and t.record.total]
+    return ", ".join(f"{r.done / r.total:.0%} {r.what}" for r in busy[:2])
+
+
+def failures_text(status: SweepStatus) -> str:
+    """Failures grouped by cause and place, each with an example and the command that fixes it."""
+    lines = []
+    for (cause, place), group in status.failures.items():
+        first = group[0]
+        lines += [
+            f"{len(group)} x {cause}: {first.record.message}" + (f" [{place}]" if place else ""),
+            f"    e.g. {Path(first.folder).name}; {way_out(cause, status.name, first)}",
+        ]
+    return "\n".join(lines)
+
+
+def way_out(cause: str, sweep: str, trial: TrialStatus) -> str:
+    """The command that deals with a cause."""
+    name = Path(trial.folder).name
+    if cause == "diverged":
+        return f"it would diverge again: change its config, which makes a new trial (var-sweep logs {name})"
+    if cause in ("out-of-gpu-memory", "out-of-host-memory"):
+        return f"var-sweep retry {sweep} cause={cause} --set execution.micro_batch=..."
+    return f"var-sweep logs {name}, then var-sweep retry {sweep} cause={cause.replace(' ', chr(92) + ' ')}"
+
+
+def live(draw: Callable[[], Table], console: Console) -> Live:
+    """A table that is drawn again and again."""
+    return Live(get_renderable=draw, console=console, refresh_per_second=1)

@@ -1,0 +1,137 @@
+"""The local launcher: a few workers side by side on this machine, each with its own threads.
+
+Two one-thread trials side by side give 9 to 28 % more images a second than one with two threads (measured at depths 2
+to 8, reference note and benchmarks/threads.py), so a slot is `execution.threads` cores.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from var_scaling.exits import EXIT_BLOCKED, EXIT_HELD
+from var_scaling.launch.protocol import Job, Queue
+from var_scaling.planning.record import read_record
+
+HOLD_AFTER = 3  # equal failures before any progress: a bug common to all, so the rest is held
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
+class LocalLauncher:
+    """Runs jobs as child processes, longest first, never more than the cores given."""
+
+    name = "local"
+
+    def __init__(self, runs: Path, cores: int | None = None, worker: Sequence[str] = ()) -> None:
+        self.runs = runs
+        self.cores = cores or available_cores()
+        self.worker = tuple(worker) or (sys.executable, "-m", "var_scaling.worker")
+        self.waiting: list[Job] = []
+        self.running: dict[str, tuple[Job, subprocess.Popen[bytes]]] = {}
+        self.failed: set[str] = set()
+        self.gone: set[str] = set()
+        self.held_because: str | None = None
+        self._causes: dict[tuple[str, str], int] = {}
+        self._launch = runs
+
+    def submit(self, jobs: Sequence[Job], launch: Path) -> None:
+        self._launch = launch
+        self.waiting += sorted(jobs, key=lambda job: (job.work.kind == "trial", -job.seconds))
+
+    def states(self) -> Mapping[str, Queue]:
+        self._reap()
+        self._start()
+        return {
+            **{job.work.folder: "waiting" for job in self.waiting},
+            **{folder: "running" for folder in self.running},
+            **{folder: "gone" for folder in self.gone},
+        }
+
+    def cancel(self, folders: Sequence[str]) -> None:
+        chosen = set(folders)
+        self.gone |= {job.work.folder for job in self.waiting if job.work.folder in chosen}
+        self.waiting = [job for job in self.waiting if job.work.folder not in chosen]
+        for folder, (_, process) in self.running.items():
+            if folder in chosen and process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End every worker at once; their last checkpoints stay."""
+        for _, process in self.running.values():
+            process.kill()
+
+    def _reap(self) -> None:
+        for folder, (job, process) in list(self.running.items()):
+            code = process.poll()
+            if code is None:
+                continue
+            del self.running[folder]
+            if code == EXIT_HELD or (code == EXIT_BLOCKED and not self._cannot_be_built(job)):
+                self.waiting.append(job)  # somebody else runs it or what it needs: look again later
+                continue
+            self.gone.add(folder)
+            if code != 0:
+                self.failed.add(folder)
+                self._count(folder)
+
+    def _count(self, folder: str) -> None:
+        record = read_record(self.runs, folder)
+        if record.state != "failed" or record.done:
+            return
+        key = (record.cause or "", record.place or "")
+        self._causes[key] = self._causes.get(key, 0) + 1
+        if self._causes[key] >= HOLD_AFTER and self.waiting and not self.held_because:
+            self.held_because = f"{HOLD_AFTER} works failed in the same way before any progress ({record.cause}: {record.message})"
+            self.gone |= {job.work.folder for job in self.waiting}
+            self.waiting.clear()
+
+    def _start(self) -> None:
+        busy = sum(_threads(job) for job, _ in self.running.values())
+        for job in list(self.waiting):
+            if self._cannot_be_built(job):
+                self.waiting.remove(job)
+                self.gone.add(job.work.folder)
+                self.failed.add(job.work.folder)
+                continue
+            threads = min(_threads(job), self.cores)
+            if busy + threads > self.cores or not self._ready(job):
+                continue
+            self.waiting.remove(job)
+            self.running[job.work.folder] = (job, self._spawn(job, threads))
+            busy += threads
+
+    def _ready(self, job: Job) -> bool:
+        mine = read_record(self.runs, job.work.folder)
+        if mine.state in ("running", "unknown"):  # another launch's; starting a worker would only say so
+            return False
+        return all((self.runs / need / "result").exists() for need in job.after)
+
+    def _cannot_be_built(self, job: Job) -> bool:
+        return any(need in self.failed for need in job.after)
+
+    def _spawn(self, job: Job, threads: int) -> subprocess.Popen[bytes]:
+        logs = self._launch / "logs"
+        logs.mkdir(parents=True, exist_ok=True)
+        env = dict(os.environ, OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
+        # A session of its own: Ctrl-C reaches the launcher alone, which asks the workers to save and stop.
+        with open(logs / f"{Path(job.work.folder).name}.log", "ab") as log:
+            return subprocess.Popen(
+                [*self.worker, str(self.runs / job.work.folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=env,
+                start_new_session=True,
+            )
+
+
+def _threads(job: Job) -> int:
+    return int(job.work.config["execution"]["threads"])

@@ -1,0 +1,155 @@
+"""Where a sweep stands: a pure function of what is on disk and one answer from the scheduler. It writes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from var_scaling import store
+from var_scaling.errors import RequestProblem
+from var_scaling.planning.record import Record, read_record, row_path
+
+
+@dataclass(frozen=True)
+class TrialStatus:
+    """One trial of a sweep."""
+
+    folder: str  # below the runs folder
+    depth: int
+    seed: int
+    budgets: tuple[int, ...]
+    evaluations: tuple[str, ...]
+    record: Record
+
+    @property
+    def state(self) -> str:
+        return self.record.state
+
+    def as_dict(self) -> dict[str, Any]:
+        record = self.record
+        return {
+            "trial": Path(self.folder).name,
+            "depth": self.depth,
+            "seed": self.seed,
+            "state": record.state,
+            "cause": record.cause,
+            "message": record.message,
+            "attempts": record.attempts,
+            "budgets": list(self.budgets),
+            "trained": [b for b in self.budgets if b in record.rows],
+            "done_images": record.done,
+            "total_images": record.total,
+            "doing": record.what,
+            "holder": str(record.holder) if record.holder and record.state in ("running", "unknown") else None,
+        }
+
+
+@dataclass(frozen=True)
+class SweepStatus:
+    """A whole sweep: its stages and its trials."""
+
+    name: str
+    folder: Path
+    launched: str
+    stages: Mapping[str, Record]
+    trials: tuple[TrialStatus, ...]
+    failures: Mapping[tuple[str, str], tuple[TrialStatus, ...]] = field(default_factory=dict)  # by cause and place
+
+
+def find_sweep(runs: Path, name: str) -> Path:
+    """A sweep's folder by name, or `last`.
+
+    Raises:
+        RequestProblem: there is no such sweep; the sentence lists those there are.
+    """
+    folder = runs / "sweeps"
+    names = sorted(p.name for p in folder.iterdir() if (p / "study.json").exists()) if folder.is_dir() else []
+    if not names:
+        raise RequestProblem(f"no sweep has been launched under {runs}; start one with `var-sweep launch sweeps/depth.yaml`")
+    if name == "last":
+        return folder / max(names, key=lambda n: (store.read_json(folder / n / "study.json") or {}).get("launched", ""))
+    if name.endswith((".yaml", ".yml")):
+        name = Path(name).stem if Path(name).stem in names else name
+    if name not in names:
+        raise RequestProblem(f"no sweep `{name}` under {runs}; there are: {', '.join(names)}")
+    return folder / name
+
+
+def read_status(runs: Path, name: str = "last", ask_scheduler: store.AskScheduler | None = None) -> SweepStatus:
+    """The status of one sweep."""
+    folder = find_sweep(runs, name)
+    study = store.read_json(folder / "study.json")
+    trials = []
+    stages: dict[str, Record] = {}
+    for entry in study["trials"]:
+        for stage in entry["stages"]:
+            if stage not in stages:
+                stages[stage] = read_record(runs, stage, ask_scheduler=ask_scheduler)
+        budgets = tuple(b["images"] for b in entry["budgets"])
+        record = read_record(runs, f"trials/{entry['folder']}", budgets, entry["evaluations"], ask_scheduler)
+        trials.append(
+            TrialStatus(
+                f"trials/{entry['folder']}",
+                entry["depth"],
+                entry["seed"],
+                budgets,
+                tuple(entry["evaluations"]),
+                record,
+            )
+        )
+    failures: dict[tuple[str, str], list[TrialStatus]] = {}
+    for trial in trials:
+        if trial.record.state == "failed":
+            failures.setdefault((trial.record.cause or "?", trial.record.place or ""), []).append(trial)
+    return SweepStatus(
+        folder.name,
+        folder,
+        study["launched"],
+        stages,
+        tuple(trials),
+        {key: tuple(group) for key, group in failures.items()},
+    )
+
+
+def select(trials: Sequence[TrialStatus], filters: Sequence[str]) -> tuple[TrialStatus, ...]:
+    """Trials that match every filter: `depth=16`, `state=failed`, `cause=node`, `seed=0`, or the start of a trial's name or id.
+
+    Raises:
+        RequestProblem: a filter with an unknown key, or one that is no filter.
+    """
+    chosen = list(trials)
+    for text in filters:
+        key, equals, value = text.partition("=")
+        if not equals:
+            chosen = [t for t in chosen if Path(t.folder).name.startswith(text) or t.folder.rpartition("-")[2].startswith(text)]
+        elif key in ("depth", "seed"):
+            chosen = [t for t in chosen if str(getattr(t, key)) == value]
+        elif key in ("state", "cause"):
+            chosen = [t for t in chosen if getattr(t.record, key) == value]
+        else:
+            raise RequestProblem(f"unknown filter `{text}`; use depth=, seed=, state=, cause= or the start of a trial's name")
+    return tuple(chosen)
+
+
+def find_trial(runs: Path, prefix: str) -> Path:
+    """A trial's folder by a unique start of its name or id.
+
+    Raises:
+        RequestProblem: no trial, or several.
+    """
+    folder = runs / "trials"
+    names = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+    found = [n for n in names if n.startswith(prefix) or n.rpartition("-")[2].startswith(prefix)]
+    if len(found) != 1:
+        what = f"{len(found)} trials begin with" if found else "no trial begins with"
+        shown = found or names
+        listed = f": {', '.join(shown[:8])}{' ...' if len(shown) > 8 else ''}" if shown else ""
+        raise RequestProblem(f"{what} `{prefix}` under {runs}{listed}")
+    return folder / found[0]
+
+
+def read_row(trial: Path, images: int) -> dict[str, Any]:
+    """The row of a budget; empty where it is not trained."""
+    return store.read_json(row_path(trial, images)) or {}

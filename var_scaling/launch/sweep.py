@@ -1,0 +1,227 @@
+"""A launch: write down what is asked, hand what is missing to a launcher, and watch until it is done."""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from var_scaling import store
+from var_scaling.config import yaml
+from var_scaling.errors import EnvironmentProblem
+from var_scaling.launch.protocol import Job, Launcher, Queue
+from var_scaling.planning.plan import Plan, PlannedTrial
+from var_scaling.planning.record import Record, read_record
+from var_scaling.planning.works import Work
+
+
+@dataclass(frozen=True)
+class Launch:
+    """One launch of one study."""
+
+    plan: Plan
+    folder: Path  # runs/sweeps/<name>/launches/<NNN>
+    jobs: tuple[Job, ...]
+    skipped: tuple[tuple[str, str], ...]  # trials that are not started, with the reason
+
+
+def sweep_folder(runs: Path, name: str) -> Path:
+    """What a study asked for, its launches, laws and figures."""
+    return runs / "sweeps" / name
+
+
+def prepare(
+    plan: Plan,
+    source: str,
+    launcher: str,
+    *,
+    only: Callable[[PlannedTrial], bool] = lambda trial: True,
+    first_budget_only: bool = False,
+    failed_too: bool = False,
+) -> Launch:
+    """Write the folders of every work and of the study, and say what there is to run.
+
+    Args:
+        plan: the study as things stand.
+        source: the text of the sweep file, kept beside the results.
+        launcher: its name, for the launch's own record.
+        only: which trials to start (a pilot starts two).
+        first_budget_only: ask for the smallest budget and no evaluation (a pilot).
+        failed_too: start failed trials again (`retry`).
+
+    Raises:
+        EnvironmentProblem: the runs folder cannot be written.
+    """
+    try:
+        return _prepare(plan, source, launcher, only, first_budget_only, failed_too)
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"the runs folder {plan.runs} cannot be written ({error.strerror or error}); free space, mend its "
+            "permissions, or choose another with --runs"
+        ) from None
+
+
+def _prepare(
+    plan: Plan,
+    source: str,
+    launcher: str,
+    only: Callable[[PlannedTrial], bool],
+    first_budget_only: bool,
+    failed_too: bool,
+) -> Launch:
+    name = plan.study.name
+    folder = sweep_folder(plan.runs, name)
+    launch = _new_launch_folder(folder)
+    jobs: dict[str, Job] = {}
+    skipped = []
+    stages = {stage.folder: (stage, record) for stage, record in plan.stages}
+    for trial in plan.trials:
+        budgets = trial.spent[:1] if first_budget_only else trial.spent
+        evaluations = [] if first_budget_only else trial.works.evaluations
+        _write_work(plan.runs, trial.work)
+        _write_asked(
+            plan.runs / trial.work.folder,
+            name,
+            {
+                "budgets": list(budgets),
+                "evaluations": [e.dump() for e in evaluations],
+                "samples_grid": "off" if first_budget_only else plan.study.evaluate.samples_grid,
+            },
+        )
+        if not only(trial):
+            continue
+        state = trial.record.state
+        if state == "finished" or (state == "failed" and not failed_too):
+            skipped.append((trial.work.folder, trial.reason))
+            continue
+        needs = trial.work.needs if first_budget_only else tuple(s.folder for s in trial.works.stages)
+        for need in needs:
+            stage, record = stages[need]
+            if record.state != "finished" and need not in jobs:
+                _write_work(plan.runs, stage)
+                jobs[need] = Job(stage, stage.needs, _stage_seconds(stage))
+        jobs[trial.work.folder] = Job(trial.work, needs, trial.cost.seconds)
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
+    store.write_bytes(folder / "study.yaml", source.encode())
+    store.write_json(folder / "study.json", _study_json(plan, now))
+    store.write_json(
+        launch / "launch.json",
+        {"launched": now, "launcher": launcher, "jobs": list(jobs), "skipped": skipped, "pilot": first_budget_only},
+    )
+    return Launch(plan, launch, tuple(jobs.values()), tuple(skipped))
+
+
+def _new_launch_folder(folder: Path) -> Path:
+    launches = folder / "launches"
+    launches.mkdir(parents=True, exist_ok=True)
+    number = max((int(p.name) for p in launches.iterdir() if p.name.isdecimal()), default=-1) + 1
+    while True:  # two launches at once take different numbers
+        try:
+            (launches / f"{number:03d}").mkdir()
+            return launches / f"{number:03d}"
+        except FileExistsError:
+            number += 1
+
+
+def _study_json(plan: Plan, now: str) -> dict[str, Any]:
+    return {
+        "name": plan.study.name,
+        "description": plan.study.description,
+        "launched": now,
+        "trials": [
+            {
+                "trial": trial.work.id,
+                "folder": Path(trial.work.folder).name,
+                "depth": trial.config.model.depth,
+                "seed": trial.config.seed,
+                "budgets": [{"asked": asked, "images": images} for asked, images in trial.budgets],
+                "evaluations": [e.name for e in trial.works.evaluations],
+                "stages": [s.folder for s in trial.works.stages],
+            }
+            for trial in plan.trials
+        ],
+        "evaluations": _unique([e.dump() for trial in plan.trials for e in trial.works.evaluations]),
+    }
+
+
+def _unique(values: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return list({value["name"]: value for value in values}.values())
+
+
+def _write_work(runs: Path, work: Work) -> None:
+    """Write a work's folder where it is not there; identity never changes, execution and placement may."""
+    folder = runs / work.folder
+    if not (folder / "identity.json").exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        store.write_bytes(folder / "config.yaml", yaml.dump(work.config).encode())
+        store.write_json(folder / "needs.json", list(work.needs))
+        store.write_json(folder / "identity.json", work.identity)
+    elif (folder / "config.yaml").read_bytes() != (text := yaml.dump(work.config).encode()):
+        store.write_bytes(folder / "config.yaml", text)
+
+
+def _write_asked(folder: Path, study: str, asked: Mapping[str, Any]) -> None:
+    (folder / "asked").mkdir(exist_ok=True)
+    path = folder / "asked" / f"{study}.json"
+    if store.read_json(path) != asked:
+        store.write_json(path, asked)
+
+
+def _stage_seconds(stage: Work) -> float:
+    return {"tokenizer": 120.0, "classifier": 40.0}.get(stage.kind, 10.0)
+
+
+# ---- watching -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class View:
+    """A launch at one moment, for whoever draws it."""
+
+    queue: Mapping[str, Queue]
+    records: Mapping[str, Record]
+
+
+def follow(launch: Launch, launcher: Launcher, draw: Callable[[View], None], poll_seconds: float = 0.2) -> View:
+    """Ask the launcher until nothing is queued or running, drawing each view; returns the last one."""
+    runs = launch.plan.runs
+    trials = {t.work.folder: t for t in launch.plan.trials}
+    settled: dict[str, Record] = {}
+    while True:
+        queue = launcher.states()
+        records = dict(settled)
+        for job in launch.jobs:
+            folder = job.work.folder
+            if folder in settled:
+                continue
+            trial = trials.get(folder)
+            record = read_record(
+                runs,
+                folder,
+                _asked_budgets(runs / folder, launch.plan.study.name) if trial else (),
+                [e.name for e in trial.works.evaluations] if trial else (),
+            )
+            records[folder] = record
+            if record.state == "finished" and queue.get(folder) == "gone":
+                settled[folder] = record
+        view = View(queue, records)
+        draw(view)
+        if all(state == "gone" for state in queue.values()):
+            return view
+        time.sleep(poll_seconds)
+
+
+def _asked_budgets(folder: Path, study: str) -> tuple[int, ...]:
+    asked = store.read_json(folder / "asked" / f"{study}.json") or {}
+    return tuple(asked.get("budgets", ()))
+
+
+def free_bytes(runs: Path) -> int:
+    """Free space where the runs folder is, or will be."""
+    while not runs.exists():
+        runs = runs.parent
+    return shutil.disk_usage(runs).free

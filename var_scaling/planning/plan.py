@@ -1,0 +1,172 @@
+"""A study laid out before anything is spent: every trial, what it will do and why, what it costs, what is shared."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from var_scaling import store
+from var_scaling.config.study import Study
+from var_scaling.config.trial import TrialConfig
+from var_scaling.errors import RequestProblem
+from var_scaling.planning import estimate, flops, identity
+from var_scaling.planning.record import Record, read_record
+from var_scaling.planning.resolve import asked_images, branch_point, resolve
+from var_scaling.planning.works import TrialWorks, Work, works_of
+
+
+@dataclass(frozen=True)
+class PlannedTrial:
+    """One trial of a study as things stand."""
+
+    config: TrialConfig  # resolved
+    works: TrialWorks
+    budgets: tuple[tuple[int, int], ...]  # (asked, spent) images
+    record: Record
+    new_images: int  # still to be trained, over trunk and branches
+    new_flops: int
+    cost: estimate.Cost
+    provisional: bool
+    nearest: tuple[str, tuple[tuple[str, Any, Any], ...]] | None = None  # of a new trial: an existing one, what differs
+
+    @property
+    def work(self) -> Work:
+        return self.works.trial
+
+    @property
+    def spent(self) -> tuple[int, ...]:
+        return tuple(images for _, images in self.budgets)
+
+    @property
+    def reason(self) -> str:
+        """What a launch will do with it, in a few words."""
+        record = self.record
+        if record.state == "finished":
+            return "finished"
+        if record.state == "failed":
+            return f"failed: {record.cause}"
+        if record.state in ("running", "unknown"):
+            return f"{record.state}: {record.holder}"
+        trained = sum(images in record.rows for images in self.spent)
+        if trained == len(self.budgets):
+            return f"evaluate {record.missing_evaluations} more"
+        if record.attempts:
+            at = f" at {record.done:,.0f} of {record.total:,.0f} images" if record.total else ""
+            return f"resume{at}" if trained == 0 else f"resume: {trained} of {len(self.budgets)} budgets trained"
+        return "new"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A study, its trials, and the stages that they share."""
+
+    study: Study
+    runs: Path
+    trials: tuple[PlannedTrial, ...]
+    stages: tuple[tuple[Work, Record], ...]  # each once, in an order in which they can be built
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many trials are in each state."""
+        result: dict[str, int] = {}
+        for trial in self.trials:
+            word = trial.reason.split(":")[0].split(" ")[0]
+            result[word] = result.get(word, 0) + 1
+        return result
+
+
+def make_plan(study: Study, configs: Sequence[TrialConfig], runs: Path, device: str | None = None) -> Plan:
+    """Resolve every trial and look up what is there already. Reads the runs folder, writes nothing.
+
+    Raises:
+        RequestProblem: every contradiction in the study at once.
+    """
+    problems: dict[str, None] = {}
+    resolved: list[tuple[TrialConfig, TrialWorks, tuple[tuple[int, int], ...]]] = []
+    for config in configs:
+        try:
+            whole = resolve(config, runs / "store")
+            resolved.append((whole, works_of(whole, study.evaluate), asked_images(whole, study.budgets)))
+        except RequestProblem as error:
+            problems.update(dict.fromkeys(error.problems))
+        except ValueError as error:
+            problems[str(error)] = None
+    if problems:
+        raise RequestProblem(*problems)
+    rates = estimate.measured_rates(runs)
+    trials, seen, stages = [], set(), {}
+    for config, works, budgets in resolved:
+        if works.trial.folder in seen:
+            raise RequestProblem(f"two points of the grid are the same trial {works.trial.folder}; remove one of them")
+        seen.add(works.trial.folder)
+        trials.append(_plan_trial(config, works, budgets, runs, rates, device))
+        stages.update({stage.folder: stage for stage in works.stages})
+    records = tuple((stage, read_record(runs, stage)) for stage in stages.values())
+    return Plan(study, runs, tuple(_with_nearest(trials, runs)), records)
+
+
+def new_images(config: TrialConfig, budgets: Sequence[int], rows: Sequence[int]) -> int:
+    """Images to train for the budgets without a row: the trunk once, a branch each."""
+    todo = [b for b in budgets if b not in rows]
+    if not todo:
+        return 0
+    trunk_done = max((branch_point(config, b) for b in rows), default=0)
+    trunk = max(0, max(branch_point(config, b) for b in todo) - trunk_done)
+    return trunk + sum(b - branch_point(config, b) for b in todo)
+
+
+def _plan_trial(
+    config: TrialConfig,
+    works: TrialWorks,
+    budgets: tuple[tuple[int, int], ...],
+    runs: Path,
+    rates: Sequence[estimate.Rate],
+    device: str | None,
+) -> PlannedTrial:
+    spent = tuple(images for _, images in budgets)
+    record = read_record(runs, works.trial, spent, [e.name for e in works.evaluations])
+    images = new_images(config, spent, record.rows)
+    return PlannedTrial(
+        config,
+        works,
+        budgets,
+        record,
+        images,
+        images * flops.train_flops_per_image(config.model),
+        estimate.cost(config, images, len(budgets), rates, device),
+        identity.provisional(works.trial.identity),
+    )
+
+
+def _with_nearest(trials: Sequence[PlannedTrial], runs: Path) -> list[PlannedTrial]:
+    """Add to every new trial the existing trial that differs in the fewest fields."""
+    if not any(trial.record.state == "new" and not trial.record.attempts for trial in trials):
+        return list(trials)
+    existing = _existing_identities(runs)
+    result = []
+    for trial in trials:
+        nearest = None
+        if trial.record.state == "new" and existing:
+            mine = frozenset(identity.flatten(trial.work.identity))
+            name = min(existing, key=lambda n: (len(mine ^ existing[n][1]), n))
+            nearest = (name, tuple(identity.difference(existing[name][0], trial.work.identity)))
+        result.append(replace(trial, nearest=nearest) if nearest else trial)
+    return result
+
+
+
+
+def _existing_identities(runs: Path) -> dict[str, tuple[Mapping[str, Any], frozenset[tuple[str, Any]]]]:
+    try:
+        names = sorted(os.listdir(runs / "trials"))
+    except OSError:
+        return {}
+    found = {}
+    for name in names:
+        whole = store.read_json(runs / "trials" / name / "identity.json")
+        if whole:
+            found[name] = (whole, frozenset(identity.flatten(whole)))
+    return found

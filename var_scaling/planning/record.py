@@ -1,0 +1,141 @@
+"""What is on disk about one work: read, never written. `plan`, `status` and the launchers see the world through this."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from var_scaling import store
+from var_scaling.planning.works import Work
+
+State = Literal["new", "running", "unknown", "interrupted", "stopped", "blocked", "finished", "failed"]
+
+# Ends that say nothing against the work itself: the next launch goes on with it.
+RESUMABLE_CAUSES = frozenset({"stopped", "finished", "blocked", "preempted", "node"})
+FRUITLESS_LIMIT = 3  # attempts in a row that were killed and gained nothing
+
+
+@dataclass(frozen=True)
+class Record:
+    """One work folder at one moment."""
+
+    state: State
+    attempts: int = 0
+    cause: str | None = None  # of the last attempt that ended
+    message: str | None = None
+    place: str | None = None
+    holder: store.Holder | None = None
+    done: float = 0.0  # of the last attempt, in images, as it said itself
+    total: float = 0.0
+    what: str = ""
+    rows: tuple[int, ...] = ()  # budgets that are trained, in images spent
+    missing_evaluations: int = 0
+
+    @property
+    def runnable(self) -> bool:
+        """Whether a launch should start it (a failed one needs `retry`)."""
+        return self.state in ("new", "interrupted", "stopped", "blocked")
+
+
+def row_path(trial: Path, images: int) -> Path:
+    """Where the row of a budget lies; it exists if and only if that budget is trained."""
+    return trial / "budgets" / str(images) / "row.json"
+
+
+def read_record(
+    runs: Path,
+    work: Work | str,
+    budgets: Sequence[int] = (),
+    evaluations: Sequence[str] = (),
+    ask_scheduler: store.AskScheduler | None = None,
+) -> Record:
+    """The record of a stage or trial.
+
+    Args:
+        runs: the runs folder.
+        work: the work, or its folder below `runs`.
+        budgets: images spent that are asked of a trial (ignored for a stage).
+        evaluations: file names that are asked in each budget's `evaluations/`.
+        ask_scheduler: answers for a scheduler id; see `store.life`.
+    """
+    name = work if isinstance(work, str) else work.folder
+    folder = runs / name
+    try:
+        names = set(os.listdir(folder))
+    except OSError:
+        return Record("new")
+    rows: tuple[int, ...] = ()
+    missing = 0
+    if name.startswith("trials/"):
+        if "budgets" in names:
+            rows = tuple(sorted(int(b) for b in os.listdir(folder / "budgets") if b.isdecimal()))
+        done = set(rows)
+        for budget in budgets:
+            if budget in done and evaluations:
+                missing += len(set(evaluations) - _names(folder / "budgets" / str(budget) / "evaluations"))
+        finished = bool(budgets) and done.issuperset(budgets) and not missing
+    else:
+        finished = "result" in names
+    numbers = store.attempt_numbers(folder) if "attempts" in names else []
+    if finished:
+        return Record("finished", len(numbers), rows=rows)
+    if not numbers:
+        return Record("new", rows=rows, missing_evaluations=missing)
+    return _of_last_attempt(folder, numbers, rows, missing, ask_scheduler)
+
+
+def _of_last_attempt(
+    folder: Path,
+    numbers: list[int],
+    rows: tuple[int, ...],
+    missing: int,
+    ask_scheduler: store.AskScheduler | None,
+) -> Record:
+    attempt = folder / "attempts" / f"{numbers[-1]:03d}"
+    progress: dict[str, Any] = store.read_json(attempt / "progress.json") or {}
+    end: dict[str, Any] | None = store.read_json(attempt / "end.json")
+    holder = store.read_holder(folder, numbers[-1])
+    state: State
+    if end is None:
+        life = store.life(holder, ask_scheduler) if holder else "unknown"
+        state = {"alive": "running", "unknown": "unknown", "dead": "interrupted"}[life]  # type: ignore[assignment]
+    elif end["cause"] == "blocked":
+        state = "blocked"
+    else:
+        state = "stopped" if end["cause"] in RESUMABLE_CAUSES else "failed"
+    cause = end["cause"] if end else None
+    message = end.get("message") if end else None
+    if state == "interrupted" and _fruitless(folder, numbers):
+        state, cause = "failed", "killed without progress"
+        message = f"the last {FRUITLESS_LIMIT} attempts were killed before their first checkpoint"
+    return Record(
+        state,
+        len(numbers),
+        cause,
+        message,
+        end.get("place") if end else None,
+        holder,
+        float(progress.get("done", 0)),
+        float(progress.get("total", 0)),
+        str(progress.get("what", "")),
+        rows,
+        missing,
+    )
+
+
+def _fruitless(folder: Path, numbers: list[int]) -> bool:
+    last = numbers[-FRUITLESS_LIMIT:]
+    if len(last) < FRUITLESS_LIMIT:
+        return False
+    attempts = [folder / "attempts" / f"{n:03d}" for n in last]
+    return not any((a / "end.json").exists() or _names(a / "checkpoints") for a in attempts)
+
+
+def _names(folder: Path) -> set[str]:
+    try:
+        return set(os.listdir(folder))
+    except OSError:
+        return set()

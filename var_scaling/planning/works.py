@@ -1,0 +1,169 @@
+"""The work that a study consists of: stages (tokenizer, classifier, tokens, reconstruction) and trials.
+
+A *work* is a folder with an identity, a resolved config and what it needs first. It is content-addressed, so two
+studies that need the same tokenizer share it. Sizes that a stage does not depend on are no part of its identity: a
+tokenizer is trained on all images whatever `unique_images` the trials use, and tokens are cached for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from var_scaling.config.data import DataConfig
+from var_scaling.config.evaluate import (
+    ClassifierConfig,
+    EvaluateConfig,
+    FidConfig,
+    FidEvaluation,
+    fid_evaluations,
+    metric_data,
+)
+from var_scaling.config.tokenizer import TokenizerConfig
+from var_scaling.config.train import ExecutionConfig, PlacementConfig
+from var_scaling.config.trial import TrialConfig
+from var_scaling.planning import identity
+
+Kind = Literal["tokenizer", "classifier", "tokens", "reconstruction", "trial"]
+STAGES: tuple[Kind, ...] = ("tokenizer", "classifier", "tokens", "reconstruction")
+
+
+@dataclass(frozen=True)
+class Work:
+    """One folder's worth of work."""
+
+    kind: Kind
+    id: str
+    folder: str  # below the runs folder
+    identity: Mapping[str, Any]
+    config: Mapping[str, Any]  # what config.yaml holds
+    needs: tuple[str, ...]  # folders of stages below the runs folder that must be finished before it starts
+
+
+@dataclass(frozen=True)
+class _How:
+    """Execution and placement of the stages, which are no part of their identity."""
+
+    execution: ExecutionConfig
+    placement: PlacementConfig
+
+
+def _dump(**sections: Any) -> dict[str, Any]:
+    return {
+        name: value.model_dump(mode="python", exclude_none=True) if isinstance(value, BaseModel) else value
+        for name, value in sections.items()
+    }
+
+
+def _stage(kind: Kind, parts: Mapping[str, Any], how: _How, needs: tuple[str, ...], **sections: Any) -> Work:
+    whole = {"kind": kind, **parts}
+    key = identity.digest(whole)
+    config = _dump(**sections, execution=how.execution, placement=how.placement)
+    return Work(kind, key, f"store/{kind}/{key}", whole, config, needs)
+
+
+# A tokenizer is trained on the plain images of the whole set; its own recipe says whether it flips them.
+_NOT_OF_TOKENIZER = frozenset({"unique_images", "validation_images", "views", "crop", "flip"})
+
+
+@lru_cache(maxsize=1024)
+def _tokenizer(data: DataConfig, tokenizer: TokenizerConfig, how: _How) -> Work:
+    data = metric_data(data)
+    parts = {"data": identity.canonical(data, _NOT_OF_TOKENIZER), "tokenizer": identity.canonical(tokenizer)}
+    return _stage("tokenizer", parts, how, (), data=data, tokenizer=tokenizer)
+
+
+@lru_cache(maxsize=1024)
+def _tokens(data: DataConfig, tokenizer: TokenizerConfig, how: _How) -> Work:
+    whole = data.model_copy(update={"unique_images": metric_data(data).unique_images})
+    made = _tokenizer(data, tokenizer, how)
+    parts = {"data": identity.canonical(whole), "tokenizer": made.id}
+    return _stage("tokens", parts, how, (made.folder,), data=whole, tokenizer=tokenizer)
+
+
+@lru_cache(maxsize=1024)
+def _classifier(evaluation: FidEvaluation, how: _How) -> Work | None:
+    """The feature network of an evaluation, where it is one of ours."""
+    recipe = evaluation.extractor
+    if not isinstance(recipe, ClassifierConfig):
+        return None
+    parts = {"data": identity.canonical(evaluation.data), "classifier": identity.canonical(recipe)}
+    return _stage("classifier", parts, how, (), data=evaluation.data, classifier=recipe)
+
+
+@lru_cache(maxsize=1024)
+def _reconstruction(evaluation: FidEvaluation, data: DataConfig, tokenizer: TokenizerConfig, how: _How) -> Work:
+    made = _tokenizer(data, tokenizer, how)
+    needs = [made.folder]
+    if classifier := _classifier(evaluation, how):
+        needs.append(classifier.folder)
+    parts = {"tokenizer": made.id, **identity.canonical(_plain(evaluation), frozenset({"kind"}))}
+    return _stage("reconstruction", parts, how, tuple(needs), tokenizer=tokenizer, evaluation=_plain(evaluation))
+
+
+def _plain(evaluation: FidEvaluation) -> FidEvaluation:
+    """The part of an evaluation that a tokenizer's own rFID depends on: features and data, not sampling."""
+    fid = FidConfig(features=evaluation.fid.features, samples=evaluation.fid.samples)
+    return evaluation.model_copy(update={"fid": fid})
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One evaluation that a study asks for at every budget, and the stages it stands on."""
+
+    config: FidEvaluation
+    name: str  # of its file in a budget's evaluations/
+    classifier: str | None  # folder of the feature network, where it is ours
+    reconstruction: str  # folder of the tokenizer's own figures
+
+    def dump(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "config": self.config.model_dump(mode="python"),
+            "classifier": self.classifier,
+            "reconstruction": self.reconstruction,
+        }
+
+
+@dataclass(frozen=True)
+class TrialWorks:
+    """A trial with everything it stands on; `stages` are in an order in which they can be built."""
+
+    trial: Work
+    stages: tuple[Work, ...]  # for training and evaluation
+    evaluations: tuple[Evaluation, ...]
+
+
+def works_of(config: TrialConfig, evaluate: EvaluateConfig) -> TrialWorks:
+    """The work that one resolved trial of a study asks for.
+
+    Raises:
+        ValueError: an evaluation that cannot be done on these data.
+    """
+    how = _How(config.execution, config.placement)
+    tokenizer = _tokenizer(config.data, config.tokenizer, how)
+    tokens = _tokens(config.data, config.tokenizer, how)
+    stages = [tokenizer, tokens]
+    evaluations = []
+    for evaluation in _fid_evaluations(evaluate, config.data):
+        classifier = _classifier(evaluation, how)
+        reconstruction = _reconstruction(evaluation, config.data, config.tokenizer, how)
+        stages += [classifier, reconstruction] if classifier else [reconstruction]
+        name = f"fid-{identity.digest(identity.canonical(evaluation))}.json"
+        evaluations.append(Evaluation(evaluation, name, classifier.folder if classifier else None, reconstruction.folder))
+    stages = list({stage.folder: stage for stage in stages}.values())
+    whole = identity.of_trial(config)
+    key = identity.digest(whole)
+    folder = f"trials/{config.model.family}-d{config.model.depth}-s{config.seed}-{key}"
+    dump = config.model_dump(mode="python", exclude_none=True)
+    trial = Work("trial", key, folder, whole, dump, (tokenizer.folder, tokens.folder))
+    return TrialWorks(trial, tuple(stages), tuple(evaluations))
+
+
+@lru_cache(maxsize=64)
+def _fid_evaluations(evaluate: EvaluateConfig, data: DataConfig) -> tuple[FidEvaluation, ...]:
+    return fid_evaluations(evaluate, data)

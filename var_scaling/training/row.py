@@ -1,0 +1,84 @@
+"""The one row that a budget leaves: intent apart from achievement, counts by part, and where it came from."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from var_scaling.config.trial import TrialConfig
+from var_scaling.planning import flops, identity
+from var_scaling.planning.resolve import branch_point
+from var_scaling.training.state import State
+
+# Columns that may differ between two runs that are bit-equal (DESIGN): time, place, versions, attempts.
+NOT_COMPARED = frozenset(
+    {"seconds", "images_per_second", "finished", "host", "device", "torch", "python", "code", "attempts"}
+)
+
+
+def make_row(
+    config: TrialConfig,
+    state: State,
+    validation: Mapping[str, float],
+    provenance: Mapping[str, Any],
+) -> dict[str, Any]:
+    """A flat mapping of plain values; what is not known is absent.
+
+    Args:
+        config: resolved.
+        state: at the end of the budget.
+        validation: `evaluation.validation.validation_loss`.
+        provenance: hashes of code, data and tokenizer, device, attempts, time.
+    """
+    whole = identity.of_trial(config)
+    model, train, images = config.model, config.train, state.images
+    assert config.data.unique_images is not None and train.learning_rate is not None
+    params = flops.params(model)
+    row: dict[str, Any] = {
+        "trial": identity.digest(whole),
+        "cell": identity.cell(whole),
+        "family": model.family,
+        "depth": model.depth,
+        "width": model.width,
+        "head_dim": model.head_dim,
+        "heads": model.heads,
+        "adaln": model.adaln,
+        "seed": config.seed,
+        "data_name": config.data.name,
+        "images_seen": images,
+        "branch_images": branch_point(config, images),
+        "unique_images": config.data.unique_images,
+        "epochs": images / config.data.unique_images,
+        "views": config.data.views,
+        "tokens_per_image": model.tokens_per_image,
+        "vocab_size": model.vocab_size,
+        "batch_size": train.batch_size,
+        "recipe": train.recipe,
+        "learning_rate": train.learning_rate,
+        "weight_decay": train.weight_decay,
+        "gamma_init": model.gamma_init,
+        "drop_path": model.drop_path,
+        "label_drop": train.label_drop,
+        "schedule": train.schedule,
+        "precision": train.precision,
+        "params_total": sum(params.values()),
+        **{f"params_{part}": count for part, count in params.items()},
+        "forward_flops_per_image": flops.forward_flops_per_image(model),
+        "train_flops_per_image": flops.train_flops_per_image(model),
+        "train_flops": images * flops.train_flops_per_image(model),
+        "train_flops_visible": images * flops.train_flops_visible_per_image(model),
+        "flops_6nd": images * flops.six_nd_per_image(model),
+        "forward_macs": images * flops.forward_macs_per_image(model),
+        "train_loss": state.last_loss,  # of the last journal window, label drop included
+        **validation,
+        "seconds": state.seconds,
+        "images_per_second": images / state.seconds,
+        "numerics": config.numerics,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        **provenance,
+    }
+    return row

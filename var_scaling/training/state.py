@@ -1,0 +1,79 @@
+"""Everything that a training run is between two steps, and its way to disk and back."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import nn
+
+from var_scaling.config.trial import TrialConfig
+from var_scaling.models.var import build_var
+from var_scaling.training.optimizer import make_optimizer
+
+
+@dataclass
+class Window:
+    """Sums since the last journal line; part of the checkpoint, so that a resumed run writes the same lines."""
+
+    loss: float = 0.0
+    images: int = 0
+
+
+@dataclass
+class State:
+    """Model, optimizer, averaged weights, images seen."""
+
+    model: nn.Module
+    optimizer: torch.optim.AdamW
+    average: dict[str, torch.Tensor] | None  # exponential moving average of the weights, where asked for
+    images: int = 0
+    seconds: float = 0.0  # inside training steps, over all attempts
+    last_loss: float = math.nan  # mean of the last journal window, nats per token
+    window: Window = field(default_factory=Window)
+
+    def dump(self) -> dict[str, Any]:
+        """Plain values and tensors, as `load` reads them."""
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "average": self.average,
+            "images": self.images,
+            "seconds": self.seconds,
+            "last_loss": self.last_loss,
+            "window": {"loss": self.window.loss, "images": self.window.images},
+        }
+
+    def load(self, dump: dict[str, Any]) -> None:
+        """Take over a dumped state, to the bit."""
+        self.model.load_state_dict(dump["model"])
+        self.optimizer.load_state_dict(dump["optimizer"])
+        device = next(self.model.parameters()).device
+        self.average = (
+            None if dump["average"] is None else {k: v.to(device).clone() for k, v in dump["average"].items()}
+        )
+        self.images = dump["images"]
+        self.seconds = dump["seconds"]
+        self.last_loss = dump["last_loss"]
+        self.window = Window(**dump["window"])
+
+    def snapshot(self) -> dict[str, Any]:
+        """A dump that later steps do not touch: where a branch leaves the trunk."""
+        return copy.deepcopy(self.dump())
+
+    def annealed(self) -> dict[str, torch.Tensor]:
+        """The weights that a budget is judged by: the average where one is kept."""
+        state = self.model.state_dict()
+        return state if self.average is None else {**state, **self.average}
+
+
+def fresh_state(config: TrialConfig, device: torch.device) -> State:
+    """The state before the first step, a function of the seed alone."""
+    model = build_var(config.model, seed=config.seed).to(device)
+    average = None
+    if config.train.ema_half_life_images != "off":
+        average = {n: p.detach().clone() for n, p in model.named_parameters()}
+    return State(model, make_optimizer(model, config.train), average)
