@@ -109,6 +109,7 @@ class Law:
         ranges: smallest and largest value of each input.
         conventions: how N, D, C and the loss were counted, where the caller said so.
         rows_left_out: (row, reason) pairs, where the caller left rows out.
+        resamples: how many the intervals draw.
     """
 
     form: str
@@ -126,6 +127,7 @@ class Law:
     size_codes: np.ndarray = field(repr=False)
     conventions: Mapping[str, str] = field(default_factory=dict)
     rows_left_out: tuple[tuple[int, str], ...] = ()
+    resamples: int = RESAMPLES
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "coefficients", MappingProxyType(dict(self.coefficients)))
@@ -182,15 +184,16 @@ class Law:
         return {"run": "bootstrap of whole runs", "size": "wild cluster bootstrap, one cluster a size",
                 "run, design fixed": "wild cluster bootstrap, one cluster a run"}[self.unit]
 
-    def bootstrap(self, resamples: int = RESAMPLES, seed: int = 0, indices: np.ndarray | None = None) -> Bootstrap:
+    def bootstrap(self, resamples: int | None = None, seed: int = 0, indices: np.ndarray | None = None) -> Bootstrap:
         """Exact refits under resampling.
 
         Args:
-            resamples: how many.
+            resamples: how many; None takes the law's own number.
             seed: of the generator; the same seed gives the same interval.
             indices: (S, n) row numbers, to reproduce somebody's resamples; replaces `resamples` and `seed`.
         """
         fit = self.estimator
+        resamples = self.resamples if resamples is None else resamples
         rng = np.random.default_rng(seed)
         if indices is not None:
             unit, response = "rows given by the caller", fit.response

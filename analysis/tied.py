@@ -200,7 +200,7 @@ def _polish(theta: np.ndarray, logs: np.ndarray, response: np.ndarray, weights: 
         jacobian = np.stack([np.ones_like(size), size, data, -2 * (a * size * logs[0] + b * data * logs[1])], 2)
         return prediction, jacobian
 
-    for _ in range(4):
+    for _ in range(12):
         prediction, jacobian = parts(theta)
         jacobian = jacobian * (theta != 0)[:, None, :]
         residual = response - prediction
@@ -212,6 +212,8 @@ def _polish(theta: np.ndarray, logs: np.ndarray, response: np.ndarray, weights: 
         tried = theta + step
         before = np.einsum("sn,sn->s", residual**2, weights)
         after = np.einsum("sn,sn->s", (response - parts(tried)[0]) ** 2, weights)
-        better = (after <= before) & (tried[:, :3] >= 0).all(1) & (tried[:, 3] > 0)
+        better = (after < before) & (tried[:, :3] >= 0).all(1) & (tried[:, 3] > 0)
+        if not better.any():
+            break
         theta = np.where(better[:, None], tried, theta)
     return theta

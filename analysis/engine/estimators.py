@@ -10,6 +10,8 @@ import numpy as np
 from analysis.engine import newton
 from analysis.engine.terms import PowerTerms, RepeatedTerms, log_epoch_gain
 
+REFIT_STEPS = 60  # a resample that needs more runs along a valley that closes only at infinity
+
 
 @dataclass(frozen=True, eq=False)
 class LineEstimator:
@@ -113,7 +115,8 @@ class NewtonEstimator:
         terms = self.terms
         if np.isinf(self.delta) and self.shape == "power":
             terms, response, weights = self._one_row_a_size(response, weights)
-        found = newton.minimize(terms, np.repeat(self.theta[None], problems, 0), response, weights, self.delta)
+        found = newton.minimize(terms, np.repeat(self.theta[None], problems, 0), response, weights, self.delta,
+                                REFIT_STEPS)
         # running away along a valley that closes only at infinity still names a quantile: keep it unless not a number
         return found.theta, found.converged | (found.decrement < 1e-6)
 

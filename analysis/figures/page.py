@@ -1,0 +1,137 @@
+"""What all figures share: the style, axes that can be read, saving with the rows behind the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg", force=False)
+
+import matplotlib.pyplot as plt  # noqa: E402
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
+from matplotlib.axes import Axes  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator  # noqa: E402
+
+STYLE = Path(__file__).with_name("paper.mplstyle")
+FORMATS = ("png", "svg", "pdf")
+COLUMN, TEXT = 3.25, 5.5  # widths in inches: one column, a NeurIPS text block
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+NAMED = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
+
+
+@contextmanager
+def paper_style() -> Iterator[None]:
+    """The style sheet, for the figures drawn inside; nothing outside changes."""
+    with plt.style.context(str(STYLE)):
+        yield
+
+
+def new_axes(ax: Axes | None, width: float = COLUMN, height: float = 2.5) -> Axes:
+    """The axes given, or those of a new figure."""
+    return ax if ax is not None else plt.subplots(figsize=(width, height))[1]
+
+
+def ordered_colours(number: int) -> list:
+    """Light to dark along cividis: ordered for the colour-blind and in grey; the light end is left out on white."""
+    return [matplotlib.colormaps["viridis"](value) for value in np.linspace(0.82, 0.05, max(number, 1))][:number]
+
+
+def save(figure: Figure, stem: Path, rows: pd.DataFrame | None = None) -> list[Path]:
+    """PNG, SVG and PDF, and the rows behind the picture as CSV; returns what was written. Closes the figure."""
+    written = []
+    for kind in FORMATS:
+        path = stem.with_suffix(f".{kind}")
+        # no dates inside: the same rows give the same bytes
+        metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
+        figure.savefig(path, metadata=metadata)
+        written.append(path)
+    plt.close(figure)
+    if rows is not None:
+        path = stem.with_suffix(".csv")
+        rows.to_csv(path, index=False)
+        written.append(path)
+    return written
+
+
+def log_ticks(axis, low: float, high: float) -> None:
+    """Ticks that suit the span of a log axis: decades when it is long, 1-2-5 when shorter, round numbers when very short."""
+    decades = np.log10(high / low)
+    if decades >= 2.2:
+        step = int(np.ceil(decades / 6))
+        axis.set_major_locator(LogLocator(base=10, numticks=99) if step == 1 else FixedLocator(
+            10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1, step)))
+        axis.set_minor_locator(LogLocator(base=10, subs=np.arange(2, 10) if step == 1 else [1.0], numticks=99))
+        axis.set_major_formatter(FuncFormatter(power_of_ten))
+    else:
+        axis.set_major_locator(FixedLocator(round_values(low, high)))
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(FuncFormatter(plain_number))
+    axis.set_minor_formatter(NullFormatter())
+
+
+def round_values(low: float, high: float, most: int = 6) -> np.ndarray:
+    """Round numbers for a log axis that spans less than two decades."""
+    decades = np.log10(high / low)
+    if decades > 0.75:
+        mantissas = (1, 2, 5) if decades < 1.7 else (1, 3)
+        powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+        values = np.array([m * 10.0**power for power in powers for m in mantissas])
+        return values[(values >= low * 0.999) & (values <= high * 1.001)]
+    first = int(np.floor(np.log10((high - low) / most)))
+    for step in (base * 10.0**power for power in range(first, first + 3) for base in (1, 2, 2.5, 5)):
+        number = np.floor(high / step + 1e-9) - np.ceil(low / step - 1e-9) + 1
+        if number <= most:
+            return (np.ceil(low / step - 1e-9) + np.arange(number)) * step
+    return np.array([low, high])
+
+
+def power_of_ten(value: float, _position: int | None = None) -> str:
+    """10^k, for long log axes."""
+    power = round(np.log10(value))
+    return f"$10^{{{power}}}$"
+
+
+def plain_number(value: float, _position: int | None = None) -> str:
+    """Without needless zeros; k, M and G above a thousand."""
+    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if size <= value < 1000 * size:
+            return f"{value / size:.4g}{letter}"
+    if value >= 1e15 or value < 1e-3:
+        mantissa, power = f"{value:.1e}".split("e")
+        return f"${float(mantissa):g}\\times10^{{{int(power)}}}$"
+    return f"{value:.4g}"
+
+
+def log_axes(ax: Axes, x: np.ndarray | None = None, y: np.ndarray | None = None, pad: float = 0.04) -> None:
+    """Log scales on the axes whose values are given, with limits a little beyond them and readable ticks."""
+    for values, axis, scale, limits in ((x, ax.xaxis, ax.set_xscale, ax.set_xlim), (y, ax.yaxis, ax.set_yscale, ax.set_ylim)):
+        if values is None:
+            continue
+        values = np.asarray(values, float)
+        values = values[np.isfinite(values) & (values > 0)]
+        low, high = float(values.min()), float(values.max())
+        margin = max((high / low) ** pad, 1.004)
+        scale("log")
+        limits(low / margin, high * margin)
+        log_ticks(axis, low / margin, high * margin)
+
+
+def legend_right(ax: Axes, title: str | None = None, **options) -> None:
+    """A legend where it hides least."""
+    options = {"loc": "best", "title_fontsize": 6.5} | options
+    ax.legend(title=title, **options)
+
+
+def footnote(figure: Figure, text: str) -> None:
+    """Conventions, intervals and warnings under a figure, wrapped to its width."""
+    import textwrap
+
+    width = int(figure.get_size_inches()[0] * 23)
+    lines = "\n".join(line for part in text.split("\n") for line in textwrap.wrap(part, width))
+    figure.supxlabel(lines, fontsize=5.6, color="0.3", x=0.01, ha="left")

@@ -1,0 +1,104 @@
+"""Laws as tables: one line a law, for the terminal, CSV and LaTeX."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from analysis.study import LEVEL, LawRecord, StudyLaws
+
+TARGET_WORDS = {"loss_all_scales": "loss, all scales", "loss_last_scale": "loss, last scale",
+                "error_all_scales": "token error, all scales", "error_last_scale": "token error, last scale"}
+AGAINST_WORDS = {"params": "N", "compute": "C (frontier)", "params, data": "N and D"}
+
+
+def target_words(target: str) -> str:
+    """How a column is called on tables and axes."""
+    if target.startswith("fid_"):
+        return "FID (" + target.removeprefix("fid_corrected_").removeprefix("fid_") + " features" + (
+            ", corrected)" if "corrected" in target else ")")
+    return TARGET_WORDS.get(target, target)
+
+
+def law_table(study: StudyLaws) -> pd.DataFrame:
+    """One line a law or refusal; numbers, not text, except names and notes."""
+    return pd.DataFrame([_line(record) for record in study.records])
+
+
+def _line(record: LawRecord) -> dict:
+    line: dict = {"target": record.target, "against": record.against, "budget": record.budget, "form": record.form}
+    law = record.law
+    if law is None:
+        return line | {"refused": record.refusal.code, "sentence": record.refusal.sentence}
+    line |= {"rows": law.rows_used, "sizes": law.sizes, "freedom": law.freedom}
+    for name, value in law.coefficients.items():
+        low, high = law.interval(name, LEVEL)
+        line |= {name: value, f"{name}_low": low, f"{name}_high": high}
+    line["r"] = getattr(law, "correlation", math.nan)
+    line["objective"] = law.objective
+    if record.backtests:
+        test = record.backtests[-1]
+        line |= {"held_out_params": test.inputs[0], "measured": test.measured, "predicted": test.predicted,
+                 "predicted_low": test.low, "predicted_high": test.high, "error": test.error, "inside": test.inside}
+    elif record.backtest_refusal is not None:
+        line["held_out_refused"] = record.backtest_refusal.code
+    line["notes"] = " ".join(dict.fromkeys(note.code for note in law.notes))
+    return line
+
+
+def number(value: float, digits: int = 4) -> str:
+    """A number for people: significant digits, powers of ten beyond a million."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    if value == 0:
+        return "0"
+    if not 1e-3 <= abs(value) < 1e6:
+        return f"{value:.{max(digits - 2, 1)}e}"
+    return f"{value:.{digits}g}"
+
+
+def span(low: float, high: float, digits: int = 4) -> str:
+    """An interval for people."""
+    return f"{number(low, digits)} to {number(high, digits)}"
+
+
+def latex_table(study: StudyLaws) -> str:
+    """A booktabs table: value with interval, held-out error; refusals as their code."""
+    lines = [
+        "% " + "; ".join(study.conventions.values()) + f"; intervals {LEVEL:.0%}",
+        r"\begin{tabular}{llrlllr}", r"\toprule",
+        r"target & law & rows & exponent & $E$ & held-out error & $r$ \\", r"\midrule"]
+    for record in study.records:
+        budget = "" if record.budget is None else f", {_tex_number(record.budget)} images"
+        name = f"{target_words(record.target)} & {AGAINST_WORDS[record.against]}{budget}, {record.form}"
+        if record.law is None:
+            lines.append(_tex(f"{name} & ") + rf"& \multicolumn{{4}}{{l}}{{refused: \texttt{{{_tex(record.refusal.code)}}}}} \\")
+            continue
+        law = record.law
+        exponents = [key for key in ("alpha", "beta") if key in law.coefficients and (key == "alpha" or "A" in law.coefficients)]
+        exponent = "; ".join(_tex_interval(law.coefficients[key], law.interval(key, LEVEL)) for key in exponents)
+        offset = "--" if record.form == "power" else _tex_interval(law.coefficients["E"], law.interval("E", LEVEL))
+        test = record.backtests[-1] if record.backtests else None
+        held = "--" if test is None else f"${100 * test.error:+.2f}\\,\\%$ ({'inside' if test.inside else 'outside'})"
+        r = getattr(law, "correlation", math.nan)
+        lines.append(_tex(f"{name} & {law.rows_used}") + f" & {exponent} & {offset} & {held} & "
+                     + ("--" if math.isnan(r) else f"${r:.4f}$") + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _tex(text: str) -> str:
+    return text.replace("_", r"\_").replace("%", r"\%")
+
+
+def _tex_number(value: float) -> str:
+    return f"{value:,.0f}".replace(",", "{,}") if abs(value) < 1e6 else f"${value:.3g}$"
+
+
+def _tex_interval(value: float, interval: tuple[float, float]) -> str:
+    low, high = interval
+    if low == high:
+        return f"${number(value)}$ (fixed)"
+    return f"${number(value)}$ [{number(low)}, {number(high)}]"

@@ -1,0 +1,135 @@
+"""What the rows themselves say before any fit: do losses fall, does the recipe stay, are conventions one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.errors import Note
+from analysis.table import Columns
+
+# Columns of a row that are recipe. A study's plan shows what varies; the law has to as well.
+RECIPE = ("learning_rate", "weight_decay", "gamma_init", "drop_path", "batch_size", "views", "unique_images", "epochs",
+          "schedule", "head_dim")
+CONVENTIONS = ("family", "tokenizer", "data", "tokens_per_image", "numerics")
+MOVES = 1.001  # a hyper-parameter whose largest value over its smallest is below this has not moved
+
+
+@dataclass(frozen=True)
+class FallCheck:
+    """Whether a loss falls along one direction.
+
+    Attributes:
+        target: the loss column.
+        along: "size" or "budget".
+        pairs: neighbouring pairs compared (means over seeds).
+        violations: sentences, worst first; empty where it falls everywhere.
+        worst: largest relative rise, 0 where it falls everywhere.
+    """
+
+    target: str
+    along: str
+    pairs: int
+    violations: tuple[str, ...]
+    worst: float
+
+    @property
+    def holds(self) -> bool:
+        """Falls at every pair, and there was one to compare."""
+        return not self.violations and self.pairs > 0
+
+    @property
+    def sentence(self) -> str:
+        """For the terminal and laws.json."""
+        other = "budget" if self.along == "size" else "size"
+        if not self.pairs:
+            return f"{self.target}: nothing to compare along {self.along}"
+        if self.holds:
+            return f"{self.target} falls with {self.along} at every {other} ({self.pairs} pairs)"
+        return f"{self.target} rises with {self.along}: " + "; ".join(self.violations[:4]) + (
+            f"; and {len(self.violations) - 4} more" if len(self.violations) > 4 else "")
+
+
+def fall_checks(rows: pd.DataFrame, columns: Columns) -> list[FallCheck]:
+    """Each target against size at every budget, and against budget at every size, on means over seeds."""
+    if columns.params is None or columns.budget is None:
+        return []
+    label = "depth" if "depth" in rows else columns.params
+    checks = []
+    for target in columns.targets:
+        mean = rows.dropna(subset=[target]).groupby([columns.params, columns.budget])[target].mean().unstack()
+        names = rows.groupby(columns.params)[label].first()
+        for along, table in (("size", mean), ("budget", mean.T)):
+            rises, pairs = [], 0
+            for fixed, series in table.items():
+                series = series.dropna()
+                for (before, low), (after, high) in zip(series.items(), list(series.items())[1:], strict=False):
+                    pairs += 1
+                    if high >= low:
+                        step = ((names[before], names[after]) if along == "size" else (before, after))
+                        place = f"{fixed:g} images" if along == "size" else f"{label} {names[fixed]:g}"
+                        what = label if along == "size" else "images"
+                        rises.append((high / low - 1, f"{low:.4g} -> {high:.4g} from {what} {step[0]:g} to {step[1]:g} at {place}"))
+            rises.sort(key=lambda entry: -entry[0])
+            checks.append(FallCheck(target, along, pairs, tuple(text for _, text in rises), rises[0][0] if rises else 0.0))
+    return checks
+
+
+def recipe_notes(rows: pd.DataFrame, columns: Columns) -> tuple[Note, ...]:
+    """`recipe_moves`: hyper-parameters that change with the size of the model at one budget."""
+    if columns.params is None:
+        return ()
+    moved = []
+    largest = 1.0
+    for name in RECIPE:
+        if name not in rows:
+            continue
+        groups = rows.groupby(columns.budget) if columns.budget else [(None, rows)]
+        for _, group in groups:
+            per_size = group.groupby(columns.params)[name].first()
+            if not pd.api.types.is_numeric_dtype(per_size):
+                if per_size.nunique() > 1:
+                    moved.append(f"{name} ({', '.join(map(str, per_size.unique()[:3]))})")
+                    break
+                continue
+            values = per_size.dropna()
+            low, high = values.min(), values.max()
+            if len(values) > 1 and high > 0 and (low <= 0 or high / low > MOVES):
+                ratio = float(high / low) if low > 0 else np.inf
+                largest = max(largest, ratio if np.isfinite(ratio) else largest)
+                moved.append(f"{name} ({values.iloc[0]:.3g} at the smallest, {values.iloc[-1]:.3g} at the largest)")
+                break
+    if not moved:
+        return ()
+    return (Note("recipe_moves", f"size is not all that varies with size: {'; '.join(moved)}; the exponent belongs to that recipe",
+                 largest),)
+
+
+def convention_notes(rows: pd.DataFrame, columns: Columns) -> tuple[Note, ...]:
+    """`mixed_conventions`: more than one family, tokenizer, data set or evaluation in one fit."""
+    notes = []
+    evaluation = [name for name in rows if name.startswith(("fid_features_", "fid_reference_", "fid_samples_", "fid_guidance_",
+                                                            "fid_top_k_", "fid_top_p_"))]
+    for name in (*CONVENTIONS, *evaluation):
+        if name not in rows:
+            continue
+        found = rows[name].dropna().unique()
+        if len(found) > 1:
+            listed = ", ".join(str(value)[:24] for value in found[:4])
+            notes.append(Note("mixed_conventions", f"{name} has {len(found)} values ({listed}) in one fit; losses and scores of "
+                              "different kinds share no law: fit them apart", len(found)))
+    return tuple(notes)
+
+
+def left_out_notes(rows: pd.DataFrame) -> tuple[Note, ...]:
+    """`rows_left_out`: budgets of the study that gave no row, by cause."""
+    left = rows.attrs.get("left_out", [])
+    if not left:
+        return ()
+    causes = pd.Series([entry["cause"] for entry in left]).value_counts()
+    listed = ", ".join(f"{count} {cause}" for cause, count in causes.items())
+    names = ", ".join(dict.fromkeys(str(entry["folder"]) for entry in left[:6]))
+    return (Note("rows_left_out", f"{len(left)} budgets of this study have no row and are not in the fits ({listed}): {names}"
+                 + (" ..." if len(left) > 6 else ""), len(left)),)

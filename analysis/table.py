@@ -1,0 +1,157 @@
+"""Columns of a user's table as numbers, with a sentence and row numbers for everything that cannot be used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+import numpy as np
+import pandas as pd
+
+from analysis.checks import SHOWN_ROWS
+from analysis.errors import CannotFit
+
+# A hole this wide between two neighbouring sizes is a change of unit, not of size: no ladder skips five decades.
+UNIT_GAP = 1e5
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Which column plays which part; None where the table has none.
+
+    Attributes:
+        params: model size N.
+        data: tokens or images seen D.
+        compute: training FLOPs C.
+        targets: losses or error rates, one law each.
+        run: the run that a row came from.
+        budget: rows of one budget are compared with one another.
+        cell: a run without its seed; seeds of one cell are averaged before the frontier is taken.
+    """
+
+    params: str | None = None
+    data: str | None = None
+    compute: str | None = None
+    targets: tuple[str, ...] = ()
+    run: str | None = None
+    budget: str | None = None
+    cell: str | None = None
+
+
+STUDY_TARGETS = ("loss_all_scales", "loss_last_scale", "error_all_scales", "error_last_scale")
+
+
+def study_columns(rows: pd.DataFrame, params: str = "params_total", compute: str = "train_flops",
+                  targets: tuple[str, ...] | None = None) -> Columns:
+    """The parts that the columns of a study's rows play."""
+    if targets is None:
+        fids = tuple(name for name in rows if name.startswith("fid_corrected_") and pd.api.types.is_numeric_dtype(rows[name]))
+        targets = tuple(name for name in STUDY_TARGETS if name in rows) + fids
+    for name in (params, compute, *targets):
+        require(rows, name)
+    return Columns(params, "images_seen", compute, targets, "trial", "images_asked" if "images_asked" in rows else "images_seen",
+                   "cell" if "cell" in rows else None)
+
+
+GUESSES = {
+    "params": ("params", "params_total", "n_params", "parameters", "N", "size", "x"),
+    "data": ("data", "n_tokens", "tokens", "images_seen", "images", "D"),
+    "compute": ("compute", "train_flops", "flops", "C"),
+    "targets": ("loss", "loss_all_scales", "L", "y"),
+    "run": ("run", "trial", "group"),
+}
+
+
+def csv_columns(table: pd.DataFrame, x: str | None = None, y: tuple[str, ...] = (), data: str | None = None,
+                compute: str | None = None, group: str | None = None, budget: str | None = None) -> Columns:
+    """The parts that the columns of somebody's CSV play: as asked for, else by their usual names.
+
+    Raises:
+        ValueError: a column that was asked for, or that every fit needs, is not there.
+    """
+    for name in (x, *y, data, compute, group, budget):
+        if name is not None:
+            require(table, name)
+
+    def guess(part: str) -> str | None:
+        return next((name for name in GUESSES[part] if name in table), None)
+
+    targets = y or tuple(name for name in (guess("targets"),) if name)
+    if not targets:
+        raise ValueError(f"no loss column among {', '.join(table.columns)}; name it with --y")
+    params = x or guess("params")
+    if params is None and compute is None and guess("compute") is None:
+        raise ValueError(f"no size column among {', '.join(table.columns)}; name it with --x")
+    # a column that was not asked for joins only where the caller named none at all
+    named = x is not None
+    return Columns(params, data or (None if named else guess("data")), compute or (None if named else guess("compute")), targets,
+                   group or guess("run"), budget)
+
+
+def require(table: pd.DataFrame, name: str) -> None:
+    """Raise a ValueError with the nearest name where the table lacks a column."""
+    if name in table:
+        return
+    near = get_close_matches(name, [str(column) for column in table.columns], 1, 0.6)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"no column {name!r}; the table has {', '.join(map(str, table.columns))}{hint}")
+
+
+def check_table(table: pd.DataFrame, columns: Columns, keep_duplicates: bool = False) -> pd.DataFrame:
+    """The table with every used column as numbers.
+
+    Rows are counted from 1, the header not included, as a spreadsheet's reader would.
+
+    Raises:
+        CannotFit: ``not_finite``, ``not_positive``, ``mixed_conventions`` (a unit changes within a column).
+        ValueError: text in a number column, or rows given twice.
+    """
+    table = table.copy()
+    numeric = [name for name in (columns.params, columns.data, columns.compute, *columns.targets) if name]
+    for name in dict.fromkeys(numeric):
+        table[name] = numbers(table, name)
+    for name in dict.fromkeys(part for part in (columns.params, columns.data, columns.compute) if part):
+        _one_unit(table[name].to_numpy(), name)
+    used = [name for name in dict.fromkeys([*numeric, columns.run, columns.budget]) if name]
+    twice = np.flatnonzero(table.duplicated(used).to_numpy())
+    if len(twice) and not keep_duplicates:
+        raise ValueError(f"{_rows(twice)} repeat an earlier row in every column used ({', '.join(used)}); drop them, name the "
+                         "runs with --group, or keep them with --keep-duplicates, which counts each as a run of its own")
+    return table
+
+
+def numbers(table: pd.DataFrame, name: str) -> pd.Series:
+    """One column as finite floats above zero; see :func:`check_table`."""
+    raw = table[name]
+    values = pd.to_numeric(raw, errors="coerce")
+    text = np.flatnonzero((values.isna() & raw.notna()).to_numpy())
+    if len(text):
+        raise ValueError(f"column {name!r} holds text in {_rows(text)} (first: {str(raw.iloc[text[0]])!r}); give numbers only")
+    empty = np.flatnonzero(~np.isfinite(values.to_numpy(dtype=float)))
+    if len(empty):
+        raise CannotFit("not_finite", f"column {name!r} is empty or infinite in {_rows(empty)}; fill or drop those rows",
+                        len(empty), tuple(empty))
+    low = np.flatnonzero((values <= 0).to_numpy())
+    if len(low):
+        raise CannotFit("not_positive", f"column {name!r} is {values.iloc[low[0]]:g} in {_rows(low)}; a power law is defined above "
+                        "zero only", float(values.iloc[low[0]]), tuple(low))
+    return values.astype(float)
+
+
+def _one_unit(values: np.ndarray, name: str) -> None:
+    order = np.argsort(values)
+    steps = values[order][1:] / values[order][:-1]
+    if not len(steps) or steps.max() < UNIT_GAP:
+        return
+    at = int(steps.argmax())
+    small, large = np.sort(order[: at + 1]), np.sort(order[at + 1:])
+    fewer = small if len(small) <= len(large) else large
+    raise CannotFit("mixed_conventions", f"column {name!r} jumps by a factor {steps.max():.2g} between {values[order][at]:g} and "
+                    f"{values[order][at + 1]:g}: {_rows(fewer)} seem to be in another unit (billions beside units?); give one unit",
+                    float(steps.max()), tuple(int(row) for row in fewer))
+
+
+def _rows(rows: np.ndarray) -> str:
+    shown = ", ".join(str(int(row) + 1) for row in rows[:SHOWN_ROWS])
+    more = f" and {len(rows) - SHOWN_ROWS} more" if len(rows) > SHOWN_ROWS else ""
+    return f"row{'s' if len(rows) > 1 else ''} {shown}{more}"
