@@ -22,45 +22,47 @@ class PerceptualConfig(Strict):
 class GanConfig(Strict):
     """Hinge loss with an adaptive weight: the generator's share keeps pace with the other losses' gradients."""
 
-    weight: float = Field(0.4, gt=0)
-    start: float = Field(0.3, ge=0, lt=1)  # share of training before it sets in
-    learning_rate: float = Field(1e-3, gt=0)
+    weight: float = Field(default=0.4, gt=0)
+    start: float = Field(default=0.3, ge=0, lt=1)  # share of training before it sets in
+    learning_rate: float = Field(default=1e-3, gt=0)
     betas: tuple[float, float] = (0.5, 0.9)
-    channels: int = Field(32, ge=1)
-    layers: int = Field(2, ge=1)
+    channels: int = Field(default=32, ge=1)
+    layers: int = Field(default=2, ge=1)
 
 
 class CodebookConfig(Strict):
     """How the codes learn."""
 
     update: Literal["gradient", "ema"]
-    ema_decay: float = Field(0.99, gt=0, lt=1)
+    ema_decay: float = Field(default=0.99, gt=0, lt=1)
     data_init: bool = True  # start at vectors of the first batches
-    restart_below: float = Field(0.02, ge=0, lt=1)  # a code with less than this share of mean use is dead; 0: off
-    restart_every: int = Field(6_400, ge=1)  # images
+    restart_below: float = Field(
+        default=0.02, ge=0, lt=1
+    )  # a code with less than this share of mean use is dead; 0: off
+    restart_every: int = Field(default=6_400, ge=1)  # images
 
 
 class TokenizerTrainConfig(Strict):
     """The tokenizer's recipe. `None` is filled from the preset."""
 
-    images: int | None = Field(None, ge=1)
-    batch_size: int | None = Field(None, ge=1)
-    learning_rate: float | None = Field(None, gt=0)
-    final_learning_rate: float | None = Field(None, ge=0, le=1)  # of the cosine, as a share of the peak
-    warmup_images: int | None = Field(None, ge=0)
+    images: int | None = Field(default=None, ge=1)
+    batch_size: int | None = Field(default=None, ge=1)
+    learning_rate: float | None = Field(default=None, gt=0)
+    final_learning_rate: float | None = Field(default=None, ge=0, le=1)  # of the cosine, as a share of the peak
+    warmup_images: int | None = Field(default=None, ge=0)
     betas: tuple[float, float] | None = None
-    weight_decay: float | None = Field(None, ge=0)
+    weight_decay: float | None = Field(default=None, ge=0)
     gradient_clip: float | Off | None = None
-    l1: float | None = Field(None, ge=0)
-    l2: float | None = Field(None, ge=0)
-    quantiser: float | None = Field(None, gt=0)  # weight of the quantiser's own loss
+    l1: float | None = Field(default=None, ge=0)
+    l2: float | None = Field(default=None, ge=0)
+    quantiser: float | None = Field(default=None, gt=0)  # weight of the quantiser's own loss
     perceptual: PerceptualConfig | Off | None = None
     gan: GanConfig | Off | None = None
     codebook: CodebookConfig | None = None
     flip: bool | None = None  # from the data: off where left and right differ
     precision: Literal["float32", "bfloat16"] = "float32"
-    seed: int = Field(0, ge=0)
-    numerics: int = Field(1, ge=1)  # raised by hand when a change of code changes what training gives
+    seed: int = Field(default=0, ge=0)
+    numerics: int = Field(default=1, ge=1)  # raised by hand when a change of code changes what training gives
 
 
 class TokenizerConfig(Strict):
@@ -68,18 +70,18 @@ class TokenizerConfig(Strict):
 
     preset: Literal["tiny", "small", "paper"] = "tiny"
     patch_nums: tuple[int, ...] | None = None  # side of each token map, coarse to fine; the last is the latent's side
-    vocab_size: int | None = Field(None, ge=2)
-    latent_dim: int | None = Field(None, ge=1)
-    resolution: int | None = Field(None, ge=1)  # image side in pixels; from the data
-    image_channels: int | None = Field(None, ge=1)  # from the data
-    channels: int | None = Field(None, ge=1)  # width of the finest level
+    vocab_size: int | None = Field(default=None, ge=2)
+    latent_dim: int | None = Field(default=None, ge=1)
+    resolution: int | None = Field(default=None, ge=1)  # image side in pixels; from the data
+    image_channels: int | None = Field(default=None, ge=1)  # from the data
+    channels: int | None = Field(default=None, ge=1)  # width of the finest level
     channel_multipliers: tuple[int, ...] | None = None  # one a level, finest first; each level halves the side
-    blocks: int | None = Field(None, ge=1)  # residual blocks a level; the decoder has one more
+    blocks: int | None = Field(default=None, ge=1)  # residual blocks a level; the decoder has one more
     attention: bool | None = None  # in the deepest level and the middle
     stem_stride: Literal[1, 2, 4] | None = None
-    phi_count: int | None = Field(None, ge=1)
-    phi_ratio: float = Field(0.5, ge=0, le=1)
-    commitment: float = Field(0.25, ge=0)
+    phi_count: int | None = Field(default=None, ge=1)
+    phi_ratio: float = Field(default=0.5, ge=0, le=1)
+    commitment: float = Field(default=0.25, ge=0)
     train: TokenizerTrainConfig = TokenizerTrainConfig()
 
     @property
@@ -112,8 +114,8 @@ _SMALL_TRAINING: dict[str, Any] = dict(
     codebook=CodebookConfig(update="ema"),
 )
 
-# Sizes that train in CPU minutes were found by measurement (docs/log.md). The paper's are those of its released weights;
-# its recipe was never published, so this one follows the single-scale trainer that its authors released.
+# Sizes that train in CPU minutes were found by measurement (docs/log.md). The paper's are those of its released
+# weights; its recipe was never published, so this one follows the single-scale trainer that its authors released.
 _PRESETS: dict[str, dict[str, Any]] = {
     "tiny": dict(
         patch_nums=(1, 2, 3, 4),

@@ -3,8 +3,8 @@
 Encoder, residual quantiser over scales, decoder, with a 3x3 convolution on each side of the quantiser. Its training is
 `training.tokenizer`; this module draws no random numbers. Parameter names are the published checkpoint's.
 
-Dimension key: B batch, 3 image channels (or 1), H = W image side in pixels, Z latent channels, h = w side of the latent,
-l = p * p tokens of one scale, L tokens of an image.
+Dimension key: B batch, 3 image channels (or 1), H = W image side in pixels, Z latent channels, h = w side of the
+latent, l = p * p tokens of one scale, L tokens of an image.
 """
 
 from __future__ import annotations

@@ -1,0 +1,369 @@
+"""Training of the multi-scale VQ tokenizer.
+
+Every random choice (order, flips, restarted codes) is addressed by (seed, images seen), so a run that was stopped and
+resumed gives the same bits as one that was not.
+
+Dimension key: B batch, 3 image channels (or 1), H height, W width, Z latent channels, K scales, V codes.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from var_scaling import randomness, store
+from var_scaling.config.tokenizer import GanConfig, PerceptualConfig, TokenizerConfig, TokenizerTrainConfig
+from var_scaling.models.quantizer import Quantised
+from var_scaling.models.tokenizer import Tokenizer, build_tokenizer
+from var_scaling.training.codebook import Codebook, Hits
+from var_scaling.training.discriminator import build_critic
+from var_scaling.training.failures import Diverged
+from var_scaling.training.tokenizer_losses import adaptive_weight, hinge_for_critic, perceptual_network, psnr
+
+if TYPE_CHECKING:
+    from var_scaling.store import Attempt
+
+JOURNAL_IMAGES = 1_280  # a line of the journal about this often
+CHECKPOINT_SECONDS = 30.0
+VALIDATION_IMAGES = 5_000  # at most, for the report
+
+
+class ImageSource(Protocol):
+    """What training needs of an image set (`data.images.Images` is one)."""
+
+    def count(self, split: str) -> int:
+        """Images of "train" or "validation"."""
+
+    def batch(self, indices: Any, views: Any = 0, split: str = "train") -> Tensor:
+        """(B, 3, H, W) float32 in [-1, 1]; view 0 is the plain one."""
+
+
+class ArraySource:
+    """An image source over two uint8 arrays (N, H, W, C)."""
+
+    def __init__(self, train: Any, validation: Any) -> None:
+        self.splits = {"train": np.asarray(train), "validation": np.asarray(validation)}
+
+    def count(self, split: str) -> int:
+        return len(self.splits[split])
+
+    def batch(self, indices: Any, views: Any = 0, split: str = "train") -> Tensor:
+        images_BHWC = torch.from_numpy(self.splits[split][np.asarray(indices)])
+        return images_BHWC.permute(0, 3, 1, 2).float().div_(127.5).sub_(1.0).contiguous()
+
+
+def train_tokenizer(
+    config: TokenizerConfig,
+    images: ImageSource | Any,
+    *,
+    attempt: Attempt,
+    out: Path,
+    device: torch.device | str = "cpu",
+    threads: int = 1,
+) -> dict[str, Any]:
+    """Trains a tokenizer and writes weights.safetensors and report.json into `out`.
+
+    Args:
+        config: resolved.
+        images: an `ImageSource`, or anything with uint8 arrays `train` and `validation` of shape (N, H, W, C).
+        attempt: journal, checkpoints, stop flag; an earlier attempt's checkpoint is resumed.
+        out: an existing folder.
+        device: where it runs.
+        threads: of torch, while it trains.
+
+    Returns:
+        The report: PSNR (dB, mean over validation images), usage and perplexity of the codes on the validation images,
+        the perceptual network used, images, seconds.
+
+    Raises:
+        Stopped: asked to stop; a checkpoint was saved at this step.
+        Diverged: a loss is not finite.
+    """
+    source = images if hasattr(images, "batch") else ArraySource(images.train, images.validation)
+    with _threads(threads):
+        training = Training(config, torch.device(device))
+        saved = attempt.load_checkpoint("tokenizer")
+        if saved is not None:
+            training.load_state_dict(saved)
+            attempt.journal.write(event="resumed", phase="tokenizer", images=training.images)
+        _run(training, source, attempt)
+        return _finish(training, source, out)
+
+
+def _run(training: Training, source: ImageSource, attempt: Attempt) -> None:
+    train = training.config.train
+    every = max(1, JOURNAL_IMAGES // train.batch_size) * train.batch_size
+    window_start, saved_at, save_cost = time.perf_counter(), time.monotonic(), 0.0
+    while training.images < training.end:
+        begin = time.perf_counter()
+        training.step(_draw(train, source, training.images).to(training.device))
+        if training.images % every == 0 or training.images >= training.end:
+            rate = training.window_images / (time.perf_counter() - window_start)
+            measured = training.close_window()
+            attempt.check_owner()
+            attempt.journal.write(
+                phase="tokenizer", images=training.images, **measured, **{"train/images_per_second": rate}
+            )
+            window_start = time.perf_counter()
+        training.seconds += time.perf_counter() - begin
+        attempt.progress(training.images, training.end, "tokenizer images")
+        stop = attempt.stop_requested()
+        # Often enough to lose little, seldom enough that saving costs below a twentieth of the time.
+        if stop or time.monotonic() - saved_at > max(CHECKPOINT_SECONDS, 20 * save_cost):
+            begin_save = time.monotonic()
+            attempt.check_owner()
+            attempt.save_checkpoint("tokenizer", training.state_dict())
+            attempt.journal.write(event="checkpoint", phase="tokenizer", images=training.images)
+            saved_at = time.monotonic()
+            save_cost = saved_at - begin_save
+        if stop:
+            raise attempt.stopped()
+
+
+def _draw(train: TokenizerTrainConfig, source: ImageSource, images: int) -> Tensor:
+    """The batch that follows after `images` images."""
+    items, _ = randomness.order(train.seed, source.count("train"), images, train.batch_size)
+    batch_B3HW = source.batch(items)
+    if train.flip:
+        positions = np.arange(images, images + train.batch_size)
+        flip_B = torch.from_numpy(randomness.uniform(train.seed, "tokenizer-flip", positions) < 0.5)
+        batch_B3HW = torch.where(flip_B.view(-1, 1, 1, 1), batch_B3HW.flip(-1), batch_B3HW)
+    return batch_B3HW
+
+
+class Training:
+    """Everything that a run is between two steps, and the step."""
+
+    def __init__(self, config: TokenizerConfig, device: torch.device) -> None:
+        self.config, self.device = config, device
+        train = config.train
+        self.end = math.ceil(train.images / train.batch_size) * train.batch_size
+        self.model = build_tokenizer(config).to(device).train()
+        self.codebook = Codebook(self.model.quantize, train.codebook, train.seed)
+        self.optimizer = _adamw(self.model, train.betas, train.weight_decay)
+        self.perceptual: nn.Module | None = None
+        if isinstance(train.perceptual, PerceptualConfig):
+            self.perceptual = perceptual_network(train.perceptual.network, config.image_channels).to(device)
+        self.critic: nn.Module | None = None
+        if isinstance(train.gan, GanConfig):
+            gan = train.gan
+            self.critic = build_critic(config.image_channels, gan.channels, gan.layers, train.seed + 1).to(device)
+            self.critic_optimizer = _adamw(self.critic, gan.betas, 0.0)
+        self.images, self.seconds = 0, 0.0
+        self._open_window()
+
+    def step(self, batch_B3HW: Tensor) -> None:
+        """One optimizer step of the tokenizer, and one of the critic where it has set in."""
+        train, model = self.config.train, self.model
+        if self.images == 0 and train.codebook.data_init:
+            with torch.no_grad(), self._autocast():
+                self.codebook.start_at_data(model.features(batch_B3HW))
+        with self._autocast():
+            features_BZHW = model.features(batch_B3HW)
+        quantised = model.quantize(features_BZHW.float())
+        with self._autocast():
+            ours_B3HW = model.decode_picture(quantised.picture_BZHW)
+        ours_B3HW = ours_B3HW.float()
+        losses = self._reconstruction_losses(ours_B3HW, batch_B3HW)
+        losses["quantiser"] = train.quantiser * quantised.loss
+        total = torch.stack(list(losses.values())).sum()
+        if self.critic is not None and self.images >= train.gan.start * self.end:
+            losses |= self._against_critic(total - losses["quantiser"], ours_B3HW)
+            total = total + losses["gan"]
+        self.optimizer.zero_grad(set_to_none=True)
+        total.backward()
+        if train.gradient_clip != "off":
+            norm = nn.utils.clip_grad_norm_(model.parameters(), train.gradient_clip)
+        else:
+            norm = nn.utils.get_total_norm([p.grad for p in model.parameters() if p.grad is not None])
+        rate = learning_rate(train, self.images, self.end)
+        _set_rate(self.optimizer, train.learning_rate * rate)
+        self.optimizer.step()
+        if "gan" in losses:
+            losses["critic"] = self._train_critic(ours_B3HW.detach(), batch_B3HW, rate)
+        self.images += len(batch_B3HW)
+        self.codebook.update(quantised, self.images, len(batch_B3HW))
+        self._measure(losses, norm, ours_B3HW, batch_B3HW, quantised)
+
+    def _reconstruction_losses(self, ours_B3HW: Tensor, truth_B3HW: Tensor) -> dict[str, Tensor]:
+        train, losses = self.config.train, {}
+        if train.l1:
+            losses["l1"] = train.l1 * F.l1_loss(ours_B3HW, truth_B3HW)
+        if train.l2:
+            losses["l2"] = train.l2 * F.mse_loss(ours_B3HW, truth_B3HW)
+        if self.perceptual is not None:
+            losses["perceptual"] = train.perceptual.weight * self.perceptual(ours_B3HW, truth_B3HW)
+        return losses
+
+    def _against_critic(self, others: Tensor, ours_B3HW: Tensor) -> dict[str, Tensor]:
+        self.critic.requires_grad_(False)
+        loss = -self.critic(ours_B3HW).mean()
+        scale = adaptive_weight(others, loss, self.model.decoder.conv_out.weight)
+        return {"gan": self.config.train.gan.weight * scale * loss}
+
+    def _train_critic(self, ours_B3HW: Tensor, truth_B3HW: Tensor, rate: float) -> Tensor:
+        self.critic.requires_grad_(True)
+        real, fake = self.critic(torch.cat((truth_B3HW, ours_B3HW))).chunk(2)
+        loss = hinge_for_critic(real, fake)
+        self.critic_optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        _set_rate(self.critic_optimizer, self.config.train.gan.learning_rate * rate)
+        self.critic_optimizer.step()
+        return loss
+
+    def _autocast(self) -> torch.autocast:
+        half = self.config.train.precision == "bfloat16"
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half)
+
+    # Sums since the last journal line; part of the state, so that a resumed run writes the same lines.
+
+    def _open_window(self) -> None:
+        self.window: dict[str, Tensor] = {}
+        self.window_images = 0
+        self.hits = Hits(len(self.config.patch_nums), self.config.vocab_size, self.device)
+
+    @torch.no_grad()
+    def _measure(
+        self, losses: dict[str, Tensor], norm: Tensor, ours_B3HW: Tensor, truth_B3HW: Tensor, quantised: Quantised
+    ) -> None:
+        count = len(truth_B3HW)
+        values = {**losses, "gradient_norm": norm, "psnr": psnr(ours_B3HW, truth_B3HW).mean()}
+        for name, value in values.items():
+            before = self.window.get(name, torch.zeros(2, dtype=torch.float64, device=self.device))
+            value = value.detach().double()
+            self.window[name] = before + torch.stack((value, torch.ones_like(value))) * count
+        self.hits.add(quantised.tokens)
+        self.window_images += count
+
+    def close_window(self) -> dict[str, float]:
+        """Means since the last call, by name; loss terms carry their weights.
+
+        Raises:
+            Diverged: one of them is not finite.
+        """
+        means = {name: float(total / weight) for name, (total, weight) in self.window.items()}
+        for name, value in means.items():
+            if not math.isfinite(value):
+                raise Diverged(f"tokenizer {name} is {value}", step=self.images // self.config.train.batch_size)
+        measured = {f"train/{name}": value for name, value in means.items()}
+        measured["train/learning_rate"] = self.optimizer.param_groups[0]["lr"]
+        measured["codebook/usage"] = self.hits.usage()
+        usage, perplexity = self.hits.usage_per_scale(), self.hits.perplexity_per_scale()
+        for k, side in enumerate(self.config.patch_nums):
+            measured[f"codebook/usage_scale_{side}"] = usage[k]
+            measured[f"codebook/perplexity_scale_{side}"] = perplexity[k]
+        self._open_window()
+        return measured
+
+    def state_dict(self) -> dict[str, Any]:
+        state = {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "codebook": self.codebook.state_dict(),
+            "images": self.images,
+            "seconds": self.seconds,
+            "window": self.window,
+            "window_images": self.window_images,
+            "hits": self.hits.hits_KV,
+        }
+        if self.critic is not None:
+            state |= {"critic": self.critic.state_dict(), "critic_optimizer": self.critic_optimizer.state_dict()}
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.codebook.load_state_dict(state["codebook"])
+        self.images, self.seconds = state["images"], state["seconds"]
+        self.window = {name: value.to(self.device) for name, value in state["window"].items()}
+        self.window_images = state["window_images"]
+        self.hits.hits_KV = state["hits"].to(self.device)
+        if self.critic is not None:
+            self.critic.load_state_dict(state["critic"])
+            self.critic_optimizer.load_state_dict(state["critic_optimizer"])
+
+
+def learning_rate(train: TokenizerTrainConfig, images: int, end: int) -> float:
+    """Share of the peak for the step that starts at `images`: linear warm-up, then a cosine to the final share."""
+    if images < train.warmup_images:
+        return (images + train.batch_size) / (train.warmup_images + train.batch_size)
+    share = (images - train.warmup_images) / max(end - train.warmup_images, 1)
+    return train.final_learning_rate + (1 - train.final_learning_rate) * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def _adamw(model: nn.Module, betas: tuple[float, float], weight_decay: float) -> torch.optim.AdamW:
+    """Biases, norms and codes do not decay."""
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    decays = [p for name, p in named if p.ndim > 1 and "embedding" not in name]
+    rest = [p for name, p in named if p.ndim <= 1 or "embedding" in name]
+    groups = [{"params": decays, "weight_decay": weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=0.0, betas=betas, fused=True)
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+
+
+@torch.no_grad()
+def evaluate_reconstruction(
+    model: Tokenizer, source: ImageSource, device: torch.device | str = "cpu"
+) -> dict[str, Any]:
+    """PSNR, usage and perplexity on the validation images (at most `VALIDATION_IMAGES`, the first ones)."""
+    count = min(source.count("validation"), VALIDATION_IMAGES)
+    hits = Hits(len(model.patch_nums), model.vocab_size, torch.device(device))
+    values = []
+    for rows in _chunks(count, 250):
+        truth_B3HW = source.batch(rows, split="validation").to(device)
+        tokens = model.encode(truth_B3HW)
+        hits.add(tokens)
+        values.append(psnr(model.decode(tokens), truth_B3HW))
+    sides = [str(side) for side in model.patch_nums]
+    return {
+        "psnr": float(torch.cat(values).double().mean()),
+        "validation_images": count,
+        "usage": hits.usage(),
+        "usage_per_scale": dict(zip(sides, hits.usage_per_scale(), strict=True)),
+        "perplexity_per_scale": dict(zip(sides, hits.perplexity_per_scale(), strict=True)),
+    }
+
+
+def _finish(training: Training, source: ImageSource, out: Path) -> dict[str, Any]:
+    model, perceptual = training.model.eval(), training.config.train.perceptual
+    report = {
+        **evaluate_reconstruction(model, source, training.device),
+        "perceptual_network": perceptual.network if isinstance(perceptual, PerceptualConfig) else "off",
+        "images": training.images,
+        "seconds": training.seconds,
+        "images_per_second": training.images / training.seconds,
+    }
+    weights = {name: value.detach().contiguous().cpu() for name, value in model.state_dict().items()}
+    save_file(weights, out / "weights.safetensors")
+    store.write_json(out / "report.json", report)
+    return report
+
+
+def _chunks(count: int, size: int) -> Iterator[NDArray[np.int64]]:
+    for start in range(0, count, size):
+        yield np.arange(start, min(start + size, count))
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
