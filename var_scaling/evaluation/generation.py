@@ -1,0 +1,123 @@
+"""Samples with addressed randomness, and grids of them as PNG files.
+
+Dimension key: B batch, n samples, C channels, H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from var_scaling import randomness
+from var_scaling.evaluation.features import to_bytes
+
+BATCH = 100  # images drawn together; part of what a sample is, since a batch shares one generator
+
+
+def balanced_labels(count: int, classes: int) -> NDArray[np.int64]:
+    """Class 0, 1, ..., classes - 1 and again: every prefix that divides by `classes` is balanced."""
+    return np.arange(count, dtype=np.int64) % classes
+
+
+@torch.no_grad()
+def generate(
+    var: Any,
+    tokenizer: Any,
+    labels_n: NDArray[np.int64],
+    *,
+    guidance: float,
+    top_k: int = 0,
+    top_p: float = 0.0,
+    seed: int = 0,
+    first: int = 0,
+    device: torch.device | str = "cpu",
+) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
+    """Samples in batches of `BATCH`, each from a generator seeded by (seed, number of the batch).
+
+    Args:
+        var: a model with `sample(labels_B, tokenizer, guidance, top_k, top_p, generator) -> images in [0, 1]`.
+        tokenizer: for the model's `sample`.
+        labels_n: the class of each sample.
+        guidance: final guidance strength t; see the model.
+        top_k: 0: off.
+        top_p: 0: off.
+        seed: of the samples.
+        first: start at this sample, a multiple of `BATCH`: sample i is the same as in a run from 0.
+        device: of model and tokenizer.
+
+    Yields:
+        Numbers of the samples, and their images as uint8 (B, C, H, W) on the CPU.
+    """
+    assert first % BATCH == 0
+    training = var.training
+    var.eval()
+    try:
+        for start in range(first, len(labels_n), BATCH):
+            rows = np.arange(start, min(start + BATCH, len(labels_n)))
+            # Drawn on the CPU, so that a seed means the same numbers on every device.
+            generator = torch.Generator("cpu")
+            generator.manual_seed(int(randomness.bits(seed, "sample", start // BATCH)[0] >> np.uint64(1)))
+            labels_B = torch.from_numpy(labels_n[rows]).to(device)
+            images = var.sample(labels_B, tokenizer, guidance=guidance, top_k=top_k, top_p=top_p, generator=generator)
+            yield rows, to_bytes(images).cpu()
+    finally:
+        var.train(training)
+
+
+def sample_grid(
+    var: Any,
+    tokenizer: Any,
+    path: Path,
+    *,
+    classes: int,
+    each: int = 8,
+    columns: int = 10,
+    guidance: float = 1.5,
+    top_k: int = 0,
+    top_p: float = 0.0,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> None:
+    """Saves `each` samples of the first `columns` classes as one PNG: a column for a class.
+
+    Args:
+        var: see `generate`, as for all that is not named here.
+        tokenizer: as above.
+        path: of the PNG file.
+        classes: of the model.
+        each: rows of the grid.
+        columns: at most so many classes are shown.
+        guidance: final guidance strength.
+        top_k: 0: off.
+        top_p: 0: off.
+        seed: of the samples.
+        device: of model and tokenizer.
+    """
+    shown = min(classes, columns)
+    labels = np.tile(np.arange(shown, dtype=np.int64), each)
+    drawn = generate(var, tokenizer, labels, guidance=guidance, top_k=top_k, top_p=top_p, seed=seed, device=device)
+    save_grid(torch.cat([images for _, images in drawn]), path, columns=shown)
+
+
+def save_grid(images_BCHW: Tensor, path: Path, *, columns: int, gap: int = 2) -> None:
+    """Saves uint8 images row by row as one PNG on a white ground; small images are enlarged to 64 pixels a side."""
+    count, channels, height, width = images_BCHW.shape
+    rows = -(-count // columns)
+    sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 255, np.uint8)
+    for i, image in enumerate(images_BCHW.permute(0, 2, 3, 1).numpy()):
+        top, left = i // columns * (height + gap), i % columns * (width + gap)
+        sheet[top : top + height, left : left + width] = image
+    picture = Image.fromarray(sheet[:, :, 0] if channels == 1 else sheet)
+    factor = max(1, 64 // height)
+    picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}")
+    picture.save(partial, "PNG")
+    partial.replace(path)

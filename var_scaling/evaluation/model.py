@@ -1,0 +1,194 @@
+"""The evaluation of one trained model: samples, their features, and every metric that can be had from them.
+
+Dimension key: n samples, D features, Y classes of the feature network.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from var_scaling.config.data import DataConfig
+from var_scaling.config.evaluate import ClassifierConfig, FidConfig
+from var_scaling.data.images import Images
+from var_scaling.evaluation.features import Extractor, ReferenceFeatures, load_extractor, reference_features
+from var_scaling.evaluation.fid import Reference, frechet, inception_score, kernel_distance, precision_recall
+from var_scaling.evaluation.generation import balanced_labels, generate
+
+if TYPE_CHECKING:
+    from var_scaling.store import Attempt
+
+SAVE_SECONDS = 60.0  # features are saved this often, so that an interrupted evaluation goes on
+KID_REFERENCE = 5_000  # reference images in the kernel distance; its cost grows with the square
+
+
+def evaluate_model(
+    var: Any,
+    tokenizer: Any,
+    fid: FidConfig,
+    data: DataConfig,
+    images: Images,
+    *,
+    classifier: ClassifierConfig | None = None,
+    classifier_folder: Path | None = None,
+    weights_folder: str | Path | None = None,
+    reference_cache: Path | None = None,
+    attempt: Attempt | None = None,
+    name: str = "evaluation",
+    device: torch.device | str = "cpu",
+) -> dict[str, Any]:
+    """Draws balanced samples and measures them in one feature space; trains nothing.
+
+    Args:
+        var: see `generation.generate`.
+        tokenizer: see there.
+        fid: what to measure.
+        data: of the metric (`config.evaluate.metric_data`).
+        images: of `data`.
+        classifier: recipe of our feature network, for `classifier` features.
+        classifier_folder: where that network was published.
+        weights_folder: of published feature networks; see `features.load_extractor`.
+        reference_cache: a folder where reference features are kept by content.
+        attempt: told of progress, asked whether to stop; None for a run by hand.
+        name: of the checkpoint that an interrupted evaluation goes on from; one a (budget, evaluation).
+        device: where it runs.
+
+    Returns:
+        The evaluation as it is stored; what could not be measured is absent.
+
+    Raises:
+        ValueError: fewer than 5 samples a feature dimension.
+        EnvironmentProblem: feature weights are missing.
+    """
+    started = time.monotonic()
+    extractor = load_extractor(
+        fid.features,
+        data=data,
+        classifier=classifier,
+        classifier_folder=classifier_folder,
+        weights_folder=weights_folder,
+        device=device,
+    )
+    reference = reference_features(
+        images, fid.reference, extractor, cache=reference_cache, beat=_beat(attempt, "reference images")
+    )
+    assert data.classes is not None
+    labels_n = balanced_labels(fid.samples, data.classes)
+    features_nD, logits_nY = _sample_features(var, tokenizer, fid, labels_n, extractor, attempt, name, device)
+    report = {
+        "kind": "fid",
+        "label": fid.label,
+        "features": fid.features,
+        "network": extractor.identity,
+        "reference": fid.reference,
+        "reference_images": reference.gaussian.count,
+        "samples": fid.samples,
+        "guidance": fid.guidance,
+        "top_k": fid.top_k,
+        "top_p": fid.top_p,
+        "seed": fid.seed,
+        **measure(features_nD, reference, logits_nY, labels_n),
+        "data_hash": images.content_hash,
+        "seconds": time.monotonic() - started,
+    }
+    if attempt is not None:
+        attempt.drop_checkpoint(name)
+    return report
+
+
+def measure(
+    features_nD: NDArray[Any],
+    reference: ReferenceFeatures,
+    logits_nY: NDArray[Any] | None = None,
+    strata: NDArray[np.int64] | None = None,
+) -> dict[str, float]:
+    """Every metric of a feature sample against a reference.
+
+    Args:
+        features_nD: (n, D), halves alike.
+        reference: moments and features.
+        logits_nY: (n, Y) for the Inception score; None: absent.
+        strata: (n,) balanced labels; see `fid.frechet`.
+    """
+    distance = frechet(features_nD, Reference(reference.gaussian), strata)
+    kid = kernel_distance(features_nD, reference.features[:KID_REFERENCE])
+    # Equal numbers on both sides: precision falls and recall rises with the other side's density.
+    both = min(len(features_nD), len(reference.features))
+    precision, recall = precision_recall(features_nD[:both], reference.features[:both])
+    return {
+        "fid": distance.raw,
+        "fid_corrected": distance.corrected,
+        "fid_low": distance.low,
+        "fid_high": distance.high,
+        "samples_per_dimension": distance.samples_per_dimension,
+        "kid": kid.value,
+        "kid_low": kid.low,
+        "kid_high": kid.high,
+        "precision": precision,
+        "recall": recall,
+        **({} if logits_nY is None else {"inception_score": inception_score(logits_nY)}),
+    }
+
+
+def _sample_features(
+    var: Any,
+    tokenizer: Any,
+    fid: FidConfig,
+    labels_n: NDArray[np.int64],
+    extractor: Extractor,
+    attempt: Attempt | None,
+    name: str,
+    device: torch.device | str,
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    parts: list[NDArray[np.float32]] = []
+    logits: list[NDArray[np.float32]] = []
+    first = 0
+    saved = attempt.load_checkpoint(name) if attempt is not None else None
+    if saved is not None:
+        parts.append(saved["features"].numpy())
+        first = len(parts[0])
+        if "logits" in saved:
+            logits.append(saved["logits"].numpy())
+    beat, saved_at = _beat(attempt, "samples"), time.monotonic()
+    drawn = generate(
+        var,
+        tokenizer,
+        labels_n,
+        guidance=fid.guidance,
+        top_k=fid.top_k,
+        top_p=fid.top_p,
+        seed=fid.seed,
+        first=first,
+        device=device,
+    )
+    for rows, images_BCHW in drawn:
+        features_BD, logits_BY = extractor(images_BCHW)
+        parts.append(features_BD)
+        if logits_BY is not None:
+            logits.append(logits_BY)
+        done = int(rows[-1]) + 1
+        stopping = attempt is not None and attempt.stop_requested()
+        if attempt is not None and done < len(labels_n) and (stopping or time.monotonic() - saved_at > SAVE_SECONDS):
+            state = {"features": torch.from_numpy(np.concatenate(parts))}
+            attempt.save_checkpoint(
+                name, state | ({"logits": torch.from_numpy(np.concatenate(logits))} if logits else {})
+            )
+            saved_at = time.monotonic()
+            if stopping:
+                raise attempt.stopped()
+        beat(done, len(labels_n))
+    return np.concatenate(parts), (np.concatenate(logits) if logits else None)
+
+
+def _beat(attempt: Attempt | None, what: str) -> Callable[[int, int], None]:
+    def beat(done: int, total: int) -> None:
+        if attempt is not None:
+            attempt.progress(done, total, what)
+
+    return beat
