@@ -59,7 +59,7 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
 
 
-def read_json(path: Path) -> Any | None:
+def read_json(path: Path) -> Any:
     """The value of a JSON file, or None where there is none or where it is torn."""
     try:
         return json.loads(path.read_bytes())
@@ -302,11 +302,24 @@ def read_holder(work: Path, number: int) -> Holder | None:
     return Holder(**claim["holder"]) if claim else None
 
 
-def take(work: Path, ask_scheduler: AskScheduler | None = None, take_over: bool = False) -> Attempt:
+class Done(Exception):
+    """There is nothing to do here any more."""
+
+
+def take(
+    work: Path,
+    ask_scheduler: AskScheduler | None = None,
+    take_over: bool = False,
+    done: Callable[[Path], bool] = lambda work: False,
+) -> Attempt:
     """Claim a work folder by starting its next attempt.
+
+    `done` is asked after the last attempt was looked up: had another done the work since, it would hold the number
+    that is reached for here, so no attempt is ever started in vain.
 
     Raises:
         Held: the last attempt has not ended and its holder lives, or may live and `take_over` is not set.
+        Done: nothing is left to do.
     """
     numbers = attempt_numbers(work)
     last = numbers[-1] if numbers else -1
@@ -316,6 +329,8 @@ def take(work: Path, ask_scheduler: AskScheduler | None = None, take_over: bool 
         state = life(holder, ask_scheduler)
         if state == "alive" or (state == "unknown" and not take_over):
             raise Held(work, holder, state)
+    if done(work):
+        raise Done
     mine = this_process()
     (work / "attempts").mkdir(exist_ok=True)
     prepared = work / "attempts" / f".{mine.token}"

@@ -58,7 +58,10 @@ def run(app: typer.Typer) -> None:
         else:
             if debug:
                 raise
-            err.print(f"[red]bug:[/red] {type(error).__name__}: {error} (run again with --debug for the traceback)", markup=True)
+            err.print(
+                f"[red]bug:[/red] {type(error).__name__}: {error} (run again with --debug for the traceback)",
+                markup=True,
+            )
             code = 70
     sys.exit(code)
 

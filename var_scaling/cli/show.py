@@ -25,7 +25,6 @@ STYLES = {
     "unknown": "yellow",
     "interrupted": "yellow",
     "stopped": "yellow",
-    "blocked": "yellow",
     "new": "default",
 }
 
@@ -33,8 +32,21 @@ STYLES = {
 def plan_table(plan: Plan, limit: int = 60) -> Table:
     """One line a trial: what it will do and why, what it costs; what varies with depth besides depth is shown."""
     table = Table(title=f"sweep {plan.study.name}", title_justify="left")
-    for name in ("trial", "will", "params", "lr", "gamma", "images", "FLOPs", "time", "memory", "nearest finished or started"):
-        table.add_column(name, justify="right" if name in ("params", "lr", "images", "FLOPs", "time", "memory") else "left")
+    for name in (
+        "trial",
+        "will",
+        "params",
+        "lr",
+        "gamma",
+        "images",
+        "FLOPs",
+        "time",
+        "memory",
+        "nearest finished or started",
+    ):
+        table.add_column(
+            name, justify="right" if name in ("params", "lr", "images", "FLOPs", "time", "memory") else "left"
+        )
     for trial in plan.trials[:limit]:
         config = trial.config
         table.add_row(
@@ -236,7 +248,7 @@ def status_table(status: SweepStatus) -> Table:
             str(depth),
             str(states.count("finished")),
             str(states.count("running") + states.count("unknown")),
-            str(sum(s in ("new", "interrupted", "stopped", "blocked") for s in states)),
+            str(sum(s in ("new", "interrupted", "stopped") for s in states)),
             f"[red]{states.count('failed')}[/red]" if "failed" in states else "0",
             f"{trained} of {sum(len(t.budgets) for t in group)}",
             _doing(group),

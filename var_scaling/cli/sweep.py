@@ -9,14 +9,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from var_scaling import store
 from var_scaling.cli import show
 from var_scaling.cli.run import Failed, count, err, out, print_json, run
-from var_scaling.config import yaml
 from var_scaling.config.study import load_study
 from var_scaling.errors import EnvironmentProblem, RequestProblem
 from var_scaling.launch import status as state
@@ -51,7 +50,6 @@ def plan(file: SweepFile, set_: Overrides = [], runs: Runs = Path("runs"), json:
     """Say what a launch would do and cost, for each trial and why. Writes nothing.
 
     Examples:
-
       var-sweep plan sweeps/depth.yaml
 
       var-sweep plan sweeps/paper/imagenet256.yaml --json | jq .counts
@@ -72,7 +70,9 @@ def launch(
     set_: Overrides = [],  # noqa: B006
     runs: Runs = Path("runs"),
     cores: Annotated[int | None, typer.Option(help="Cores for local workers (default: all).", min=1)] = None,
-    pilot: Annotated[bool, typer.Option(help="Only the smallest and the largest trial, to their first budget.")] = False,
+    pilot: Annotated[
+        bool, typer.Option(help="Only the smallest and the largest trial, to their first budget.")
+    ] = False,
     mlflow: Annotated[bool, typer.Option(help="Mirror curves and rows to MLflow.")] = True,
     json: Json = False,
 ) -> None:
@@ -81,7 +81,6 @@ def launch(
     Ctrl-C saves and stops; the same command goes on from there.
 
     Examples:
-
       var-sweep launch sweeps/depth.yaml
 
       var-sweep launch sweeps/depth.yaml --pilot
@@ -177,7 +176,9 @@ class _Lines:
                 self.seen[folder] = word
                 detail = f": {record.cause}: {record.message}" if record.state == "failed" else ""
                 done = sum(w == "finished" for w in self.seen.values())
-                err.print(f"[{done}/{self.total}] {word:<9} {folder}{detail}", markup=False, highlight=False, soft_wrap=True)
+                err.print(
+                    f"[{done}/{self.total}] {word:<9} {folder}{detail}", markup=False, highlight=False, soft_wrap=True
+                )
 
 
 def _report(started: Launch, view: View, seconds: float, json: bool) -> None:
@@ -265,7 +266,6 @@ def sync(sweep: SweepName = "last", runs: Runs = Path("runs")) -> None:
     """Bring MLflow up to date with the journals; sending twice is free.
 
     Examples:
-
       var-sweep sync
 
       MLFLOW_TRACKING_URI=http://10.0.0.5:5000 var-sweep sync depth
@@ -289,7 +289,6 @@ def status(sweep: SweepName = "last", filters: Filters = [], runs: Runs = Path("
     """Where a sweep stands. Reads only; changes nothing, ever.
 
     Examples:
-
       var-sweep status
 
       var-sweep status depth state=failed --json
@@ -354,7 +353,6 @@ def logs(
     """The log of a trial's last attempt.
 
     Examples:
-
       var-sweep logs var-d4-s0
 
       var-sweep logs 1a2b3c -n 200
@@ -399,9 +397,16 @@ def explain(
     for path, value in identity.flatten(whole):
         out.print(f"  {path} = {value}", highlight=False, markup=False)
     for attempt in attempts:
-        out.print(f"attempt {attempt['attempt']}: {attempt['cause']} ({attempt['holder']}) {attempt.get('message', '')}", highlight=False, markup=False)
+        out.print(
+            f"attempt {attempt['attempt']}: {attempt['cause']} ({attempt['holder']}) {attempt.get('message', '')}",
+            highlight=False,
+            markup=False,
+        )
     for images, row in rows.items():
-        out.print(f"budget {int(images):,}: loss {row['loss_all_scales']:.4f}, {count(row['train_flops'])} FLOPs, {row['seconds']:.0f} s", highlight=False)
+        out.print(
+            f"budget {int(images):,}: loss {row['loss_all_scales']:.4f}, {count(row['train_flops'])} FLOPs, {row['seconds']:.0f} s",
+            highlight=False,
+        )
 
 
 @app.command()
@@ -439,7 +444,6 @@ def cancel(
     """Ask running trials of this machine to save and stop, and withdraw what waits. Counts first; --yes acts.
 
     Examples:
-
       var-sweep cancel depth
 
       var-sweep cancel depth depth=8 --yes
@@ -465,7 +469,9 @@ def retry(
     sweep: SweepName = "last",
     filters: Filters = [],  # noqa: B006
     set_: Annotated[list[str], typer.Option("--set", help="Execution fields only, e.g. execution.micro_batch=8.")] = [],  # noqa: B006
-    take_over: Annotated[bool, typer.Option(help="Start anew although nobody can say whether the last holder lives.")] = False,
+    take_over: Annotated[
+        bool, typer.Option(help="Start anew although nobody can say whether the last holder lives.")
+    ] = False,
     runs: Runs = Path("runs"),
     cores: Annotated[int | None, typer.Option(min=1)] = None,
     json: Json = False,
@@ -473,7 +479,6 @@ def retry(
     """Start failed trials again from their last checkpoint. It may change execution, never identity.
 
     Examples:
-
       var-sweep retry depth
 
       var-sweep retry depth cause=out-of-gpu-memory --set execution.micro_batch=8
@@ -523,7 +528,9 @@ def clean(
             found += [p for p in attempt.glob("checkpoints/*.previous.pt")] + [p for p in attempt.glob("budget_*")]
     for stage in sorted((runs / "store").glob("*/*/result")):
         found += list(stage.parent.glob("attempts/*/checkpoints"))
-    sizes = {p: sum(f.stat().st_size for f in p.rglob("*") if f.is_file()) if p.is_dir() else p.stat().st_size for p in found}
+    sizes = {
+        p: sum(f.stat().st_size for f in p.rglob("*") if f.is_file()) if p.is_dir() else p.stat().st_size for p in found
+    }
     if yes:
         for path in found:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -531,7 +538,10 @@ def clean(
         print_json({"schema": 1, "deleted": yes, "paths": {str(p): n for p, n in sizes.items()}})
         return
     word = "deleted" if yes else "would be deleted (add --yes)"
-    out.print(f"{len(found)} files and folders, {count(sum(sizes.values()))}B, {word}; {count(free_bytes(runs))}B free", highlight=False)
+    out.print(
+        f"{len(found)} files and folders, {count(sum(sizes.values()))}B, {word}; {count(free_bytes(runs))}B free",
+        highlight=False,
+    )
 
 
 def main() -> None:

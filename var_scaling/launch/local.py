@@ -15,7 +15,7 @@ from pathlib import Path
 
 from var_scaling.exits import EXIT_BLOCKED, EXIT_HELD
 from var_scaling.launch.protocol import Job, Queue
-from var_scaling.planning.record import read_record
+from var_scaling.planning.record import nothing_missing, read_record
 
 HOLD_AFTER = 3  # equal failures before any progress: a bug common to all, so the rest is held
 
@@ -89,7 +89,9 @@ class LocalLauncher:
         key = (record.cause or "", record.place or "")
         self._causes[key] = self._causes.get(key, 0) + 1
         if self._causes[key] >= HOLD_AFTER and self.waiting and not self.held_because:
-            self.held_because = f"{HOLD_AFTER} works failed in the same way before any progress ({record.cause}: {record.message})"
+            self.held_because = (
+                f"{HOLD_AFTER} works failed in the same way before any progress ({record.cause}: {record.message})"
+            )
             self.gone |= {job.work.folder for job in self.waiting}
             self.waiting.clear()
 
@@ -100,6 +102,10 @@ class LocalLauncher:
                 self.waiting.remove(job)
                 self.gone.add(job.work.folder)
                 self.failed.add(job.work.folder)
+                continue
+            if nothing_missing(self.runs / job.work.folder):  # another launch has done it
+                self.waiting.remove(job)
+                self.gone.add(job.work.folder)
                 continue
             threads = min(_threads(job), self.cores)
             if busy + threads > self.cores or not self._ready(job):

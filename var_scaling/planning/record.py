@@ -11,10 +11,10 @@ from typing import Any, Literal
 from var_scaling import store
 from var_scaling.planning.works import Work
 
-State = Literal["new", "running", "unknown", "interrupted", "stopped", "blocked", "finished", "failed"]
+State = Literal["new", "running", "unknown", "interrupted", "stopped", "finished", "failed"]
 
 # Ends that say nothing against the work itself: the next launch goes on with it.
-RESUMABLE_CAUSES = frozenset({"stopped", "finished", "blocked", "preempted", "node"})
+RESUMABLE_CAUSES = frozenset({"stopped", "finished", "preempted", "node"})
 FRUITLESS_LIMIT = 3  # attempts in a row that were killed and gained nothing
 
 
@@ -37,7 +37,7 @@ class Record:
     @property
     def runnable(self) -> bool:
         """Whether a launch should start it (a failed one needs `retry`)."""
-        return self.state in ("new", "interrupted", "stopped", "blocked")
+        return self.state in ("new", "interrupted", "stopped")
 
 
 def row_path(trial: Path, images: int) -> Path:
@@ -87,6 +87,24 @@ def read_record(
     return _of_last_attempt(folder, numbers, rows, missing, ask_scheduler)
 
 
+def nothing_missing(folder: Path) -> bool:
+    """Whether everything that any study asks of a work folder is there."""
+    if folder.parent.name != "trials":
+        return (folder / "result").is_dir()
+    requests = [store.read_json(path) for path in (folder / "asked").glob("*.json")]
+    if not requests:
+        return False
+    for request in requests:
+        for budget in request["budgets"]:
+            here = folder / "budgets" / str(budget)
+            names = _names(here)
+            if "row.json" not in names or (request["samples_grid"] != "off" and "samples.png" not in names):
+                return False
+            if {e["name"] for e in request["evaluations"]} - _names(here / "evaluations"):
+                return False
+    return True
+
+
 def _of_last_attempt(
     folder: Path,
     numbers: list[int],
@@ -102,8 +120,6 @@ def _of_last_attempt(
     if end is None:
         life = store.life(holder, ask_scheduler) if holder else "unknown"
         state = {"alive": "running", "unknown": "unknown", "dead": "interrupted"}[life]  # type: ignore[assignment]
-    elif end["cause"] == "blocked":
-        state = "blocked"
     else:
         state = "stopped" if end["cause"] in RESUMABLE_CAUSES else "failed"
     cause = end["cause"] if end else None

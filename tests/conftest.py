@@ -1,0 +1,47 @@
+"""What several test files share: the reference folder beside the repository, and a study to launch with fake work."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+settings.register_profile("fast", max_examples=25, deadline=None, derandomize=True)
+settings.register_profile("nightly", max_examples=500, deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
+
+ROOT = Path(__file__).parents[1]
+SHARED = ROOT.parent / "shared"
+FAKE_WORKER = (sys.executable, str(ROOT / "tests" / "fake_worker.py"))
+
+FAKE_STUDY = """
+name: fake
+base:
+  data: {name: fashion-mnist-mini}
+  tokenizer: {preset: tiny}
+  model: {head_dim: 16}
+  train: {batch_size: 500, warmup_images: 500}
+grid:
+  model.depth: [2, 3]
+  seed: [0, 1]
+budgets: {images: [3_000, 7_000]}
+"""
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with golden vectors and published data; a test that needs it is skipped where it is missing."""
+    if not SHARED.is_dir():
+        pytest.skip(f"needs the reference folder {SHARED.name}/ beside the repository: golden vectors, published data")
+    return SHARED
+
+
+@pytest.fixture
+def fake_study(tmp_path: Path) -> Path:
+    """A sweep file of four trials with two budgets each."""
+    path = tmp_path / "fake.yaml"
+    path.write_text(FAKE_STUDY)
+    return path
