@@ -25,12 +25,12 @@ from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY, register_featur
 from torch_fidelity.utils import create_feature_extractor
 
 from var_scaling.config.data import DataConfig
-from var_scaling.config.evaluate import NETWORKS, ClassifierConfig, Features
+from var_scaling.config.evaluate import NETWORKS, ClassifierConfig, Features, FidEvaluation
 from var_scaling.data.images import Images, Split
 from var_scaling.data.tokens import weights_hash
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.evaluation.classifier import Classifier, load_classifier
-from var_scaling.evaluation.fid import Gaussian, Moments
+from var_scaling.evaluation.frechet import Gaussian, Moments
 
 CLASSIFIER_NAME = "var-scaling-classifier"
 BATCH = 100  # images in one pass of a feature network; fixed, so that features do not depend on a machine's memory
@@ -141,6 +141,24 @@ def load_extractor(
     network = _published(features, path, device)
     weights = weights_hash(network)[:16] if isinstance(network, torch.nn.Module) else ""
     return Extractor(features, f"{NETWORKS[features]}-{weights}", network, 3, len(_LAYERS[features]) > 1, device)
+
+
+def evaluation_extractor(
+    evaluation: FidEvaluation,
+    extractor_folder: Path | None,
+    weights: str | Path | None,
+    device: torch.device | str = "cpu",
+) -> Extractor:
+    """The feature network of an evaluation; see `load_extractor`."""
+    recipe = evaluation.extractor
+    return load_extractor(
+        evaluation.fid.features,
+        data=evaluation.data,
+        classifier=recipe if isinstance(recipe, ClassifierConfig) else None,
+        classifier_folder=extractor_folder,
+        weights_folder=weights,
+        device=device,
+    )
 
 
 def _published(features: Features, path: Path | None, device: torch.device) -> FeatureExtractorBase:

@@ -74,10 +74,9 @@ def generate(
 def sample_grid(
     var: Any,
     tokenizer: Any,
-    path: Path,
     *,
-    classes: int,
-    each: int = 8,
+    path: Path,
+    per_class: int = 8,
     columns: int = 10,
     guidance: float = 1.5,
     top_k: int = 0,
@@ -85,14 +84,13 @@ def sample_grid(
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> None:
-    """Saves `each` samples of the first `columns` classes as one PNG: a column for a class.
+    """Saves `per_class` samples of the first `columns` classes as one PNG: a column for a class.
 
     Args:
         var: see `generate`, as for all that is not named here.
         tokenizer: as above.
         path: of the PNG file.
-        classes: of the model.
-        each: rows of the grid.
+        per_class: rows of the grid.
         columns: at most so many classes are shown.
         guidance: final guidance strength.
         top_k: 0: off.
@@ -100,8 +98,8 @@ def sample_grid(
         seed: of the samples.
         device: of model and tokenizer.
     """
-    shown = min(classes, columns)
-    labels = np.tile(np.arange(shown, dtype=np.int64), each)
+    shown = min(int(var.num_classes), columns)
+    labels = np.tile(np.arange(shown, dtype=np.int64), per_class)
     drawn = generate(var, tokenizer, labels, guidance=guidance, top_k=top_k, top_p=top_p, seed=seed, device=device)
     save_grid(torch.cat([images for _, images in drawn]), path, columns=shown)
 

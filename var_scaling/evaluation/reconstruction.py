@@ -15,30 +15,78 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from var_scaling import randomness
+from var_scaling import randomness, store
+from var_scaling.config.evaluate import FidEvaluation
 from var_scaling.data.images import Images
 from var_scaling.evaluation.features import (
     Extractor,
     ReferenceFeatures,
     batches,
+    evaluation_extractor,
     image_bytes,
     reference_features,
     to_bytes,
 )
-from var_scaling.evaluation.fid import Reference, frechet
+from var_scaling.evaluation.frechet import Reference, frechet
+from var_scaling.evaluation.generation import save_grid
 
 if TYPE_CHECKING:
     from var_scaling.models.tokenizer import Tokenizer
     from var_scaling.store import Attempt
 
 
-@torch.no_grad()
 def evaluate_tokenizer(
+    tokenizer: Tokenizer,
+    evaluation: FidEvaluation,
+    images: Images,
+    *,
+    extractor_folder: Path | None = None,
+    weights: str | Path | None = None,
+    cache: Path | None = None,
+    out: Path | None = None,
+    attempt: Attempt | None = None,
+    device: torch.device | str = "cpu",
+) -> dict[str, Any]:
+    """The floor of one evaluation: every validation image through the tokenizer, measured as the models' samples are.
+
+    Args:
+        tokenizer: in eval mode afterwards.
+        evaluation: gives the feature space; its sample count and guidance play no part.
+        images: of `evaluation.data`.
+        extractor_folder: where our classifier was published.
+        weights: folder of published feature networks.
+        cache: a folder where reference features are kept by content.
+        out: gets report.json and reconstructions.png (truth above, reconstruction below).
+        attempt: told of progress, asked whether to stop.
+        device: where it runs.
+
+    Returns:
+        See `reconstruction_report`.
+    """
+    extractor = evaluation_extractor(evaluation, extractor_folder, weights, device)
+    report = reconstruction_report(tokenizer, images, extractor, cache=cache, attempt=attempt, device=device)
+    if out is not None:
+        store.write_json(out / "report.json", report)
+        _save_pairs(tokenizer, images, out / "reconstructions.png", device)
+    return report
+
+
+@torch.no_grad()
+def _save_pairs(tokenizer: Tokenizer, images: Images, path: Path, device: torch.device | str, count: int = 20) -> None:
+    truth = images.batch(np.arange(min(count, images.count("validation"))), 0, "validation")
+    back = tokenizer.decode(tokenizer.encode(truth.to(device))).cpu()
+    half = len(truth) // 2
+    rows = [truth[:half], back[:half], truth[half : 2 * half], back[half : 2 * half]]
+    save_grid(to_bytes((torch.cat(rows) + 1) / 2), path, columns=half)
+
+
+@torch.no_grad()
+def reconstruction_report(
     tokenizer: Tokenizer,
     images: Images,
     extractor: Extractor | None = None,
     *,
-    reference_cache: Path | None = None,
+    cache: Path | None = None,
     attempt: Attempt | None = None,
     device: torch.device | str = "cpu",
 ) -> dict[str, Any]:
@@ -48,14 +96,14 @@ def evaluate_tokenizer(
         tokenizer: in eval mode afterwards.
         images: the whole set (`config.evaluate.metric_data`).
         extractor: for rFID; None leaves it out.
-        reference_cache: a folder where reference features are kept by content.
+        cache: a folder where reference features are kept by content.
         attempt: told of progress, asked whether to stop.
         device: where it runs.
 
     Returns:
         psnr (dB, mean over images), usage and perplexity of the codebook in all and per scale, and with an extractor
         rfid_train (raw, corrected, low, high) and rfid_validation (raw: the same images on both sides, so that no half
-        corrects it). Too few images for an interval: no rFID.
+        corrects it). Too few images for an interval: no rFID, and a note.
     """
     tokenizer = tokenizer.to(device).eval()
     count, scales = images.count("validation"), len(tokenizer.patch_nums)
@@ -92,7 +140,7 @@ def evaluate_tokenizer(
     report |= {"features": extractor.features, "network": extractor.identity}
     try:
         for split in ("train", "validation"):
-            kept = reference_features(images, split, extractor, cache=reference_cache)
+            kept = reference_features(images, split, extractor, cache=cache)
             distance = frechet(features_nD, Reference(kept.gaussian), images.validation_labels)
             report[f"rfid_{split}"] = distance.raw
             report["samples_per_dimension"] = distance.samples_per_dimension
@@ -118,7 +166,7 @@ def sanity_report(
     *,
     tokenizer: Tokenizer | None = None,
     count: int | None = None,
-    reference_cache: Path | None = None,
+    cache: Path | None = None,
     device: torch.device | str = "cpu",
 ) -> list[dict[str, Any]]:
     """What the metric says of images whose quality is known, best first: real, reconstructed, blurred, shrunk, noise.
@@ -128,13 +176,13 @@ def sanity_report(
         extractor: the feature network.
         tokenizer: adds its reconstructions.
         count: validation images used, a multiple of twice the classes; None: all.
-        reference_cache: see `features.reference_features`.
+        cache: see `features.reference_features`.
         device: of the tokenizer.
 
     Returns:
         One row each: images, fid, fid_corrected, fid_low, fid_high against the training images.
     """
-    reference = reference_features(images, "train", extractor, cache=reference_cache)
+    reference = reference_features(images, "train", extractor, cache=cache)
     total = count or images.count("validation")
     rows = []
     for name, make in _known_images(tokenizer, device).items():
