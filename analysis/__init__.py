@@ -1,4 +1,4 @@
-"""Records -> tables -> fits -> figures: scaling laws with honest intervals, for any table of (size, data, compute, loss).
+"""Records -> tables -> fits -> figures: scaling laws with honest intervals, for any table of sizes and losses.
 
 Knows pandas, scipy and matplotlib; never torch and never var_scaling. Names load on first use, so that
 ``import analysis`` stays fast on a login node.

@@ -46,12 +46,22 @@ class Backtest:
 
     def as_dict(self) -> dict:
         """Plain types, for laws.json."""
-        return {"inputs": list(self.inputs), "measured": self.measured, "seeds": self.seeds, "predicted": self.predicted,
-                "low": self.low, "high": self.high, "error": self.error, "inside": self.inside, "law_rows": self.law_rows}
+        return {
+            "inputs": list(self.inputs),
+            "measured": self.measured,
+            "seeds": self.seeds,
+            "predicted": self.predicted,
+            "low": self.low,
+            "high": self.high,
+            "error": self.error,
+            "inside": self.inside,
+            "law_rows": self.law_rows,
+        }
 
 
-def hold_out(fit: Callable[[np.ndarray], Law], key: np.ndarray, inputs: tuple[np.ndarray, ...], y: np.ndarray,
-             hidden: int = 1) -> tuple[list[Backtest], CannotFit | None]:
+def hold_out(
+    fit: Callable[[np.ndarray], Law], key: np.ndarray, inputs: tuple[np.ndarray, ...], y: np.ndarray, hidden: int = 1
+) -> tuple[list[Backtest], CannotFit | None]:
     """Hide the `hidden` largest values of `key`, fit the rest and predict them.
 
     Args:
@@ -87,5 +97,12 @@ def _points(keep: np.ndarray, inputs: tuple[np.ndarray, ...]) -> list[np.ndarray
 def _judge(law: Law, rows: np.ndarray, keep: np.ndarray, inputs: tuple[np.ndarray, ...], y: np.ndarray) -> Backtest:
     at = tuple(float(values[rows[0]]) for values in inputs)
     low, high = law.prediction_interval(*at, runs=len(rows))
-    return Backtest(at, float(np.mean(y[rows])), len(rows), float(law.predict(*at)[0]), float(low[0]), float(high[0]),
-                    int(keep.sum()))
+    return Backtest(
+        at,
+        float(np.mean(y[rows])),
+        len(rows),
+        float(law.predict(*at)[0]),
+        float(low[0]),
+        float(high[0]),
+        int(keep.sum()),
+    )

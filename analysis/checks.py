@@ -40,12 +40,20 @@ def column(name: str, values) -> np.ndarray:
         raise CannotFit("too_few_sizes", f"{name} is empty; a fit needs rows", 0)
     bad = np.flatnonzero(~np.isfinite(array))
     if len(bad):
-        raise CannotFit("not_finite", f"{name} is missing or infinite in {name_rows(bad)}; leave those rows out "
-                        "or repair them", len(bad), tuple(bad))
+        raise CannotFit(
+            "not_finite",
+            f"{name} is missing or infinite in {name_rows(bad)}; leave those rows out or repair them",
+            len(bad),
+            tuple(bad),
+        )
     bad = np.flatnonzero(array <= 0)
     if len(bad):
-        raise CannotFit("not_positive", f"{name} is {array[bad[0]]:g} in {name_rows(bad)}; a power law is defined "
-                        "above zero only", float(array[bad[0]]), tuple(bad))
+        raise CannotFit(
+            "not_positive",
+            f"{name} is {array[bad[0]]:g} in {name_rows(bad)}; a power law is defined above zero only",
+            float(array[bad[0]]),
+            tuple(bad),
+        )
     return array
 
 
@@ -74,8 +82,12 @@ def weights_or_ones(weights, rows: int) -> np.ndarray:
     same_length(weights=array, rows=np.empty(rows))
     if not np.isfinite(array).all() or (array < 0).any() or array.sum() <= 0:
         bad = np.flatnonzero(~np.isfinite(array) | (array < 0))
-        raise CannotFit("not_positive", f"weights must be finite and not negative, and not all zero; {name_rows(bad)}",
-                        len(bad), tuple(bad))
+        raise CannotFit(
+            "not_positive",
+            f"weights must be finite and not negative, and not all zero; {name_rows(bad)}",
+            len(bad),
+            tuple(bad),
+        )
     return array
 
 
@@ -93,7 +105,9 @@ def run_codes(runs, rows: int) -> np.ndarray:
     same_length(runs=codes, rows=np.empty(rows))
     bad = np.flatnonzero(codes < 0)
     if len(bad):
-        raise CannotFit("not_finite", f"runs names no run in {name_rows(bad)}; every row needs one", len(bad), tuple(bad))
+        raise CannotFit(
+            "not_finite", f"runs names no run in {name_rows(bad)}; every row needs one", len(bad), tuple(bad)
+        )
     return codes
 
 
@@ -116,11 +130,21 @@ def require_sizes(found: int, parameters: int, what: str) -> tuple[Note, ...]:
         CannotFit: ``too_few_sizes`` with the number found.
     """
     if found < parameters + 1:
-        raise CannotFit("too_few_sizes", f"{found} distinct {what} for {parameters} parameters; a fit that can be "
-                        f"wrong needs at least {parameters + 1}: add sizes or fix a parameter", found)
+        raise CannotFit(
+            "too_few_sizes",
+            f"{found} distinct {what} for {parameters} parameters; a fit that can be "
+            f"wrong needs at least {parameters + 1}: add sizes or fix a parameter",
+            found,
+        )
     if found == parameters + 1:
-        return (Note("too_few_sizes", f"{found} distinct {what} for {parameters} parameters leave one degree of "
-                     "freedom: the fit can hardly fail, so its agreement says little", found),)
+        return (
+            Note(
+                "too_few_sizes",
+                f"{found} distinct {what} for {parameters} parameters leave one degree of "
+                "freedom: the fit can hardly fail, so its agreement says little",
+                found,
+            ),
+        )
     return ()
 
 
@@ -148,5 +172,12 @@ def outlier_note(residuals: np.ndarray, parameters: int, weights: np.ndarray | N
     if not len(bad):
         return ()
     worst = float(score[bad].max())
-    return (Note("outliers", f"{name_rows(bad)}: residual up to {worst:.1f} robust standard deviations (limit "
-                 f"{threshold:.1f}); look at those runs before you trust the law", worst, tuple(int(row) for row in bad)),)
+    return (
+        Note(
+            "outliers",
+            f"{name_rows(bad)}: residual up to {worst:.1f} robust standard deviations (limit "
+            f"{threshold:.1f}); look at those runs before you trust the law",
+            worst,
+            tuple(int(row) for row in bad),
+        ),
+    )

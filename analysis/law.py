@@ -1,8 +1,8 @@
 """A fitted law as a frozen value: coefficients, objective written out, certificate, notes, intervals, predictions.
 
-Every form shares this: an :class:`Estimator` knows how to refit itself to other responses or weights and how to name its
-numbers; a :class:`Law` holds the fit and asks the estimator for resamples only when an interval is wanted, so a fit costs
-milliseconds and its interval is paid for once.
+Every form shares this: an :class:`Estimator` knows how to refit itself to other responses or weights and how to name
+its numbers; a :class:`Law` holds the fit and asks the estimator for resamples only when an interval is wanted, so a fit
+costs milliseconds and its interval is paid for once.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class Estimator(Protocol):
         """(S, m) predictions in the units of y."""
 
     def to_response(self, y: np.ndarray) -> np.ndarray:
-        """y -> response space."""
+        """Y -> response space."""
 
     def from_response(self, response: np.ndarray) -> np.ndarray:
         """Response space -> y."""
@@ -154,8 +154,14 @@ class Law:
         factor = self.extrapolation(*inputs)
         if factor <= farthest:
             return ()
-        return (Note("extrapolation", f"the prediction lies a factor {factor:.3g} outside the fitted range (limit "
-                     f"{farthest:g}); its interval assumes that the form still holds there", factor),)
+        return (
+            Note(
+                "extrapolation",
+                f"the prediction lies a factor {factor:.3g} outside the fitted range (limit "
+                f"{farthest:g}); its interval assumes that the form still holds there",
+                factor,
+            ),
+        )
 
     @property
     def residuals(self) -> np.ndarray:
@@ -181,8 +187,11 @@ class Law:
     @property
     def unit_sentence(self) -> str:
         """The interval's method in words, for tables and captions."""
-        return {"run": "bootstrap of whole runs", "size": "wild cluster bootstrap, one cluster a size",
-                "run, design fixed": "wild cluster bootstrap, one cluster a run"}[self.unit]
+        return {
+            "run": "bootstrap of whole runs",
+            "size": "wild cluster bootstrap, one cluster a size",
+            "run, design fixed": "wild cluster bootstrap, one cluster a run",
+        }[self.unit]
 
     def bootstrap(self, resamples: int | None = None, seed: int = 0, indices: np.ndarray | None = None) -> Bootstrap:
         """Exact refits under resampling.
@@ -254,7 +263,7 @@ class Law:
 
     @property
     def covariance(self) -> pd.DataFrame:
-        """Covariance of the coefficients over the resamples; positive ones (E, A, B, R, beta of a power law) as logs."""
+        """Covariance of the coefficients over the resamples; positive ones (E, A, B, R, a power law's beta) as logs."""
         draws = self._enough().draws[list(self.coefficients)]
         columns = {}
         for name in draws:
@@ -270,12 +279,13 @@ class Law:
         tail = (1 - level) / 2
         return np.quantile(drawn, tail, axis=0), np.quantile(drawn, 1 - tail, axis=0)
 
-    def prediction_interval(self, *inputs, level: float = 0.95, runs: int = 1, seed: int = 1
-                            ) -> tuple[np.ndarray, np.ndarray]:
+    def prediction_interval(
+        self, *inputs, level: float = 0.95, runs: int = 1, seed: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Interval for the mean of `runs` new runs: uncertainty of the law, lack of fit and seed noise together.
 
-        Several seeds average seed noise away and lack of fit not at all; where the rows cannot tell the two apart, all of
-        it counts as lack of fit.
+        Several seeds average seed noise away and lack of fit not at all; where the rows cannot tell the two apart,
+        all of it counts as lack of fit.
         """
         drawn = self.estimator.predict(self._enough().theta, self._inputs(inputs))
         rng = np.random.default_rng(seed)
@@ -308,8 +318,12 @@ class Law:
 
         Seed noise is the spread of runs of one design point, lack of fit what the residual variance holds beyond it.
         """
-        design = pd.DataFrame({"size": self.size_codes, "fitted": np.round(
-            (self.estimator.response - self.residuals) / max(self.noise_sd, 1e-300), 6)})
+        design = pd.DataFrame(
+            {
+                "size": self.size_codes,
+                "fitted": np.round((self.estimator.response - self.residuals) / max(self.noise_sd, 1e-300), 6),
+            }
+        )
         frame = pd.DataFrame({"point": design.groupby(["size", "fitted"]).ngroup(), "residual": self.residuals})
         groups = frame.groupby("point")["residual"]
         freedom = int((groups.count() - 1).sum())
@@ -317,8 +331,12 @@ class Law:
             return {"seed_sd": None, "lack_of_fit_sd": None, "seed_freedom": 0, "total_sd": self.noise_sd}
         seed_variance = float(((frame["residual"] - groups.transform("mean")) ** 2).sum() / freedom)
         rest = max(self.noise_sd**2 - seed_variance, 0.0)
-        return {"seed_sd": float(np.sqrt(seed_variance)), "lack_of_fit_sd": float(np.sqrt(rest)),
-                "seed_freedom": freedom, "total_sd": self.noise_sd}
+        return {
+            "seed_sd": float(np.sqrt(seed_variance)),
+            "lack_of_fit_sd": float(np.sqrt(rest)),
+            "seed_freedom": freedom,
+            "total_sd": self.noise_sd,
+        }
 
     # -- as data --------------------------------------------------------------------------------------------------
 
@@ -326,10 +344,17 @@ class Law:
         """Plain types, for laws.json."""
         names = self.estimator.natural(self.estimator.theta[None])
         result = {
-            "form": self.form, "coefficients": dict(self.coefficients), "objective": self.objective,
-            "objective_definition": self.objective_definition, "rows_used": self.rows_used, "sizes": self.sizes,
-            "freedom": self.freedom, "inputs": list(self.inputs), "ranges": [list(pair) for pair in self.ranges],
-            "conventions": dict(self.conventions), "notes": [note.as_dict() for note in self.notes],
+            "form": self.form,
+            "coefficients": dict(self.coefficients),
+            "objective": self.objective,
+            "objective_definition": self.objective_definition,
+            "rows_used": self.rows_used,
+            "sizes": self.sizes,
+            "freedom": self.freedom,
+            "inputs": list(self.inputs),
+            "ranges": [list(pair) for pair in self.ranges],
+            "conventions": dict(self.conventions),
+            "notes": [note.as_dict() for note in self.notes],
             "derived": {name: float(value[0]) for name, value in names.items() if name not in self.coefficients},
             "certificate": self.certificate.__dict__ | {},
             "rows_left_out": [list(pair) for pair in self.rows_left_out],
@@ -349,8 +374,12 @@ class Law:
     def _enough(self) -> Bootstrap:
         result = self._bootstrap
         if result.failed > 0.5 * result.asked:
-            raise CannotFit("not_converged", f"{result.failed} of {result.asked} resamples could not be refitted: the data "
-                            "hardly determine this form, so it has no interval; use a simpler one", result.failed)
+            raise CannotFit(
+                "not_converged",
+                f"{result.failed} of {result.asked} resamples could not be refitted: the data "
+                "hardly determine this form, so it has no interval; use a simpler one",
+                result.failed,
+            )
         return result
 
     def _inputs(self, inputs: tuple) -> tuple[np.ndarray, ...]:
@@ -363,8 +392,9 @@ class Law:
     def _quantiles(values: np.ndarray, level: float) -> tuple[float, float]:
         tail = (1 - level) / 2
         values = values[~np.isnan(values)]
-        low, high = np.quantile(values, [tail, 1 - tail], method="closest_observation" if np.isinf(values).any()
-                                else "linear")
+        low, high = np.quantile(
+            values, [tail, 1 - tail], method="closest_observation" if np.isinf(values).any() else "linear"
+        )
         return float(low), float(high)
 
 

@@ -6,18 +6,27 @@ import math
 
 import pandas as pd
 
+from analysis.law import Law
 from analysis.study import LEVEL, LawRecord, StudyLaws
 
-TARGET_WORDS = {"loss_all_scales": "loss, all scales", "loss_last_scale": "loss, last scale",
-                "error_all_scales": "token error, all scales", "error_last_scale": "token error, last scale"}
+TARGET_WORDS = {
+    "loss_all_scales": "loss, all scales",
+    "loss_last_scale": "loss, last scale",
+    "error_all_scales": "token error, all scales",
+    "error_last_scale": "token error, last scale",
+}
 AGAINST_WORDS = {"params": "N", "compute": "C (frontier)", "params, data": "N and D"}
 
 
 def target_words(target: str) -> str:
     """How a column is called on tables and axes."""
     if target.startswith("fid_"):
-        return "FID (" + target.removeprefix("fid_corrected_").removeprefix("fid_") + " features" + (
-            ", corrected)" if "corrected" in target else ")")
+        return (
+            "FID ("
+            + target.removeprefix("fid_corrected_").removeprefix("fid_")
+            + " features"
+            + (", corrected)" if "corrected" in target else ")")
+        )
     return TARGET_WORDS.get(target, target)
 
 
@@ -39,12 +48,26 @@ def _line(record: LawRecord) -> dict:
     line["objective"] = law.objective
     if record.backtests:
         test = record.backtests[-1]
-        line |= {"held_out_params": test.inputs[0], "measured": test.measured, "predicted": test.predicted,
-                 "predicted_low": test.low, "predicted_high": test.high, "error": test.error, "inside": test.inside}
+        line |= {
+            "held_out_params": test.inputs[0],
+            "measured": test.measured,
+            "predicted": test.predicted,
+            "predicted_low": test.low,
+            "predicted_high": test.high,
+            "error": test.error,
+            "inside": test.inside,
+        }
     elif record.backtest_refusal is not None:
         line["held_out_refused"] = record.backtest_refusal.code
     line["notes"] = " ".join(dict.fromkeys(note.code for note in law.notes))
     return line
+
+
+def exponent_names(law: Law) -> tuple[str, ...]:
+    """The exponents of a law, by name."""
+    if "eta" in law.coefficients:
+        return ("eta",)
+    return ("alpha", "beta") if "A" in law.coefficients else ("alpha",)
 
 
 def number(value: float, digits: int = 4) -> str:
@@ -69,23 +92,33 @@ def latex_table(study: StudyLaws) -> str:
     """A booktabs table: value with interval, held-out error; refusals as their code."""
     lines = [
         "% " + "; ".join(study.conventions.values()) + f"; intervals {LEVEL:.0%}",
-        r"\begin{tabular}{llrlllr}", r"\toprule",
-        r"target & law & rows & exponent & $E$ & held-out error & $r$ \\", r"\midrule"]
+        r"\begin{tabular}{llrlllr}",
+        r"\toprule",
+        r"target & law & rows & exponent & $E$ & held-out error & $r$ \\",
+        r"\midrule",
+    ]
     for record in study.records:
         budget = "" if record.budget is None else f", {_tex_number(record.budget)} images"
         name = f"{target_words(record.target)} & {AGAINST_WORDS[record.against]}{budget}, {record.form}"
         if record.law is None:
-            lines.append(_tex(f"{name} & ") + rf"& \multicolumn{{4}}{{l}}{{refused: \texttt{{{_tex(record.refusal.code)}}}}} \\")
+            lines.append(
+                _tex(f"{name} & ") + rf"& \multicolumn{{4}}{{l}}{{refused: \texttt{{{_tex(record.refusal.code)}}}}} \\"
+            )
             continue
         law = record.law
-        exponents = [key for key in ("alpha", "beta") if key in law.coefficients and (key == "alpha" or "A" in law.coefficients)]
-        exponent = "; ".join(_tex_interval(law.coefficients[key], law.interval(key, LEVEL)) for key in exponents)
+        exponent = "; ".join(
+            _tex_interval(law.coefficients[key], law.interval(key, LEVEL)) for key in exponent_names(law)
+        )
         offset = "--" if record.form == "power" else _tex_interval(law.coefficients["E"], law.interval("E", LEVEL))
         test = record.backtests[-1] if record.backtests else None
         held = "--" if test is None else f"${100 * test.error:+.2f}\\,\\%$ ({'inside' if test.inside else 'outside'})"
         r = getattr(law, "correlation", math.nan)
-        lines.append(_tex(f"{name} & {law.rows_used}") + f" & {exponent} & {offset} & {held} & "
-                     + ("--" if math.isnan(r) else f"${r:.4f}$") + r" \\")
+        lines.append(
+            _tex(f"{name} & {law.rows_used}")
+            + f" & {exponent} & {offset} & {held} & "
+            + ("--" if math.isnan(r) else f"${r:.4f}$")
+            + r" \\"
+        )
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 

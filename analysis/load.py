@@ -10,7 +10,8 @@ import pandas as pd
 
 REQUIRED = ("trial", "images_seen")
 
-# What an evaluation file says about the metric rather than measures: its column is fid_features_<label>, not features_<label>.
+# What an evaluation file says about the metric rather than measures: its column is fid_features_<label>, not
+# features_<label>.
 DESCRIPTIONS = ("features", "reference", "samples", "guidance", "top_k", "top_p")
 
 
@@ -18,7 +19,8 @@ def load_runs(path: str | Path) -> pd.DataFrame:
     """One row a (trial, budget).
 
     Args:
-        path: the runs root (holds ``trials/``), a sweep folder (holds ``study.json``), a folder of trials, one trial, or
+        path: the runs root (holds ``trials/``), a sweep folder (holds ``study.json``), a folder of trials, one trial,
+            or
             a CSV file.
 
     Returns:
@@ -44,7 +46,9 @@ def load_runs(path: str | Path) -> pd.DataFrame:
     trials = path / "trials" if (path / "trials").is_dir() else path
     folders = sorted(child for child in trials.iterdir() if child.is_dir() and _is_trial(child))
     if not folders:
-        raise ValueError(f"{path} holds no trial and no study.json; give the runs folder, a sweep, a trial or a CSV file")
+        raise ValueError(
+            f"{path} holds no trial and no study.json; give the runs folder, a sweep, a trial or a CSV file"
+        )
     return _load_trials(folders, source=path)
 
 
@@ -101,8 +105,14 @@ def _load_study(folder: Path) -> pd.DataFrame:
         for budget in entry.get("budgets", []):
             row = _read_budget(trial, trial / "budgets" / str(budget["images"]), wanted)
             if row is None:
-                left_out.append({"trial": entry.get("trial"), "folder": entry["folder"], "images_asked": budget["asked"],
-                                 "cause": _cause(trial)})
+                left_out.append(
+                    {
+                        "trial": entry.get("trial"),
+                        "folder": entry["folder"],
+                        "images_asked": budget["asked"],
+                        "cause": _cause(trial),
+                    }
+                )
             else:
                 rows.append({**row, "images_asked": budget["asked"]})
     table = _table(rows, folder)
@@ -113,13 +123,21 @@ def _load_study(folder: Path) -> pd.DataFrame:
 def _load_trials(folders: Iterable[Path], source: Path) -> pd.DataFrame:
     rows, left_out = [], []
     for trial in folders:
-        budgets = sorted((child for child in (trial / "budgets").glob("*") if child.is_dir() and child.name.isdigit()),
-                         key=lambda child: int(child.name))
+        budgets = sorted(
+            (child for child in (trial / "budgets").glob("*") if child.is_dir() and child.name.isdigit()),
+            key=lambda child: int(child.name),
+        )
         found = [row for budget in budgets if (row := _read_budget(trial, budget, None)) is not None]
         rows += found
         if not found:
-            left_out.append({"trial": trial.name.rsplit("-", 1)[-1], "folder": trial.name, "images_asked": None,
-                             "cause": _cause(trial)})
+            left_out.append(
+                {
+                    "trial": trial.name.rsplit("-", 1)[-1],
+                    "folder": trial.name,
+                    "images_asked": None,
+                    "cause": _cause(trial),
+                }
+            )
     table = _table(rows, source)
     table.attrs |= {"left_out": left_out, "source": str(source)}
     return table

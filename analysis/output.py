@@ -16,9 +16,18 @@ from analysis.study import StudyLaws, fit_study
 from analysis.table import check_table, study_columns
 
 
-def laws_of(path: str | Path, folder: str | Path | None = None, *, holdout: int = 1, params: str = "params_total",
-            compute: str = "train_flops", targets: tuple[str, ...] | None = None, offsets: tuple[float, ...] = (),
-            figures: bool = True, progress: Callable[[str], None] | None = None) -> tuple[StudyLaws, list[Path]]:
+def laws_of(
+    path: str | Path,
+    folder: str | Path | None = None,
+    *,
+    holdout: int = 1,
+    params: str = "params_total",
+    compute: str = "train_flops",
+    targets: tuple[str, ...] | None = None,
+    offsets: tuple[float, ...] = (),
+    figures: bool = True,
+    progress: Callable[[str], None] | None = None,
+) -> tuple[StudyLaws, list[Path]]:
     """Load a sweep (or any folder of trials), fit all its laws and write them; what `fit-laws` does.
 
     Args:
@@ -42,20 +51,25 @@ def laws_of(path: str | Path, folder: str | Path | None = None, *, holdout: int 
     rows = load_runs(path)
     name = str(rows.attrs.get("study", Path(path).name))
     if rows.empty:
-        study = fit_study(rows, study_columns(pd.DataFrame(columns=["params_total", "train_flops"]), targets=()), name=name)
+        study = fit_study(
+            rows, study_columns(pd.DataFrame(columns=["params_total", "train_flops"]), targets=()), name=name
+        )
     else:
         columns = study_columns(rows, params, compute, targets)
         attrs = dict(rows.attrs)
         losses = [target for target in columns.targets if not target.startswith("fid_")]
         rows = check_table(rows, type(columns)(**{**columns.__dict__, "targets": tuple(losses)}), keep_duplicates=True)
         rows.attrs |= attrs
-        study = fit_study(rows, columns, name=name, source=str(path), holdout=holdout, offsets=offsets, progress=progress)
+        study = fit_study(
+            rows, columns, name=name, source=str(path), holdout=holdout, offsets=offsets, progress=progress
+        )
     target = Path(folder) if folder is not None else Path(path) / "laws"
     return study, write_laws(study, target, figures=figures, progress=progress)
 
 
-def write_laws(study: StudyLaws, folder: Path, *, figures: bool = True, progress: Callable[[str], None] | None = None
-               ) -> list[Path]:
+def write_laws(
+    study: StudyLaws, folder: Path, *, figures: bool = True, progress: Callable[[str], None] | None = None
+) -> list[Path]:
     """Write laws.json, table.csv, table.tex and the figures; returns the files."""
     from analysis.lawtable import latex_table, law_table
 
@@ -74,7 +88,7 @@ def write_laws(study: StudyLaws, folder: Path, *, figures: bool = True, progress
 
 
 def write_json(path: Path, value: Any) -> Path:
-    """Whole or not at all: written beside and renamed. NaN is null and an infinite limit is a word: JSON knows neither."""
+    """Whole or not at all: written beside and renamed. NaN becomes null, an infinite limit a word: JSON has neither."""
     beside = path.with_suffix(f".{os.getpid()}.tmp")
     beside.write_text(json.dumps(plain(value), indent=1) + "\n")
     os.replace(beside, path)

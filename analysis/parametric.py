@@ -1,7 +1,7 @@
 """E + A/N^alpha + B/D^beta (Hoffmann et al. 2022), and its form for repeated data (Muennighoff et al. 2023).
 
-Residuals are log loss minus log prediction; the objective is their Huber sum at `delta` (in log units), their absolute sum
-at delta 0, or half their squares at delta inf. Optima are exact and certified.
+Residuals are log loss minus log prediction; the objective is their Huber sum at `delta` (in log units), their
+absolute sum at delta 0, or half their squares at delta inf. Optima are exact and certified.
 """
 
 from __future__ import annotations
@@ -26,8 +26,17 @@ AGREE = 1e-9
 SMOOTHING = 0.1  # resamples of a least-absolute fit: delta as a share of the residuals' robust spread
 
 
-def fit_chinchilla(params, data, loss, delta: float = 1e-3, runs=None, *, weights=None, seed: int = 0,
-                   conventions: Mapping[str, str] | None = None) -> ParametricLaw:
+def fit_chinchilla(
+    params,
+    data,
+    loss,
+    delta: float = 1e-3,
+    runs=None,
+    *,
+    weights=None,
+    seed: int = 0,
+    conventions: Mapping[str, str] | None = None,
+) -> ParametricLaw:
     """Fit loss = E + A/params^alpha + B/data^beta on logs.
 
     Args:
@@ -74,12 +83,35 @@ def fit_chinchilla(params, data, loss, delta: float = 1e-3, runs=None, *, weight
         theta, objective, certificate = _solve(terms, chosen, log_loss, weights, delta)
         notes += (Note("at_bound", "E is 0, its bound: the rows show no floor, so E has no lower limit", 0.0),)
     _check_falls(terms, theta, spans)
-    return _law(terms, theta, centres, log_loss, weights, delta, objective, certificate, notes, run_codes,
-                (params, data), "chinchilla", conventions)
+    return _law(
+        terms,
+        theta,
+        centres,
+        log_loss,
+        weights,
+        delta,
+        objective,
+        certificate,
+        notes,
+        run_codes,
+        (params, data),
+        "chinchilla",
+        conventions,
+    )
 
 
-def fit_repeated(params, unique_data, epochs, loss, runs=None, *, delta: float = 1e-3, weights=None, seed: int = 0,
-                 conventions: Mapping[str, str] | None = None) -> ParametricLaw:
+def fit_repeated(
+    params,
+    unique_data,
+    epochs,
+    loss,
+    runs=None,
+    *,
+    delta: float = 1e-3,
+    weights=None,
+    seed: int = 0,
+    conventions: Mapping[str, str] | None = None,
+) -> ParametricLaw:
     """Fit loss = E + A/params^alpha + B/D'^beta with D' = U (1 + R (1 - exp(-(epochs - 1)/R))).
 
     R says after how many repetitions an image is worth no more: at R epochs the e-fold of its use is gone.
@@ -115,35 +147,71 @@ def fit_repeated(params, unique_data, epochs, loss, runs=None, *, delta: float =
     extra = np.maximum(epochs - 1.0, 0.0)
     distinct = len(np.unique(np.round(epochs[used], 9)))
     if distinct < 3 or not (extra[used] > 0).any():
-        raise CannotFit("too_few_sizes", f"{distinct} distinct epoch counts; the reuse constant needs at least three, some "
-                        "above 1: repeat a part of the data", distinct)
+        raise CannotFit(
+            "too_few_sizes",
+            f"{distinct} distinct epoch counts; the reuse constant needs at least three, some "
+            "above 1: repeat a part of the data",
+            distinct,
+        )
     notes = require_plane(params, seen_once * (1 + extra), weights, parameters=6, third=epochs)
     centres = tuple(float((weights * np.log(values)).sum() / weights.sum()) for values in (params, seen_once))
     log_params, log_unique = np.log(params) - centres[0], np.log(seen_once) - centres[1]
-    spans = [max(float(np.ptp(log_params[used])), 1e-9), max(float(np.ptp(np.log(seen_once * (1 + extra))[used])), 1e-9)]
+    spans = [
+        max(float(np.ptp(log_params[used])), 1e-9),
+        max(float(np.ptp(np.log(seen_once * (1 + extra))[used])), 1e-9),
+    ]
     unit = starts.exponent_starts(3 * STARTS, 2, np.random.default_rng(seed), 0.05, 1.0)
     guesses = unit * np.minimum(12.0 / np.array(spans), 2.0)
     terms = RepeatedTerms(log_params, log_unique, extra)
-    theta, objective, certificate = _solve(terms, _repeated_starts(terms, guesses, loss, weights), np.log(loss), weights, delta)
+    theta, objective, certificate = _solve(
+        terms, _repeated_starts(terms, guesses, loss, weights), np.log(loss), weights, delta
+    )
     if terms.evaluate(theta[None]).shares[0].max() < VANISHED:
         terms = RepeatedTerms(log_params, log_unique, extra, offset=False)
-        theta, objective, certificate = _solve(terms, _repeated_starts(terms, guesses, loss, weights), np.log(loss),
-                                               weights, delta)
+        theta, objective, certificate = _solve(
+            terms, _repeated_starts(terms, guesses, loss, weights), np.log(loss), weights, delta
+        )
         notes += (Note("at_bound", "E is 0, its bound: the rows show no floor, so E has no lower limit", 0.0),)
     _check_falls(terms, theta, spans)
     reuse, most = float(np.exp(theta[-1])), float(extra[used].max())
     if reuse > 30 * most:
-        notes += (Note("at_bound", f"the reuse constant ran to {reuse:.3g}, far beyond the {most + 1:g} epochs seen: repeated "
-                       "data were as good as new ones here, so R has no upper limit", reuse),)
+        notes += (
+            Note(
+                "at_bound",
+                f"the reuse constant ran to {reuse:.3g}, far beyond the {most + 1:g} epochs seen: repeated "
+                "data were as good as new ones here, so R has no upper limit",
+                reuse,
+            ),
+        )
     elif reuse < 0.02 * float(extra[used][extra[used] > 0].min()):
-        notes += (Note("at_bound", f"the reuse constant ran to {reuse:.3g}: repeated data were worth nothing here, so R has no "
-                       "lower limit", reuse),)
-    return _law(terms, theta, centres, np.log(loss), weights, delta, objective, certificate, notes, run_codes,
-                (params, unique, epochs), "repeated", conventions)
+        notes += (
+            Note(
+                "at_bound",
+                f"the reuse constant ran to {reuse:.3g}: repeated data were worth nothing here, so R has no "
+                "lower limit",
+                reuse,
+            ),
+        )
+    return _law(
+        terms,
+        theta,
+        centres,
+        np.log(loss),
+        weights,
+        delta,
+        objective,
+        certificate,
+        notes,
+        run_codes,
+        (params, unique, epochs),
+        "repeated",
+        conventions,
+    )
 
 
-def require_plane(params: np.ndarray, data: np.ndarray, weights: np.ndarray, parameters: int,
-                  third: np.ndarray | None = None) -> tuple[Note, ...]:
+def require_plane(
+    params: np.ndarray, data: np.ndarray, weights: np.ndarray, parameters: int, third: np.ndarray | None = None
+) -> tuple[Note, ...]:
     """Enough distinct (N, D) points, three sizes of each, not all on one curve.
 
     Raises:
@@ -157,17 +225,30 @@ def require_plane(params: np.ndarray, data: np.ndarray, weights: np.ndarray, par
     for name, values in (("model sizes", params[used]), ("data sizes", data[used])):
         found = int(checks.group_sizes(values).max()) + 1
         if found < 3 and parameters > 4:
-            raise CannotFit("too_few_sizes", f"{found} distinct {name}; a floor, a coefficient and an exponent need three of "
-                            "each: add sizes, or tie the exponents", found)
+            raise CannotFit(
+                "too_few_sizes",
+                f"{found} distinct {name}; a floor, a coefficient and an exponent need three of "
+                "each: add sizes, or tie the exponents",
+                found,
+            )
     cloud = np.cov(np.stack([log_params, log_data]), aweights=weights[used], ddof=0)
     across = float(np.sqrt(max(np.linalg.eigvalsh(cloud)[0], 0.0)))
     if across < SHORTEST_OFF_RAY:
-        raise CannotFit("one_ray", f"all runs lie on one line in (log N, log D), to within {across:.2g} (limit "
-                        f"{SHORTEST_OFF_RAY}): the effects of size and data cannot be told apart; add runs with another D/N",
-                        across)
+        raise CannotFit(
+            "one_ray",
+            f"all runs lie on one line in (log N, log D), to within {across:.2g} (limit "
+            f"{SHORTEST_OFF_RAY}): the effects of size and data cannot be told apart; add runs with another D/N",
+            across,
+        )
     if across < SHORT_OFF_RAY:
-        notes += (Note("one_ray", f"the runs lie near one line in (log N, log D), to within {across:.2g} (comfortable from "
-                       f"{SHORT_OFF_RAY}): exponents are badly determined; add runs with another D/N", across),)
+        notes += (
+            Note(
+                "one_ray",
+                f"the runs lie near one line in (log N, log D), to within {across:.2g} (comfortable from "
+                f"{SHORT_OFF_RAY}): exponents are badly determined; add runs with another D/N",
+                across,
+            ),
+        )
     return notes
 
 
@@ -183,7 +264,9 @@ def _choose_starts(guesses: np.ndarray, terms: PowerTerms, loss: np.ndarray, wei
     theta, cost = starts.project(guesses, terms.logs, loss, weights, terms.offset)
     order = np.argsort(cost)
     half = STARTS // 2
-    chosen = np.concatenate([order[:half], order[half:: max(1, (len(order) - half) // (STARTS - half))][: STARTS - half]])
+    chosen = np.concatenate(
+        [order[:half], order[half :: max(1, (len(order) - half) // (STARTS - half))][: STARTS - half]]
+    )
     return theta[chosen]
 
 
@@ -200,16 +283,27 @@ def _repeated_starts(terms: RepeatedTerms, guesses: np.ndarray, loss: np.ndarray
     return np.concatenate(best)
 
 
-def _solve(terms, theta: np.ndarray, log_loss: np.ndarray, weights: np.ndarray, delta: float
-           ) -> tuple[np.ndarray, float, Certificate]:
+def _solve(
+    terms, theta: np.ndarray, log_loss: np.ndarray, weights: np.ndarray, delta: float
+) -> tuple[np.ndarray, float, Certificate]:
     if delta == 0:
         corner = minimize_absolute(terms, theta, log_loss, weights)
         if not corner.certified:
-            raise CannotFit("not_converged", f"the sum of absolute residuals could not be certified as minimal (stationarity "
-                            f"{corner.stationarity:.1e}); use delta=1e-3", corner.stationarity)
+            raise CannotFit(
+                "not_converged",
+                f"the sum of absolute residuals could not be certified as minimal (stationarity "
+                f"{corner.stationarity:.1e}); use delta=1e-3",
+                corner.stationarity,
+            )
         # all starts join one smoothed path, so agreement is the path's
-        certificate = Certificate(corner.stationarity, corner.stationarity, 1 - min(corner.largest_multiplier, 1.0),
-                                  len(theta), len(theta), corner.method)
+        certificate = Certificate(
+            corner.stationarity,
+            corner.stationarity,
+            1 - min(corner.largest_multiplier, 1.0),
+            len(theta),
+            len(theta),
+            corner.method,
+        )
         return corner.theta, corner.value, certificate
     found = newton.minimize(terms, theta, log_loss, weights, delta)
     value = np.where(np.isfinite(found.value), found.value, np.inf)
@@ -219,35 +313,69 @@ def _solve(terms, theta: np.ndarray, log_loss: np.ndarray, weights: np.ndarray, 
     if not found.converged[best] and not value[best] <= floor:
         better = np.flatnonzero(found.converged & (value <= value[best] * (1 + 1e-9)))
         if not len(better):
-            raise CannotFit("not_converged", f"the best of {len(theta)} starts is no certified minimum (relative excess "
-                            f"{found.decrement[best]:.1e}); the rows hardly determine this form: use a simpler one, or a "
-                            "larger delta", float(found.decrement[best]))
+            raise CannotFit(
+                "not_converged",
+                f"the best of {len(theta)} starts is no certified minimum (relative excess "
+                f"{found.decrement[best]:.1e}); the rows hardly determine this form: use a simpler one, or a "
+                "larger delta",
+                float(found.decrement[best]),
+            )
         best = int(better[0])
     eigenvalues = np.linalg.eigvalsh(found.hessian[best])
     scale = weights.sum() * (1.0 if np.isinf(delta) else delta)
-    certificate = Certificate(float(np.abs(found.gradient[best]).max() / scale), float(found.decrement[best]),
-                              float(eigenvalues[0] / max(eigenvalues[-1], 1e-300)), len(theta), agreeing,
-                              "Newton, exact Hessian, projected starts")
+    certificate = Certificate(
+        float(np.abs(found.gradient[best]).max() / scale),
+        float(found.decrement[best]),
+        float(eigenvalues[0] / max(eigenvalues[-1], 1e-300)),
+        len(theta),
+        agreeing,
+        "Newton, exact Hessian, projected starts",
+    )
     return found.theta[best], float(value[best]), certificate
 
 
 def _check_falls(terms, theta: np.ndarray, spans: list[float]) -> None:
     place = 1 if terms.offset else 0
     shares = terms.evaluate(theta[None]).shares
-    for name, term, exponent, span in (("model size", place, theta[place + 1], spans[0]),
-                                       ("data", place + 1, theta[place + 3], spans[1])):
+    for name, term, exponent, span in (
+        ("model size", place, theta[place + 1], spans[0]),
+        ("data", place + 1, theta[place + 3], spans[1]),
+    ):
         if shares[term].max() < VANISHED:
-            raise CannotFit("at_bound", f"the term in {name} vanished: the loss does not depend on it in these rows", 0.0)
+            raise CannotFit(
+                "at_bound", f"the term in {name} vanished: the loss does not depend on it in these rows", 0.0
+            )
         if exponent <= 0:
-            raise CannotFit("loss_rises", f"the loss rises with {name} (exponent {exponent:.3g}); the law describes a fall: "
-                            "check the columns and the recipe", float(exponent))
+            raise CannotFit(
+                "loss_rises",
+                f"the loss rises with {name} (exponent {exponent:.3g}); the law describes a fall: "
+                "check the columns and the recipe",
+                float(exponent),
+            )
         if exponent * span > 40 or exponent > 20:
-            raise CannotFit("at_bound", f"the exponent of {name} ran to {exponent:.3g}: only its smallest value matters, so the "
-                            "form is not determined", float(exponent))
+            raise CannotFit(
+                "at_bound",
+                f"the exponent of {name} ran to {exponent:.3g}: only its smallest value matters, so the "
+                "form is not determined",
+                float(exponent),
+            )
 
 
-def _law(terms, theta, centres, log_loss, weights, delta, objective, certificate, notes, run_codes, inputs, shape,
-         conventions) -> ParametricLaw:
+def _law(
+    terms,
+    theta,
+    centres,
+    log_loss,
+    weights,
+    delta,
+    objective,
+    certificate,
+    notes,
+    run_codes,
+    inputs,
+    shape,
+    conventions,
+) -> ParametricLaw:
     used = weights > 0
     residual = log_loss - terms.evaluate(theta[None]).log_prediction[0]
     spread = float(1.4826 * np.median(np.abs(residual[used])))
@@ -262,14 +390,27 @@ def _law(terms, theta, centres, log_loss, weights, delta, objective, certificate
         words = "half the sum of weight x (log loss - log prediction)^2"
     else:
         inside = float((weights * (np.abs(residual) <= delta)).sum() / weights.sum())
-        words = (f"sum of weight x Huber(log loss - log prediction), delta {delta:g} in log units, {inside:.0%} of the rows "
-                 "inside it")
+        words = (
+            f"sum of weight x Huber(log loss - log prediction), delta {delta:g} in log units, {inside:.0%} of the rows "
+            "inside it"
+        )
     size_codes = checks.group_sizes(inputs[0])
     return ParametricLaw(
-        form={"chinchilla": "E + A/N^alpha + B/D^beta",
-              "repeated": "E + A/N^alpha + B/D'^beta, D' = U (1 + R (1 - exp(-(epochs - 1)/R)))"}[shape],
-        coefficients={name: names[name] for name in listed}, objective=objective, objective_definition=words, notes=notes,
-        rows_used=int(used.sum()), sizes=len(np.unique(size_codes[used])), certificate=certificate,
+        form={
+            "chinchilla": "E + A/N^alpha + B/D^beta",
+            "repeated": "E + A/N^alpha + B/D'^beta, D' = U (1 + R (1 - exp(-(epochs - 1)/R)))",
+        }[shape],
+        coefficients={name: names[name] for name in listed},
+        objective=objective,
+        objective_definition=words,
+        notes=notes,
+        rows_used=int(used.sum()),
+        sizes=len(np.unique(size_codes[used])),
+        certificate=certificate,
         inputs=("params", "data") if shape == "chinchilla" else ("params", "unique_data", "epochs"),
-        ranges=tuple((float(values[used].min()), float(values[used].max())) for values in inputs), estimator=estimator,
-        run_codes=run_codes, size_codes=size_codes, conventions=dict(conventions or {}))
+        ranges=tuple((float(values[used].min()), float(values[used].max())) for values in inputs),
+        estimator=estimator,
+        run_codes=run_codes,
+        size_codes=size_codes,
+        conventions=dict(conventions or {}),
+    )

@@ -16,7 +16,7 @@ from analysis.engine.terms import PowerTerms
 from analysis.errors import CannotFit, Note
 from analysis.law import Certificate, Law
 
-STARTS = 16
+STARTS = 8
 VANISHED = 1e-6  # share of the prediction below which a term is no longer there
 STEEPEST = 20.0  # an exponent beyond this only interpolates the smallest size
 
@@ -59,8 +59,15 @@ class PowerLaw(Law):
         rows = []
         for offset in grid:
             slope, log_a, cost = _fixed_offset_on_logs(np.log(x), fit.response, fit.weights, offset)
-            rows.append({"E": offset, "objective": cost, "alpha": slope, "beta": np.exp(log_a / slope) if slope else np.nan,
-                         "inside": cost <= limit})
+            rows.append(
+                {
+                    "E": offset,
+                    "objective": cost,
+                    "alpha": slope,
+                    "beta": np.exp(log_a / slope) if slope else np.nan,
+                    "inside": cost <= limit,
+                }
+            )
         return pd.DataFrame(rows)
 
     def profile_interval(self, level: float = 0.95) -> tuple[float, float]:
@@ -80,12 +87,20 @@ class PowerLaw(Law):
         return float(low), float(high)
 
 
-def fit_power_law(x, y, offset: str | float = "none", runs=None, *, weights=None, seed: int = 0,
-                  conventions: Mapping[str, str] | None = None) -> PowerLaw:
+def fit_power_law(
+    x,
+    y,
+    offset: str | float = "none",
+    runs=None,
+    *,
+    weights=None,
+    seed: int = 0,
+    conventions: Mapping[str, str] | None = None,
+) -> PowerLaw:
     """Fit y = E + (beta x)^alpha.
 
-    Without an offset, or with a fixed one, this is the straight line of log(y - E) on log x, as in the VAR paper. A fitted
-    offset is found on log y (log(y - E) would change its own yardstick with E), exactly, from several starts.
+    Without an offset, or with a fixed one, this is the straight line of log(y - E) on log x, as in the VAR paper. A
+    fitted offset is found on log y (log(y - E) would change its own yardstick with E), exactly, from several starts.
 
     Args:
         x: (n,) sizes, compute or data, above 0, any unit.
@@ -97,7 +112,8 @@ def fit_power_law(x, y, offset: str | float = "none", runs=None, *, weights=None
         conventions: how x and y were counted, kept on the law.
 
     Raises:
-        CannotFit: ``not_positive``, ``not_finite``, ``too_few_sizes``, ``offset_too_high``, ``loss_rises``, ``at_bound``,
+        CannotFit: ``not_positive``, ``not_finite``, ``too_few_sizes``, ``offset_too_high``, ``loss_rises``,
+            ``at_bound``,
             ``not_converged``.
         ValueError: an unknown offset, or inputs of different lengths.
     """
@@ -112,9 +128,13 @@ def fit_power_law(x, y, offset: str | float = "none", runs=None, *, weights=None
     sizes = len(np.unique(size_codes[used]))
     notes = checks.require_sizes(sizes, parameters, "sizes")
     if kind == "fixed" and fixed >= y[used].min():
-        raise CannotFit("offset_too_high", f"the offset {fixed:g} is not below the smallest y, {y[used].min():g} "
-                        f"({checks.name_rows([int(np.argmin(np.where(used, y, np.inf)))])}); what is left has no logarithm: "
-                        "give a smaller one, or fit it", fixed)
+        raise CannotFit(
+            "offset_too_high",
+            f"the offset {fixed:g} is not below the smallest y, {y[used].min():g} "
+            f"({checks.name_rows([int(np.argmin(np.where(used, y, np.inf)))])}); what is left has no logarithm: "
+            "give a smaller one, or fit it",
+            fixed,
+        )
     log_x = np.log(x)
     centre = float((weights * log_x).sum() / weights.sum())
     if kind == "fit":
@@ -127,8 +147,12 @@ def fit_power_law(x, y, offset: str | float = "none", runs=None, *, weights=None
     names = {name: float(value[0]) for name, value in estimator.natural(estimator.theta[None]).items()}
     spread = 1e-12 * max(1.0, float(np.abs(estimator.response).max()))
     if names["alpha"] > spread:
-        raise CannotFit("loss_rises", f"y rises with x (exponent {names['alpha']:+.3g}); the law describes a fall: check the "
-                        "columns, or whether the larger models were trained to the same point", names["alpha"])
+        raise CannotFit(
+            "loss_rises",
+            f"y rises with x (exponent {names['alpha']:+.3g}); the law describes a fall: check the "
+            "columns, or whether the larger models were trained to the same point",
+            names["alpha"],
+        )
     if abs(names["alpha"]) <= spread:
         raise CannotFit("loss_rises", "y does not change with x (exponent 0): there is no law to fit", 0.0)
     notes += checks.outlier_note(estimator.residual, parameters, weights)
@@ -138,11 +162,22 @@ def fit_power_law(x, y, offset: str | float = "none", runs=None, *, weights=None
     space = {"none": "log y", "fixed": f"log(y - {fixed:g})", "fit": "log y"}[kind]
     return PowerLaw(
         form={"none": "(beta x)^alpha", "fixed": f"{fixed:g} + (beta x)^alpha", "fit": "E + (beta x)^alpha"}[kind],
-        coefficients={name: names[name] for name in ("E", "alpha", "beta")}, objective=objective,
-        objective_definition=f"half the sum of weight x squared residual of {space}", notes=notes,
-        rows_used=int(used.sum()), sizes=sizes, certificate=certificate, inputs=("x",),
-        ranges=((float(x[used].min()), float(x[used].max())),), estimator=estimator, run_codes=run_codes,
-        size_codes=size_codes, conventions=dict(conventions or {}), offset=kind, correlation=correlation)
+        coefficients={name: names[name] for name in ("E", "alpha", "beta")},
+        objective=objective,
+        objective_definition=f"half the sum of weight x squared residual of {space}",
+        notes=notes,
+        rows_used=int(used.sum()),
+        sizes=sizes,
+        certificate=certificate,
+        inputs=("x",),
+        ranges=((float(x[used].min()), float(x[used].max())),),
+        estimator=estimator,
+        run_codes=run_codes,
+        size_codes=size_codes,
+        conventions=dict(conventions or {}),
+        offset=kind,
+        correlation=correlation,
+    )
 
 
 def _read_offset(offset: str | float) -> tuple[str, float]:
@@ -156,14 +191,17 @@ def _read_offset(offset: str | float) -> tuple[str, float]:
     return ("fixed", value) if value > 0 else ("none", 0.0)
 
 
-def _fit_offset(log_x: np.ndarray, centre: float, y: np.ndarray, weights: np.ndarray, seed: int
-                ) -> tuple[NewtonEstimator | LineEstimator, Certificate, float, tuple[Note, ...]]:
+def _fit_offset(
+    log_x: np.ndarray, centre: float, y: np.ndarray, weights: np.ndarray, seed: int
+) -> tuple[NewtonEstimator | LineEstimator, Certificate, float, tuple[Note, ...]]:
     terms = PowerTerms(log_x[None], offset=True)
     rng = np.random.default_rng(seed)
     # exponents per unit of log x: the span of the data sets which are distinguishable
     span = max(float(np.ptp(log_x[weights > 0])), 1e-9)
-    guesses = starts.exponent_starts(STARTS, 1, rng, 0.1 / span, 8.0 / span)
-    theta, _ = starts.project(guesses, terms.logs, y, weights, True)
+    guesses = starts.exponent_starts(4 * STARTS, 1, rng, 0.1 / span, 8.0 / span)
+    theta, cost = starts.project(guesses, terms.logs, y, weights, True)
+    order = np.argsort(cost)  # the better half, and some of the rest, so that their agreement means something
+    theta = theta[np.concatenate([order[: STARTS // 2], order[STARTS // 2 :: 7][: STARTS - STARTS // 2]])]
     found = newton.minimize(terms, theta, np.log(y), weights, np.inf)
     best = int(np.nanargmin(np.where(np.isfinite(found.value), found.value, np.inf)))
     plain = LineEstimator(log_x, centre, 0.0, np.log(y), weights)
@@ -172,22 +210,38 @@ def _fit_offset(log_x: np.ndarray, centre: float, y: np.ndarray, weights: np.nda
     share = float(terms.evaluate(optimum[None]).shares[0].max())
     if share < VANISHED or plain_cost <= found.value[best] * (1 + 1e-9):
         certificate = Certificate(0.0, 0.0, 1.0, STARTS, STARTS, "closed form at the bound E = 0")
-        note = Note("at_bound", "the fitted offset is 0, its bound: the rows show no curvature in logs, so E = 0 is the best "
-                    "that they say and no lower limit is meant by it", 0.0)
+        note = Note(
+            "at_bound",
+            "the fitted offset is 0, its bound: the rows show no curvature in logs, so E = 0 is the best "
+            "that they say and no lower limit is meant by it",
+            0.0,
+        )
         return plain, certificate, plain_cost, (note,)
     exponent = abs(optimum[2])
     if exponent > STEEPEST or exponent * span > 40:
-        raise CannotFit("at_bound", f"the exponent ran to {-optimum[2]:.3g}: beyond the smallest size the rows are flat, so "
-                        "offset and exponent cannot both be fitted; leave the offset out or fix it", -float(optimum[2]))
+        raise CannotFit(
+            "at_bound",
+            f"the exponent ran to {-optimum[2]:.3g}: beyond the smallest size the rows are flat, so "
+            "offset and exponent cannot both be fitted; leave the offset out or fix it",
+            -float(optimum[2]),
+        )
     if not found.converged[best]:
-        raise CannotFit("not_converged", f"no start reached a certified minimum (relative excess {found.decrement[best]:.1e}); "
-                        "fix the offset, or look for rows that contradict one another", float(found.decrement[best]))
+        raise CannotFit(
+            "not_converged",
+            f"no start reached a certified minimum (relative excess {found.decrement[best]:.1e}); "
+            "fix the offset, or look for rows that contradict one another",
+            float(found.decrement[best]),
+        )
     eigenvalues = np.linalg.eigvalsh(found.hessian[best])
     floor = 1e-26 * weights.sum()  # an exact law: objectives of rounding size all agree
     certificate = Certificate(
-        float(np.abs(found.gradient[best]).max() / weights.sum()), float(found.decrement[best]),
-        float(eigenvalues[0] / eigenvalues[-1]), STARTS,
-        int((found.value <= found.value[best] * (1 + 1e-9) + floor).sum()), "Newton, exact Hessian, projected starts")
+        float(np.abs(found.gradient[best]).max() / weights.sum()),
+        float(found.decrement[best]),
+        float(eigenvalues[0] / eigenvalues[-1]),
+        STARTS,
+        int((found.value <= found.value[best] * (1 + 1e-9) + floor).sum()),
+        "Newton, exact Hessian, projected starts",
+    )
     estimator = NewtonEstimator(terms, (centre,), optimum, np.log(y), weights, np.inf, "power")
     return estimator, certificate, float(found.value[best]), ()
 
@@ -202,12 +256,19 @@ def _flat_profile(estimator, objective: float, freedom: int) -> tuple[Note, ...]
     if cost > limit:
         return ()
     ratio = cost / max(objective, 1e-300)
-    return (Note("flat_profile", f"no offset at all fits {ratio:.2f} times as badly, inside the 95 % limit of "
-                 f"{limit / max(objective, 1e-300):.2f}: the offset has no lower limit from these rows", ratio),)
+    return (
+        Note(
+            "flat_profile",
+            f"no offset at all fits {ratio:.2f} times as badly, inside the 95 % limit of "
+            f"{limit / max(objective, 1e-300):.2f}: the offset has no lower limit from these rows",
+            ratio,
+        ),
+    )
 
 
-def _fixed_offset_on_logs(log_x: np.ndarray, log_y: np.ndarray, weights: np.ndarray, offset: float
-                          ) -> tuple[float, float, float]:
+def _fixed_offset_on_logs(
+    log_x: np.ndarray, log_y: np.ndarray, weights: np.ndarray, offset: float
+) -> tuple[float, float, float]:
     """Best line of E + A x^slope on log y for one E: a Gauss-Newton of two parameters. Returns slope, log A, cost."""
     y = np.exp(log_y)
     rest = np.log(np.maximum(y - offset, 1e-12 * y))

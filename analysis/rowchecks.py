@@ -11,8 +11,18 @@ from analysis.errors import Note
 from analysis.table import Columns
 
 # Columns of a row that are recipe. A study's plan shows what varies; the law has to as well.
-RECIPE = ("learning_rate", "weight_decay", "gamma_init", "drop_path", "batch_size", "views", "unique_images", "epochs",
-          "schedule", "head_dim")
+RECIPE = (
+    "learning_rate",
+    "weight_decay",
+    "gamma_init",
+    "drop_path",
+    "batch_size",
+    "views",
+    "unique_images",
+    "epochs",
+    "schedule",
+    "head_dim",
+)
 CONVENTIONS = ("family", "tokenizer", "data", "tokens_per_image", "numerics")
 MOVES = 1.001  # a hyper-parameter whose largest value over its smallest is below this has not moved
 
@@ -48,8 +58,11 @@ class FallCheck:
             return f"{self.target}: nothing to compare along {self.along}"
         if self.holds:
             return f"{self.target} falls with {self.along} at every {other} ({self.pairs} pairs)"
-        return f"{self.target} rises with {self.along}: " + "; ".join(self.violations[:4]) + (
-            f"; and {len(self.violations) - 4} more" if len(self.violations) > 4 else "")
+        return (
+            f"{self.target} rises with {self.along}: "
+            + "; ".join(self.violations[:4])
+            + (f"; and {len(self.violations) - 4} more" if len(self.violations) > 4 else "")
+        )
 
 
 def fall_checks(rows: pd.DataFrame, columns: Columns) -> list[FallCheck]:
@@ -68,12 +81,19 @@ def fall_checks(rows: pd.DataFrame, columns: Columns) -> list[FallCheck]:
                 for (before, low), (after, high) in zip(series.items(), list(series.items())[1:], strict=False):
                     pairs += 1
                     if high >= low:
-                        step = ((names[before], names[after]) if along == "size" else (before, after))
+                        step = (names[before], names[after]) if along == "size" else (before, after)
                         place = f"{fixed:g} images" if along == "size" else f"{label} {names[fixed]:g}"
                         what = label if along == "size" else "images"
-                        rises.append((high / low - 1, f"{low:.4g} -> {high:.4g} from {what} {step[0]:g} to {step[1]:g} at {place}"))
+                        rises.append(
+                            (
+                                high / low - 1,
+                                f"{low:.4g} -> {high:.4g} from {what} {step[0]:g} to {step[1]:g} at {place}",
+                            )
+                        )
             rises.sort(key=lambda entry: -entry[0])
-            checks.append(FallCheck(target, along, pairs, tuple(text for _, text in rises), rises[0][0] if rises else 0.0))
+            checks.append(
+                FallCheck(target, along, pairs, tuple(text for _, text in rises), rises[0][0] if rises else 0.0)
+            )
     return checks
 
 
@@ -103,23 +123,39 @@ def recipe_notes(rows: pd.DataFrame, columns: Columns) -> tuple[Note, ...]:
                 break
     if not moved:
         return ()
-    return (Note("recipe_moves", f"size is not all that varies with size: {'; '.join(moved)}; the exponent belongs to that recipe",
-                 largest),)
+    return (
+        Note(
+            "recipe_moves",
+            f"size is not all that varies with size: {'; '.join(moved)}; the exponent belongs to that recipe",
+            largest,
+        ),
+    )
 
 
 def convention_notes(rows: pd.DataFrame, columns: Columns) -> tuple[Note, ...]:
     """`mixed_conventions`: more than one family, tokenizer, data set or evaluation in one fit."""
     notes = []
-    evaluation = [name for name in rows if name.startswith(("fid_features_", "fid_reference_", "fid_samples_", "fid_guidance_",
-                                                            "fid_top_k_", "fid_top_p_"))]
+    evaluation = [
+        name
+        for name in rows
+        if name.startswith(
+            ("fid_features_", "fid_reference_", "fid_samples_", "fid_guidance_", "fid_top_k_", "fid_top_p_")
+        )
+    ]
     for name in (*CONVENTIONS, *evaluation):
         if name not in rows:
             continue
         found = rows[name].dropna().unique()
         if len(found) > 1:
             listed = ", ".join(str(value)[:24] for value in found[:4])
-            notes.append(Note("mixed_conventions", f"{name} has {len(found)} values ({listed}) in one fit; losses and scores of "
-                              "different kinds share no law: fit them apart", len(found)))
+            notes.append(
+                Note(
+                    "mixed_conventions",
+                    f"{name} has {len(found)} values ({listed}) in one fit; losses and scores of "
+                    "different kinds share no law: fit them apart",
+                    len(found),
+                )
+            )
     return tuple(notes)
 
 
@@ -131,5 +167,11 @@ def left_out_notes(rows: pd.DataFrame) -> tuple[Note, ...]:
     causes = pd.Series([entry["cause"] for entry in left]).value_counts()
     listed = ", ".join(f"{count} {cause}" for cause, count in causes.items())
     names = ", ".join(dict.fromkeys(str(entry["folder"]) for entry in left[:6]))
-    return (Note("rows_left_out", f"{len(left)} budgets of this study have no row and are not in the fits ({listed}): {names}"
-                 + (" ..." if len(left) > 6 else ""), len(left)),)
+    return (
+        Note(
+            "rows_left_out",
+            f"{len(left)} budgets of this study have no row and are not in the fits ({listed}): {names}"
+            + (" ..." if len(left) > 6 else ""),
+            len(left),
+        ),
+    )

@@ -17,8 +17,11 @@ from analysis.parametric import fit_chinchilla
 from analysis.power import fit_power_law
 from analysis.rowchecks import FallCheck
 from analysis.table import Columns
+from analysis.tied import fit_tied
 
-RESAMPLES = 1000  # a study holds dozens of intervals; 95 % limits move by some 4 % of the width between 1,000 and 10,000
+RESAMPLES = (
+    1000  # a study holds dozens of intervals; 95 % limits move by some 4 % of the width between 1,000 and 10,000
+)
 LEVEL = 0.95
 
 
@@ -30,7 +33,7 @@ class LawRecord:
         target: column that was fitted.
         against: "params", "compute" (the frontier of finished budgets) or "params, data".
         budget: the budget that its rows share; None where the law spans budgets.
-        form: "power", "power + offset", "power + fixed offset" or "chinchilla".
+        form: "power", "power + offset", "power + fixed offset ...", "chinchilla" or "tied exponents".
         law: the fit, or None.
         refusal: why there is none.
         rows: what was fitted: columns x (and data), y, run; one line a row of the fit.
@@ -56,10 +59,16 @@ class LawRecord:
 
     def as_dict(self) -> dict:
         """Plain types, for laws.json."""
-        result = {"name": self.name, "target": self.target, "against": self.against, "budget": self.budget, "form": self.form,
-                  "refused": self.refusal.as_dict() if self.refusal else None,
-                  "backtests": [test.as_dict() for test in self.backtests],
-                  "backtest_refused": self.backtest_refusal.as_dict() if self.backtest_refusal else None}
+        result = {
+            "name": self.name,
+            "target": self.target,
+            "against": self.against,
+            "budget": self.budget,
+            "form": self.form,
+            "refused": self.refusal.as_dict() if self.refusal else None,
+            "backtests": [test.as_dict() for test in self.backtests],
+            "backtest_refused": self.backtest_refusal.as_dict() if self.backtest_refusal else None,
+        }
         if self.law is not None:
             result |= self.law.as_dict(level=LEVEL)
             result["correlation"] = getattr(self.law, "correlation", None)
@@ -90,12 +99,22 @@ class StudyLaws:
     notes: tuple[Note, ...]
     rows: pd.DataFrame = field(repr=False)
 
-    def find(self, target: str | None = None, against: str | None = None, form: str | None = None,
-             budget: float | None = None) -> list[LawRecord]:
+    def find(
+        self,
+        target: str | None = None,
+        against: str | None = None,
+        form: str | None = None,
+        budget: float | None = None,
+    ) -> list[LawRecord]:
         """Records that match everything given."""
-        return [record for record in self.records
-                if (target is None or record.target == target) and (against is None or record.against == against)
-                and (form is None or record.form == form) and (budget is None or record.budget == budget)]
+        return [
+            record
+            for record in self.records
+            if (target is None or record.target == target)
+            and (against is None or record.against == against)
+            and (form is None or record.form == form)
+            and (budget is None or record.budget == budget)
+        ]
 
     @property
     def fitted(self) -> list[LawRecord]:
@@ -110,29 +129,57 @@ class StudyLaws:
     def as_dict(self) -> dict:
         """Plain types, for laws.json."""
         return {
-            "study": self.name, "source": self.source, "rows": len(self.rows), "conventions": self.conventions,
-            "columns": {name: list(value) if isinstance(value, tuple) else value
-                        for name, value in self.columns.__dict__.items()},
+            "study": self.name,
+            "source": self.source,
+            "rows": len(self.rows),
+            "conventions": self.conventions,
+            "columns": {
+                name: list(value) if isinstance(value, tuple) else value
+                for name, value in self.columns.__dict__.items()
+            },
             "notes": [note.as_dict() for note in self.notes],
-            "falls": [{"target": check.target, "along": check.along, "holds": check.holds, "pairs": check.pairs,
-                       "worst": check.worst, "sentence": check.sentence} for check in self.falls],
+            "falls": [
+                {
+                    "target": check.target,
+                    "along": check.along,
+                    "holds": check.holds,
+                    "pairs": check.pairs,
+                    "worst": check.worst,
+                    "sentence": check.sentence,
+                }
+                for check in self.falls
+            ],
             "laws": [record.as_dict() for record in self.records],
         }
 
 
-PARAMS_WORDS = {"params_total": "N: all parameters (the paper's total count)",
-                "params_blocks": "N: parameters of the blocks only"}
-COMPUTE_WORDS = {"train_flops": "C: training FLOPs of the row's own path, exact, dense attention",
-                 "train_flops_visible": "C: training FLOPs of the row's own path, exact, visible attention pairs only",
-                 "flops_6nd": "C: 6 N D", "forward_macs": "C: forward multiply-accumulates"}
+PARAMS_WORDS = {
+    "params_total": "N: all parameters (the paper's total count)",
+    "params_blocks": "N: parameters of the blocks only",
+}
+COMPUTE_WORDS = {
+    "train_flops": "C: training FLOPs of the row's own path, exact, dense attention",
+    "train_flops_visible": "C: training FLOPs of the row's own path, exact, visible attention pairs only",
+    "flops_6nd": "C: 6 N D",
+    "forward_macs": "C: forward multiply-accumulates",
+}
 
 
-def fit_study(rows: pd.DataFrame, columns: Columns, *, name: str = "", source: str = "", holdout: int = 1,
-              offsets: tuple[float, ...] = (), progress: Callable[[str], None] | None = None) -> StudyLaws:
+def fit_study(
+    rows: pd.DataFrame,
+    columns: Columns,
+    *,
+    name: str = "",
+    source: str = "",
+    holdout: int = 1,
+    offsets: tuple[float, ...] = (),
+    progress: Callable[[str], None] | None = None,
+) -> StudyLaws:
     """Fit every law that the table can be asked for.
 
     For each target: (beta N)^alpha and E + (beta N)^alpha at every budget, the same against compute on the frontier of
-    finished budgets, and E + A/N^alpha + B/D^beta over all budgets, each with a backtest on its largest `holdout` sizes.
+    finished budgets, and E + A/N^alpha + B/D^beta over all budgets, each with a backtest on its largest `holdout`
+    sizes.
 
     Args:
         rows: one row a (trial, budget); numbers checked (:func:`analysis.table.check_table`, or a study's own rows).
@@ -147,10 +194,14 @@ def fit_study(rows: pd.DataFrame, columns: Columns, *, name: str = "", source: s
         CannotFit: ``too_few_sizes`` where there are no rows at all.
     """
     if rows.empty:
-        raise CannotFit("too_few_sizes", "the study has no finished rows yet; launch it, or wait for its first budget", 0)
-    conventions = {"N": PARAMS_WORDS.get(columns.params or "", f"N: column {columns.params}"),
-                   "D": f"D: {'images seen' if columns.data == 'images_seen' else f'column {columns.data}'}",
-                   "C": COMPUTE_WORDS.get(columns.compute or "", f"C: column {columns.compute}")}
+        raise CannotFit(
+            "too_few_sizes", "the study has no finished rows yet; launch it, or wait for its first budget", 0
+        )
+    conventions = {
+        "N": PARAMS_WORDS.get(columns.params or "", f"N: column {columns.params}"),
+        "D": f"D: {'images seen' if columns.data == 'images_seen' else f'column {columns.data}'}",
+        "C": COMPUTE_WORDS.get(columns.compute or "", f"C: column {columns.compute}"),
+    }
     records: list[LawRecord] = []
     for target in columns.targets:
         if progress is not None:
@@ -164,25 +215,48 @@ def fit_study(rows: pd.DataFrame, columns: Columns, *, name: str = "", source: s
             records += _against_compute(table, columns, target, conventions, holdout, offsets)
         if columns.params and columns.data:
             records += _against_both(table, columns, target, conventions, holdout)
-    notes = (rowchecks.left_out_notes(rows) + rowchecks.convention_notes(rows, columns) + rowchecks.recipe_notes(rows, columns))
-    return StudyLaws(name, source, columns, conventions, tuple(records), tuple(rowchecks.fall_checks(rows, columns)), notes, rows)
+    notes = (
+        rowchecks.left_out_notes(rows)
+        + rowchecks.convention_notes(rows, columns)
+        + rowchecks.recipe_notes(rows, columns)
+    )
+    return StudyLaws(
+        name, source, columns, conventions, tuple(records), tuple(rowchecks.fall_checks(rows, columns)), notes, rows
+    )
 
 
-def _against_params(table: pd.DataFrame, columns: Columns, target: str, conventions: dict, holdout: int,
-                    offsets: tuple[float, ...]) -> list[LawRecord]:
+def _against_params(
+    table: pd.DataFrame, columns: Columns, target: str, conventions: dict, holdout: int, offsets: tuple[float, ...]
+) -> list[LawRecord]:
     groups = [(None, table)] if columns.budget is None else list(table.groupby(columns.budget))
     records = []
     for budget, group in groups:
-        data = pd.DataFrame({"x": group[columns.params].to_numpy(float), "y": group[target].to_numpy(float),
-                             "run": _runs(group, columns)})
+        data = pd.DataFrame(
+            {
+                "x": group[columns.params].to_numpy(float),
+                "y": group[target].to_numpy(float),
+                "run": _runs(group, columns),
+            }
+        )
         for form, offset in _forms(offsets):
-            records.append(_power_record(target, "params", None if budget is None else float(budget), form, offset, data,
-                                         {"x": conventions["N"]}, holdout))
+            records.append(
+                _power_record(
+                    target,
+                    "params",
+                    None if budget is None else float(budget),
+                    form,
+                    offset,
+                    data,
+                    {"x": conventions["N"]},
+                    holdout,
+                )
+            )
     return records
 
 
-def _against_compute(table: pd.DataFrame, columns: Columns, target: str, conventions: dict, holdout: int,
-                     offsets: tuple[float, ...]) -> list[LawRecord]:
+def _against_compute(
+    table: pd.DataFrame, columns: Columns, target: str, conventions: dict, holdout: int, offsets: tuple[float, ...]
+) -> list[LawRecord]:
     """The frontier of cell means: the best single seed would be the luckiest one."""
     cell = columns.cell if columns.cell in table else columns.run
     keys = [key for key in (cell, columns.budget) if key]
@@ -192,30 +266,57 @@ def _against_compute(table: pd.DataFrame, columns: Columns, target: str, convent
     names = frame[cell].to_numpy() if cell else np.arange(len(frame))
     points = frontier(frame[columns.compute].to_numpy(float), frame[target].to_numpy(float), names)
     data = pd.DataFrame({"x": points["compute"], "y": points["loss"], "run": points["run"]})
-    return [_power_record(target, "compute", None, form, offset, data, {"x": conventions["C"]}, holdout)
-            for form, offset in _forms(offsets)]
+    return [
+        _power_record(target, "compute", None, form, offset, data, {"x": conventions["C"]}, holdout)
+        for form, offset in _forms(offsets)
+    ]
 
 
-def _against_both(table: pd.DataFrame, columns: Columns, target: str, conventions: dict, holdout: int) -> list[LawRecord]:
-    data = pd.DataFrame({"x": table[columns.params].to_numpy(float), "data": table[columns.data].to_numpy(float),
-                         "y": table[target].to_numpy(float), "run": _runs(table, columns)})
+def _against_both(
+    table: pd.DataFrame, columns: Columns, target: str, conventions: dict, holdout: int
+) -> list[LawRecord]:
+    data = pd.DataFrame(
+        {
+            "x": table[columns.params].to_numpy(float),
+            "data": table[columns.data].to_numpy(float),
+            "y": table[target].to_numpy(float),
+            "run": _runs(table, columns),
+        }
+    )
     inputs = (data["x"].to_numpy(), data["data"].to_numpy())
     y, runs = data["y"].to_numpy(), data["run"].to_numpy()
     words = {"params": conventions["N"], "data": conventions["D"]}
 
-    def fit(mask: np.ndarray) -> Law:
+    def chinchilla(mask: np.ndarray) -> Law:
         law = fit_chinchilla(inputs[0][mask], inputs[1][mask], y[mask], runs=runs[mask], conventions=words)
         return replace(law, resamples=RESAMPLES)
 
-    return [_record(target, "params, data", None, "chinchilla", fit, data, inputs, holdout)]
+    def tied(mask: np.ndarray) -> Law:
+        law = fit_tied(inputs[0][mask], inputs[1][mask], y[mask], runs[mask], conventions=words)
+        return replace(law, resamples=RESAMPLES)
+
+    return [
+        _record(target, "params, data", None, "chinchilla", chinchilla, data, inputs, holdout),
+        _record(target, "params, data", None, "tied exponents", tied, data, inputs, holdout),
+    ]
 
 
 def _forms(offsets: tuple[float, ...]) -> list[tuple[str, str | float]]:
-    return [("power", "none"), ("power + offset", "fit")] + [(f"power + fixed offset {value:g}", value) for value in offsets]
+    return [("power", "none"), ("power + offset", "fit")] + [
+        (f"power + fixed offset {value:g}", value) for value in offsets
+    ]
 
 
-def _power_record(target: str, against: str, budget: float | None, form: str, offset: str | float, data: pd.DataFrame,
-                  words: dict, holdout: int) -> LawRecord:
+def _power_record(
+    target: str,
+    against: str,
+    budget: float | None,
+    form: str,
+    offset: str | float,
+    data: pd.DataFrame,
+    words: dict,
+    holdout: int,
+) -> LawRecord:
     x, y, runs = data["x"].to_numpy(float), data["y"].to_numpy(float), data["run"].to_numpy()
 
     def fit(mask: np.ndarray) -> Law:
@@ -224,12 +325,22 @@ def _power_record(target: str, against: str, budget: float | None, form: str, of
     return _record(target, against, budget, form, fit, data, (x,), holdout)
 
 
-def _record(target: str, against: str, budget: float | None, form: str, fit: Callable[[np.ndarray], Law], data: pd.DataFrame,
-            inputs: tuple[np.ndarray, ...], holdout: int) -> LawRecord:
+def _record(
+    target: str,
+    against: str,
+    budget: float | None,
+    form: str,
+    fit: Callable[[np.ndarray], Law],
+    data: pd.DataFrame,
+    inputs: tuple[np.ndarray, ...],
+    holdout: int,
+) -> LawRecord:
     everything = np.ones(len(data), bool)
     try:
         law, refusal = fit(everything), None
-        law.interval("alpha", LEVEL)  # an interval that cannot be had refuses the law here, not on the figure
+        law.interval(
+            next(iter(law.coefficients)), LEVEL
+        )  # an interval that cannot be had refuses the law here, not on the figure
     except CannotFit as error:
         return LawRecord(target, against, budget, form, None, error, data)
     tests, test_refusal = ([], None)

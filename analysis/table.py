@@ -41,16 +41,29 @@ class Columns:
 STUDY_TARGETS = ("loss_all_scales", "loss_last_scale", "error_all_scales", "error_last_scale")
 
 
-def study_columns(rows: pd.DataFrame, params: str = "params_total", compute: str = "train_flops",
-                  targets: tuple[str, ...] | None = None) -> Columns:
+def study_columns(
+    rows: pd.DataFrame,
+    params: str = "params_total",
+    compute: str = "train_flops",
+    targets: tuple[str, ...] | None = None,
+) -> Columns:
     """The parts that the columns of a study's rows play."""
     if targets is None:
-        fids = tuple(name for name in rows if name.startswith("fid_corrected_") and pd.api.types.is_numeric_dtype(rows[name]))
+        fids = tuple(
+            name for name in rows if name.startswith("fid_corrected_") and pd.api.types.is_numeric_dtype(rows[name])
+        )
         targets = tuple(name for name in STUDY_TARGETS if name in rows) + fids
     for name in (params, compute, *targets):
         require(rows, name)
-    return Columns(params, "images_seen", compute, targets, "trial", "images_asked" if "images_asked" in rows else "images_seen",
-                   "cell" if "cell" in rows else None)
+    return Columns(
+        params,
+        "images_seen",
+        compute,
+        targets,
+        "trial",
+        "images_asked" if "images_asked" in rows else "images_seen",
+        "cell" if "cell" in rows else None,
+    )
 
 
 GUESSES = {
@@ -62,8 +75,15 @@ GUESSES = {
 }
 
 
-def csv_columns(table: pd.DataFrame, x: str | None = None, y: tuple[str, ...] = (), data: str | None = None,
-                compute: str | None = None, group: str | None = None, budget: str | None = None) -> Columns:
+def csv_columns(
+    table: pd.DataFrame,
+    x: str | None = None,
+    y: tuple[str, ...] = (),
+    data: str | None = None,
+    compute: str | None = None,
+    group: str | None = None,
+    budget: str | None = None,
+) -> Columns:
     """The parts that the columns of somebody's CSV play: as asked for, else by their usual names.
 
     Raises:
@@ -84,8 +104,14 @@ def csv_columns(table: pd.DataFrame, x: str | None = None, y: tuple[str, ...] = 
         raise ValueError(f"no size column among {', '.join(table.columns)}; name it with --x")
     # a column that was not asked for joins only where the caller named none at all
     named = x is not None
-    return Columns(params, data or (None if named else guess("data")), compute or (None if named else guess("compute")), targets,
-                   group or guess("run"), budget)
+    return Columns(
+        params,
+        data or (None if named else guess("data")),
+        compute or (None if named else guess("compute")),
+        targets,
+        group or guess("run"),
+        budget,
+    )
 
 
 def require(table: pd.DataFrame, name: str) -> None:
@@ -115,8 +141,10 @@ def check_table(table: pd.DataFrame, columns: Columns, keep_duplicates: bool = F
     used = [name for name in dict.fromkeys([*numeric, columns.run, columns.budget]) if name]
     twice = np.flatnonzero(table.duplicated(used).to_numpy())
     if len(twice) and not keep_duplicates:
-        raise ValueError(f"{_rows(twice)} repeat an earlier row in every column used ({', '.join(used)}); drop them, name the "
-                         "runs with --group, or keep them with --keep-duplicates, which counts each as a run of its own")
+        raise ValueError(
+            f"{_rows(twice)} repeat an earlier row in every column used ({', '.join(used)}); drop them, name the "
+            "runs with --group, or keep them with --keep-duplicates, which counts each as a run of its own"
+        )
     return table
 
 
@@ -126,15 +154,25 @@ def numbers(table: pd.DataFrame, name: str) -> pd.Series:
     values = pd.to_numeric(raw, errors="coerce")
     text = np.flatnonzero((values.isna() & raw.notna()).to_numpy())
     if len(text):
-        raise ValueError(f"column {name!r} holds text in {_rows(text)} (first: {str(raw.iloc[text[0]])!r}); give numbers only")
+        raise ValueError(
+            f"column {name!r} holds text in {_rows(text)} (first: {str(raw.iloc[text[0]])!r}); give numbers only"
+        )
     empty = np.flatnonzero(~np.isfinite(values.to_numpy(dtype=float)))
     if len(empty):
-        raise CannotFit("not_finite", f"column {name!r} is empty or infinite in {_rows(empty)}; fill or drop those rows",
-                        len(empty), tuple(empty))
+        raise CannotFit(
+            "not_finite",
+            f"column {name!r} is empty or infinite in {_rows(empty)}; fill or drop those rows",
+            len(empty),
+            tuple(empty),
+        )
     low = np.flatnonzero((values <= 0).to_numpy())
     if len(low):
-        raise CannotFit("not_positive", f"column {name!r} is {values.iloc[low[0]]:g} in {_rows(low)}; a power law is defined above "
-                        "zero only", float(values.iloc[low[0]]), tuple(low))
+        raise CannotFit(
+            "not_positive",
+            f"column {name!r} is {values.iloc[low[0]]:g} in {_rows(low)}; a power law is defined above zero only",
+            float(values.iloc[low[0]]),
+            tuple(low),
+        )
     return values.astype(float)
 
 
@@ -144,11 +182,15 @@ def _one_unit(values: np.ndarray, name: str) -> None:
     if not len(steps) or steps.max() < UNIT_GAP:
         return
     at = int(steps.argmax())
-    small, large = np.sort(order[: at + 1]), np.sort(order[at + 1:])
+    small, large = np.sort(order[: at + 1]), np.sort(order[at + 1 :])
     fewer = small if len(small) <= len(large) else large
-    raise CannotFit("mixed_conventions", f"column {name!r} jumps by a factor {steps.max():.2g} between {values[order][at]:g} and "
-                    f"{values[order][at + 1]:g}: {_rows(fewer)} seem to be in another unit (billions beside units?); give one unit",
-                    float(steps.max()), tuple(int(row) for row in fewer))
+    raise CannotFit(
+        "mixed_conventions",
+        f"column {name!r} jumps by a factor {steps.max():.2g} between {values[order][at]:g} and "
+        f"{values[order][at + 1]:g}: {_rows(fewer)} seem to be in another unit (billions beside units?); give one unit",
+        float(steps.max()),
+        tuple(int(row) for row in fewer),
+    )
 
 
 def _rows(rows: np.ndarray) -> str:

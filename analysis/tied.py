@@ -56,8 +56,13 @@ class TiedEstimator:
     @cached_property
     def residual(self) -> np.ndarray:
         """(n,) in units of the loss."""
-        return self.response - self.predict(self.theta[None], tuple(
-            np.exp(log + centre) for log, centre in zip(self.logs, self.centres, strict=True)))[0]
+        return (
+            self.response
+            - self.predict(
+                self.theta[None],
+                tuple(np.exp(log + centre) for log, centre in zip(self.logs, self.centres, strict=True)),
+            )[0]
+        )
 
     def refit(self, response: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Grid over eta, then Newton in eta on the projected cost; a flat resample is not certified."""
@@ -74,7 +79,9 @@ class TiedEstimator:
 
     def _project(self, eta: np.ndarray, response: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Best non-negative (E, a', b') for one eta a problem, and half the sum of squares."""
-        basis = np.stack([np.ones((len(eta), self.logs.shape[1])), *np.exp(-2 * eta[:, None] * self.logs[:, None, :])], 1)
+        basis = np.stack(
+            [np.ones((len(eta), self.logs.shape[1])), *np.exp(-2 * eta[:, None] * self.logs[:, None, :])], 1
+        )
         scale = np.sqrt(np.einsum("skn,sn->sk", basis**2, weights))
         basis = basis / scale[:, :, None]
         normal = np.einsum("skn,sln,sn->skl", basis, basis, weights)
@@ -98,8 +105,17 @@ class TiedEstimator:
         offset, a, b, eta = theta.T
         big_a, big_b = a * np.exp(2 * eta * self.centres[0]), b * np.exp(2 * eta * self.centres[1])
         half = np.full(len(theta), 0.5)
-        return {"E": offset, "a": big_a * 6**eta, "b": big_b * 6**eta, "eta": eta, "alpha": 2 * eta, "A": big_a, "B": big_b,
-                "a_opt": half, "compute_exponent": eta}
+        return {
+            "E": offset,
+            "a": big_a * 6**eta,
+            "b": big_b * 6**eta,
+            "eta": eta,
+            "alpha": 2 * eta,
+            "A": big_a,
+            "B": big_b,
+            "a_opt": half,
+            "compute_exponent": eta,
+        }
 
     def predict(self, theta: np.ndarray, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
         """(S, m)."""
@@ -116,7 +132,9 @@ class TiedEstimator:
         return response
 
 
-def fit_tied(params, data, loss, runs=None, *, weights=None, conventions: Mapping[str, str] | None = None) -> ParametricLaw:
+def fit_tied(
+    params, data, loss, runs=None, *, weights=None, conventions: Mapping[str, str] | None = None
+) -> ParametricLaw:
     """Fit loss = E + (a M^eta + b M^-eta) C^-eta, M = data/params, C = 6 params data, by least squares on the loss.
 
     Args:
@@ -151,27 +169,49 @@ def fit_tied(params, data, loss, runs=None, *, weights=None, conventions: Mappin
     if theta[1] <= 0 and theta[2] <= 0:
         raise CannotFit("loss_rises", "neither term falls: the loss does not fall with size or data in these rows", 0.0)
     if not certified[0]:
-        raise CannotFit("at_bound", f"the exponent ran to an end of its range (eta {theta[3]:.3g}): the rows show no curvature, "
-                        "or only their smallest size matters", float(theta[3]))
+        raise CannotFit(
+            "at_bound",
+            f"the exponent ran to an end of its range (eta {theta[3]:.3g}): the rows show no curvature, "
+            "or only their smallest size matters",
+            float(theta[3]),
+        )
     for name, value in zip(("E", "a", "b"), theta[:3], strict=True):
         if value <= 0:
             notes += (Note("at_bound", f"{name} is 0, its bound: that term is not seen in these rows", 0.0),)
     gradient = estimator.jacobian.T @ (weights * estimator.residual)
     scale = np.abs(estimator.jacobian).T @ (weights * np.abs(loss))
     free = theta != 0
-    curvature = (estimator.jacobian[:, free] / scale[free] * weights[:, None]).T @ (estimator.jacobian[:, free] / scale[free])
+    curvature = (estimator.jacobian[:, free] / scale[free] * weights[:, None]).T @ (
+        estimator.jacobian[:, free] / scale[free]
+    )
     eigenvalues = np.linalg.eigvalsh(curvature)
-    certificate = Certificate(float((np.abs(gradient) / scale)[free].max()), 0.0, float(eigenvalues[0] / eigenvalues[-1]), GRID,
-                              GRID, "one dimension, linear coefficients projected out")
+    certificate = Certificate(
+        float((np.abs(gradient) / scale)[free].max()),
+        0.0,
+        float(eigenvalues[0] / eigenvalues[-1]),
+        GRID,
+        GRID,
+        "one dimension, linear coefficients projected out",
+    )
     names = {name: float(value[0]) for name, value in estimator.natural(theta[None]).items()}
     notes += checks.outlier_note(estimator.residual, 4, weights)
     size_codes = checks.group_sizes(params)
     return ParametricLaw(
-        form="E + (a M^eta + b M^-eta) C^-eta, M = D/N, C = 6 N D", coefficients={k: names[k] for k in ("E", "a", "b", "eta")},
-        objective=objective, objective_definition="half the sum of weight x (loss - prediction)^2", notes=notes,
-        rows_used=int(used.sum()), sizes=len(np.unique(size_codes[used])), certificate=certificate, inputs=("params", "data"),
+        form="E + (a M^eta + b M^-eta) C^-eta, M = D/N, C = 6 N D",
+        coefficients={k: names[k] for k in ("E", "a", "b", "eta")},
+        objective=objective,
+        objective_definition="half the sum of weight x (loss - prediction)^2",
+        notes=notes,
+        rows_used=int(used.sum()),
+        sizes=len(np.unique(size_codes[used])),
+        certificate=certificate,
+        inputs=("params", "data"),
         ranges=tuple((float(values[used].min()), float(values[used].max())) for values in (params, data)),
-        estimator=estimator, run_codes=run_codes, size_codes=size_codes, conventions=dict(conventions or {}))
+        estimator=estimator,
+        run_codes=run_codes,
+        size_codes=size_codes,
+        conventions=dict(conventions or {}),
+    )
 
 
 def _golden(cost, low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -182,8 +222,10 @@ def _golden(cost, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     for _ in range(34):  # 1e-7 of the bracket; the polish does the rest
         smaller = cost_left < cost_right
         high, low = np.where(smaller, right, high), np.where(smaller, low, left)
-        new_right, new_left = np.where(smaller, left, low + ratio * (high - low)), np.where(smaller, high - ratio * (high - low),
-                                                                                             right)
+        new_right, new_left = (
+            np.where(smaller, left, low + ratio * (high - low)),
+            np.where(smaller, high - ratio * (high - low), right),
+        )
         fresh = cost(np.where(smaller, new_left, new_right))
         cost_left, cost_right = np.where(smaller, fresh, cost_right), np.where(smaller, cost_left, fresh)
         left, right = new_left, new_right

@@ -1,4 +1,4 @@
-"""Least absolute deviations of a sum of power laws: the exact corner, found by shrinking Huber's delta and then solved for.
+"""Least absolute deviations of a sum of power laws: the exact corner, found by smoothing, then solved for.
 
 At the minimum of sum_i w_i |r_i| some residuals are exactly zero. Smoothing finds which; then Newton on the Kuhn-Tucker
 equations lands on the corner, and the multipliers of the zero residuals (none beyond its weight) certify it. Where that
@@ -118,7 +118,7 @@ def _corner(terms: Terms, theta: np.ndarray, log_y: np.ndarray, weights: np.ndar
         outside[zero] = False
         pull = np.where(outside, weights * signs, 0.0)
         gradient = jacobian.T @ pull
-        multiplier = (np.linalg.lstsq(jacobian[zero].T, -gradient, rcond=None)[0] if len(zero) else np.zeros(0))
+        multiplier = np.linalg.lstsq(jacobian[zero].T, -gradient, rcond=None)[0] if len(zero) else np.zeros(0)
         load = pull.copy()
         load[zero] = multiplier
         hessian = -_prediction_hessian(terms, theta, load)
@@ -155,12 +155,17 @@ def _corner(terms: Terms, theta: np.ndarray, log_y: np.ndarray, weights: np.ndar
     curved = True
     if len(zero) < p:
         hessian = -_prediction_hessian(terms, theta, load)
-        free = np.linalg.svd(jacobian[zero])[2][len(zero):] if len(zero) else np.eye(p)
+        free = np.linalg.svd(jacobian[zero])[2][len(zero) :] if len(zero) else np.eye(p)
         values = np.linalg.eigvalsh(free @ hessian @ free.T)
         curved = bool(values[0] >= -1e-9 * max(abs(values[-1]), 1e-300))
     zero_size = float(np.abs(residual[zero]).max()) if len(zero) else 0.0
-    certified = bool(stationarity < 1e-8 and largest <= 1 + 1e-9 and curved and zero_size < 1e-10
-                     and (np.sign(residual[outside]) == signs[outside]).all())
+    certified = bool(
+        stationarity < 1e-8
+        and largest <= 1 + 1e-9
+        and curved
+        and zero_size < 1e-10
+        and (np.sign(residual[outside]) == signs[outside]).all()
+    )
     value = float((weights * np.abs(residual)).sum())
     return Corner(theta, value, np.sort(zero), largest, stationarity, "corner equations", certified)
 
@@ -179,8 +184,13 @@ def _linear_programs(terms: Terms, theta: np.ndarray, log_y: np.ndarray, weights
         residual = log_y - at.log_prediction[0]
         cost = np.concatenate([np.zeros(p), weights])
         upper = np.block([[-jacobian, -np.eye(n)], [jacobian, -np.eye(n)]])
-        answer = linprog(cost, A_ub=upper, b_ub=np.concatenate([-residual, residual]),
-                         bounds=[(-radius, radius)] * p + [(0, None)] * n, method="highs")
+        answer = linprog(
+            cost,
+            A_ub=upper,
+            b_ub=np.concatenate([-residual, residual]),
+            bounds=[(-radius, radius)] * p + [(0, None)] * n,
+            method="highs",
+        )
         if answer.status != 0:
             radius /= 4
             continue

@@ -10,6 +10,7 @@ import numpy as np
 from analysis.engine import newton
 from analysis.engine.terms import PowerTerms, RepeatedTerms, log_epoch_gain
 
+REFIT_EXCESS = 1e-10  # of a resample's objective: far below the spread of its coefficients
 REFIT_STEPS = 60  # a resample that needs more runs along a valley that closes only at infinity
 
 
@@ -115,8 +116,9 @@ class NewtonEstimator:
         terms = self.terms
         if np.isinf(self.delta) and self.shape == "power":
             terms, response, weights = self._one_row_a_size(response, weights)
-        found = newton.minimize(terms, np.repeat(self.theta[None], problems, 0), response, weights, self.delta,
-                                REFIT_STEPS)
+        found = newton.minimize(
+            terms, np.repeat(self.theta[None], problems, 0), response, weights, self.delta, REFIT_STEPS, REFIT_EXCESS
+        )
         # running away along a valley that closes only at infinity still names a quantile: keep it unless not a number
         return found.theta, found.converged | (found.decrement < 1e-6)
 
@@ -141,8 +143,11 @@ class NewtonEstimator:
             return power_names(log_a, -theta[:, place + 1], offset)
         a, alpha, b, beta = (theta[:, place + j] for j in range(4))
         names = {
-            "E": offset, "A": np.exp(a + alpha * self.centres[0]), "B": np.exp(b + beta * self.centres[1]),
-            "alpha": alpha, "beta": beta,
+            "E": offset,
+            "A": np.exp(a + alpha * self.centres[0]),
+            "B": np.exp(b + beta * self.centres[1]),
+            "alpha": alpha,
+            "beta": beta,
         }
         if self.shape == "repeated":
             names["R"] = np.exp(theta[:, place + 4])
@@ -158,11 +163,11 @@ class NewtonEstimator:
         return np.exp(terms.evaluate(theta).log_prediction)
 
     def to_response(self, y: np.ndarray) -> np.ndarray:
-        """log y."""
+        """Log y."""
         return np.log(y)
 
     def from_response(self, response: np.ndarray) -> np.ndarray:
-        """exp."""
+        """Exp."""
         return np.exp(response)
 
 
@@ -179,7 +184,12 @@ def optimum_names(names: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         total = alpha + beta
         log_g = (np.log(alpha * names["A"]) - np.log(beta * names["B"])) / total
-        return {"a_opt": beta / total, "b_opt": alpha / total, "G": np.exp(log_g), "compute_exponent": alpha * beta / total}
+        return {
+            "a_opt": beta / total,
+            "b_opt": alpha / total,
+            "G": np.exp(log_g),
+            "compute_exponent": alpha * beta / total,
+        }
 
 
 __all__ = ["LineEstimator", "NewtonEstimator", "log_epoch_gain", "optimum_names", "power_names"]

@@ -2,8 +2,8 @@
 
 The objective is sum_i w_i huber_delta(y_i - log prediction_i), huber(r) = r^2/2 inside |r| <= delta and
 delta (|r| - delta/2) outside; delta = inf is half the sum of squares. Quasi-Newton from a library stops early on it and
-reports success (laws.md, finding 1); here the Hessian is exact, its eigenvalues are made positive, steps are halved until
-the objective falls, and a minimum counts as reached only where gradient and Newton decrement say so.
+reports success (laws.md, finding 1); here the Hessian is exact, its eigenvalues are made positive, steps are halved
+until the objective falls, and a minimum counts as reached only where gradient and Newton decrement say so.
 """
 
 from __future__ import annotations
@@ -61,8 +61,9 @@ def objective(terms: Terms, theta: np.ndarray, log_y: np.ndarray, weights: np.nd
     return np.where(np.isfinite(value), value, np.inf)
 
 
-def derivatives(terms: Terms, theta: np.ndarray, log_y: np.ndarray, weights: np.ndarray, delta: float
-                ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def derivatives(
+    terms: Terms, theta: np.ndarray, log_y: np.ndarray, weights: np.ndarray, delta: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Value (S,), gradient (S, p) and Hessian (S, p, p) at S parameter vectors."""
     at = terms.evaluate(theta)
     residual = log_y - at.log_prediction
@@ -98,7 +99,7 @@ def derivatives(terms: Terms, theta: np.ndarray, log_y: np.ndarray, weights: np.
 
 
 def log_jacobian(terms: Terms, at: Evaluation) -> np.ndarray:
-    """d log prediction / d theta, (S, n, p)."""
+    """D log prediction / d theta, (S, n, p)."""
     shape = at.log_prediction.shape
     jacobian = np.empty((*shape, terms.parameters))
     for j, term in enumerate(terms.term_of):
@@ -106,8 +107,15 @@ def log_jacobian(terms: Terms, at: Evaluation) -> np.ndarray:
     return jacobian
 
 
-def minimize(terms: Terms, starts: np.ndarray, log_y: np.ndarray, weights: np.ndarray, delta: float,
-             iterations: int = 200) -> Minimum:
+def minimize(
+    terms: Terms,
+    starts: np.ndarray,
+    log_y: np.ndarray,
+    weights: np.ndarray,
+    delta: float,
+    iterations: int = 200,
+    decrement: float = DECREMENT,
+) -> Minimum:
     """Minimise S problems at once.
 
     Args:
@@ -117,30 +125,50 @@ def minimize(terms: Terms, starts: np.ndarray, log_y: np.ndarray, weights: np.nd
         weights: (n,) or (S, n) multiplicities, one set a problem where the rows are resampled.
         delta: Huber's switch point in log units, above 0; inf for least squares.
         iterations: the most Newton steps.
+        decrement: relative excess at which a problem counts as solved.
     """
     problems, rows = len(starts), np.shape(log_y)[-1]
     size = max(1, int(BATCH_BYTES / (8 * rows * (terms.parameters + 8))))
     parts = []
     for begin in range(0, problems, size):
         part = slice(begin, begin + size)
-        parts.append(_minimize_batch(terms, starts[part], log_y if np.ndim(log_y) == 1 else log_y[part],
-                                     weights if np.ndim(weights) == 1 else weights[part], delta, iterations))
+        parts.append(
+            _minimize_batch(
+                terms,
+                starts[part],
+                log_y if np.ndim(log_y) == 1 else log_y[part],
+                weights if np.ndim(weights) == 1 else weights[part],
+                delta,
+                iterations,
+                decrement,
+            )
+        )
     if len(parts) == 1:
         return parts[0]
-    joined = {name: np.concatenate([getattr(part, name) for part in parts])
-              for name in ("theta", "value", "gradient", "hessian", "converged", "decrement")}
+    joined = {
+        name: np.concatenate([getattr(part, name) for part in parts])
+        for name in ("theta", "value", "gradient", "hessian", "converged", "decrement")
+    }
     return Minimum(**joined, iterations=max(part.iterations for part in parts))
 
 
-def _minimize_batch(terms: Terms, starts: np.ndarray, log_y: np.ndarray, weights: np.ndarray, delta: float,
-                    iterations: int) -> Minimum:
+def _minimize_batch(
+    terms: Terms,
+    starts: np.ndarray,
+    log_y: np.ndarray,
+    weights: np.ndarray,
+    delta: float,
+    iterations: int,
+    enough: float,
+) -> Minimum:
     count, p = starts.shape
     theta = np.array(starts, dtype=float)
     value = np.full(count, np.inf)
     gradient, hessian = np.zeros((count, p)), np.zeros((count, p, p))
     converged, decrement = np.zeros(count, bool), np.full(count, np.inf)
     scale = (np.ones(count) if np.isinf(delta) else np.full(count, delta)) * np.broadcast_to(
-        weights, (count, np.shape(log_y)[-1])).sum(1)
+        weights, (count, np.shape(log_y)[-1])
+    ).sum(1)
     active = np.arange(count)
     step_count = 0
 
@@ -162,7 +190,7 @@ def _minimize_batch(terms: Terms, starts: np.ndarray, log_y: np.ndarray, weights
         floor = np.maximum(value[active], 1e-15 * scale[active])
         decrement[active] = drop / floor
         convex = eigenvalues[:, 0] >= -1e-9 * top[:, 0]
-        done = finite & convex & (drop <= DECREMENT * floor)
+        done = finite & convex & (drop <= enough * floor)
         longest = np.abs(step).max(1)
         step *= np.minimum(1.0, LONGEST_STEP / np.maximum(longest, 1e-300))[:, None]
         moving = finite & ~done
@@ -171,12 +199,17 @@ def _minimize_batch(terms: Terms, starts: np.ndarray, log_y: np.ndarray, weights
         trial_value = np.full(len(active), np.inf)
         pending = np.flatnonzero(moving)
         slope = (g * step).sum(1)
-        for _ in range(40):
+        for _ in range(30):
             if not len(pending):
                 break
             problem = active[pending]
-            tried = objective(terms, theta[problem] + length[pending, None] * step[pending], pick(log_y, problem),
-                              pick(weights, problem), delta)
+            tried = objective(
+                terms,
+                theta[problem] + length[pending, None] * step[pending],
+                pick(log_y, problem),
+                pick(weights, problem),
+                delta,
+            )
             good = tried <= value[problem] + 1e-4 * length[pending] * slope[pending]
             trial_value[pending[good]] = tried[good]
             length[pending[~good]] *= 0.5

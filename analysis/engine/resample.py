@@ -1,9 +1,9 @@
 """Resampling: whole runs with multiplicities where runs are many, the wild cluster bootstrap where sizes are few.
 
 Rows of one run, or of one depth, are never independent: they share the seed's luck and the law's lack of fit. With many
-runs we draw whole runs with replacement, as multiplicity weights. With few sizes a drawn design would often lack the very
-sizes that carry the exponent, so the design stays fixed and the residuals of a size are multiplied by one random factor
-(Webb's six points: with few clusters two signs give too few different resamples).
+runs we draw whole runs with replacement, as multiplicity weights. With few sizes a drawn design would often lack the
+very sizes that carry the exponent, so the design stays fixed and the residuals of a size are multiplied by one random
+factor (Webb's six points: with few clusters two signs give too few different resamples).
 """
 
 from __future__ import annotations
@@ -39,12 +39,13 @@ def wild_factors(codes: np.ndarray, resamples: int, rng: np.random.Generator) ->
     return rng.choice(WEBB, size=(resamples, int(codes.max()) + 1))[:, codes]
 
 
-def corrected_residuals(jacobian: np.ndarray, residual: np.ndarray, weights: np.ndarray, codes: np.ndarray,
-                        power: float = 0.5) -> np.ndarray:
+def corrected_residuals(
+    jacobian: np.ndarray, residual: np.ndarray, weights: np.ndarray, codes: np.ndarray, power: float = 0.5
+) -> np.ndarray:
     """Residuals freed from leverage, (n,): (I - H_gg)^-power r_g for each cluster g, H the hat matrix.
 
-    A fit follows the sizes with high leverage, so their residuals are too small; power 1/2 makes their variance right on
-    average (Bell and McCaffrey's CR2), power 1 gives the jackknife's.
+    A fit follows the sizes with high leverage, so their residuals are too small; power 1/2 makes their variance right
+    on average (Bell and McCaffrey's CR2), power 1 gives the jackknife's.
     """
     root = np.sqrt(weights)
     scaled = jacobian * root[:, None]
@@ -62,8 +63,9 @@ def corrected_residuals(jacobian: np.ndarray, residual: np.ndarray, weights: np.
     return corrected
 
 
-def sandwich(jacobian: np.ndarray, residual: np.ndarray, weights: np.ndarray, codes: np.ndarray,
-             bread: np.ndarray | None = None) -> np.ndarray:
+def sandwich(
+    jacobian: np.ndarray, residual: np.ndarray, weights: np.ndarray, codes: np.ndarray, bread: np.ndarray | None = None
+) -> np.ndarray:
     """Cluster-robust covariance, (S, p, p), of S fits at once, with the G/(G-1) factor.
 
     Args:

@@ -1,7 +1,7 @@
 """Starts for the exact fit: for given exponents the loss is linear in E, A and B, so those are projected out.
 
-The projection solves least squares on relative residuals with non-negative coefficients, which is exact for squared errors
-on the loss and only a good start for everything else (variable projection; laws.md section 2).
+The projection solves least squares on relative residuals with non-negative coefficients, which is exact for squared
+errors on the loss and only a good start for everything else (variable projection; laws.md section 2).
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import numpy as np
 LOWEST_SHARE = 1e-4  # a coefficient at zero would never move again on a log scale: start it at this share of the loss
 
 
-def project(exponents: np.ndarray, logs: np.ndarray, loss: np.ndarray, weights: np.ndarray, offset: bool
-            ) -> tuple[np.ndarray, np.ndarray]:
+def project(
+    exponents: np.ndarray, logs: np.ndarray, loss: np.ndarray, weights: np.ndarray, offset: bool
+) -> tuple[np.ndarray, np.ndarray]:
     """Best non-negative (E, A, B, ...) for each exponent vector.
 
     Args:
@@ -66,8 +67,9 @@ def _non_negative(normal: np.ndarray, right: np.ndarray, constant: float) -> tup
     return best, cost
 
 
-def exponent_starts(count: int, regressors: int, rng: np.random.Generator, lowest: float = 0.03, highest: float = 2.0
-                    ) -> np.ndarray:
+def exponent_starts(
+    count: int, regressors: int, rng: np.random.Generator, lowest: float = 0.03, highest: float = 2.0
+) -> np.ndarray:
     """`count` exponent vectors, log-uniform between `lowest` and `highest`, spread by a Latin hypercube."""
     cells = np.stack([rng.permutation(count) for _ in range(regressors)], 1)
     share = (cells + rng.random((count, regressors))) / count

@@ -1,9 +1,9 @@
 """Predictions of the form log sum_k exp(z_k), with their derivatives, batched over parameter vectors.
 
-Every law of this package is a sum of positive terms: E + A/N^alpha + B/D^beta has three, E + (beta x)^alpha has two. With
-e = log E, a = log A and centred logs the terms are z_0 = e, z_1 = a - alpha x, z_2 = b - beta y: linear in the parameters,
-which makes gradient and Hessian two lines, and well conditioned (laws.md: the condition number of J'J at Chinchilla's
-optimum falls from 1.8e13 in (A, B, E) to 3.8e3).
+Every law of this package is a sum of positive terms: E + A/N^alpha + B/D^beta has three, E + (beta x)^alpha has two.
+With e = log E, a = log A and centred logs the terms are z_0 = e, z_1 = a - alpha x, z_2 = b - beta y: linear in the
+parameters, which makes gradient and Hessian two lines, and well conditioned (laws.md: the condition number of J'J at
+Chinchilla's optimum falls from 1.8e13 in (A, B, E) to 3.8e3).
 
 Each parameter belongs to exactly one term. Shapes: S parameter vectors (starts or resamples), n rows, p parameters.
 """
@@ -75,7 +75,7 @@ class PowerTerms:
 
 @dataclass(frozen=True)
 class RepeatedTerms:
-    """E + A/N^alpha + B/D'^beta with D' = U (1 + R (1 - exp(-(epochs - 1)/R))); parameters (e, a, alpha, b, beta, log R).
+    """E + A/N^alpha + B/D'^beta, D' = U (1 + R (1 - exp(-(epochs - 1)/R))); theta (e, a, alpha, b, beta, log R).
 
     Attributes:
         log_params: (n,) centred.

@@ -1,1 +1,1 @@
-"""One file a kind of figure. A figure function takes tidy data and an optional Axes and returns the Axes; it never fits."""
+"""One file a kind of figure. A figure function takes tidy data and optional Axes, returns the Axes, never fits."""

@@ -21,20 +21,28 @@ def write_figures(study: StudyLaws, folder: Path) -> list[Path]:
 
     written: list[Path] = []
     with page.paper_style():
-        for stem, against, draw, rows in (("params", "params", scaling.draw_against_params, _params_rows),
-                                          ("compute", "compute", scaling.draw_against_compute, _compute_rows)):
+        for stem, against, draw, rows in (
+            ("params", "params", scaling.draw_against_params, _params_rows),
+            ("compute", "compute", scaling.draw_against_compute, _compute_rows),
+        ):
             for kind, targets in _target_groups(study, against).items():
                 import matplotlib.pyplot as plt
 
                 lines = (len(targets) + 1) // 2
-                figure, grid = plt.subplots(lines, 2 if len(targets) > 1 else 1, squeeze=False,
-                                            figsize=(page.TEXT if len(targets) > 1 else page.COLUMN, 2.75 * lines))
+                figure, grid = plt.subplots(
+                    lines,
+                    2 if len(targets) > 1 else 1,
+                    squeeze=False,
+                    figsize=(page.TEXT if len(targets) > 1 else page.COLUMN, 3.0 * lines),
+                )
                 for ax, target in zip(grid.flat, targets, strict=False):
                     draw(study, target, ax)
-                    page.legend_right(ax)
-                for ax in list(grid.flat)[len(targets):]:
+                    page.legend_above(ax, title=_legend_title(study, against))
+                for ax in list(grid.flat)[len(targets) :]:
                     ax.remove()
-                page.footnote(figure, caption(study, [record for target in targets for record in study.find(target, against)]))
+                page.footnote(
+                    figure, caption(study, [record for target in targets for record in study.find(target, against)])
+                )
                 written += page.save(figure, folder / f"{kind}_{stem}", rows(study, targets))
     return written
 
@@ -50,15 +58,26 @@ def caption(study: StudyLaws, records: list, more: str = "") -> str:
     if method:
         text += f" Bands: {LEVEL:.0%} interval of the law ({method})."
     if any(record.backtests for record in records):
-        text += (" Crosses: held-out sizes as predicted from the smaller ones, with the interval for new runs."
-                 if "params" in against else " Held out: the largest point of the frontier.")
-    notes = _notes([note for record in records if record.law is not None for note in record.law.notes] + list(study.notes))
+        text += (
+            " Crosses: held-out sizes as predicted from the smaller ones, with the interval for new runs."
+            if "params" in against
+            else " Held out: the largest point of the frontier."
+        )
+    notes = _notes(
+        [note for record in records if record.law is not None for note in record.law.notes] + list(study.notes)
+    )
     refused = sorted({record.refusal.code for record in records if record.refusal is not None})
     if refused:
         text += f" Refused: {', '.join(refused)}."
     if notes:
         text += f" Notes: {notes}."
     return (text + " " + more).strip()
+
+
+def _legend_title(study: StudyLaws, against: str) -> str | None:
+    if against != "params" or study.columns.budget is None:
+        return None
+    return "images seen" if study.columns.budget.startswith("images") else study.columns.budget
 
 
 def _notes(notes: list[Note]) -> str:
@@ -82,8 +101,17 @@ def _file_name(target: str) -> str:
 
 
 def _identity_columns(study: StudyLaws) -> list[str]:
-    names = [study.columns.run, study.columns.cell, "folder", "depth", "seed", study.columns.params, study.columns.data,
-             study.columns.compute, study.columns.budget]
+    names = [
+        study.columns.run,
+        study.columns.cell,
+        "folder",
+        "depth",
+        "seed",
+        study.columns.params,
+        study.columns.data,
+        study.columns.compute,
+        study.columns.budget,
+    ]
     return list(dict.fromkeys(name for name in names if name and name in study.rows))
 
 
@@ -95,7 +123,11 @@ def _compute_rows(study: StudyLaws, targets: list[str]) -> pd.DataFrame:
     rows = _params_rows(study, targets).copy()
     for target in targets:
         on = study.find(target, "compute")[0].rows
-        names = study.rows[study.columns.cell or study.columns.run] if (study.columns.cell or study.columns.run) else rows.index
+        names = (
+            study.rows[study.columns.cell or study.columns.run]
+            if (study.columns.cell or study.columns.run)
+            else rows.index
+        )
         key = set(on["run"])
         rows[f"{target}_cell_on_frontier"] = [name in key for name in names]
     return rows

@@ -38,13 +38,15 @@ def new_axes(ax: Axes | None, width: float = COLUMN, height: float = 2.5) -> Axe
 
 
 def ordered_colours(number: int) -> list:
-    """Light to dark along cividis: ordered for the colour-blind and in grey; the light end is left out on white."""
-    return [matplotlib.colormaps["viridis"](value) for value in np.linspace(0.82, 0.05, max(number, 1))][:number]
+    """Light to dark along viridis: ordered for the colour-blind and in grey; the light end is left out on white."""
+    return [matplotlib.colormaps["viridis"](value) for value in np.linspace(0.72, 0.02, max(number, 1))][:number]
 
 
 def save(figure: Figure, stem: Path, rows: pd.DataFrame | None = None) -> list[Path]:
     """PNG, SVG and PDF, and the rows behind the picture as CSV; returns what was written. Closes the figure."""
     written = []
+    figure.draw_without_rendering()  # lay out once, not once a format
+    figure.set_layout_engine("none")
     for kind in FORMATS:
         path = stem.with_suffix(f".{kind}")
         # no dates inside: the same rows give the same bytes
@@ -59,19 +61,25 @@ def save(figure: Figure, stem: Path, rows: pd.DataFrame | None = None) -> list[P
     return written
 
 
-def log_ticks(axis, low: float, high: float) -> None:
-    """Ticks that suit the span of a log axis: decades when it is long, 1-2-5 when shorter, round numbers when very short."""
+def log_ticks(axis, low: float, high: float, powers: bool = False) -> None:
+    """Ticks that suit a log axis: decades when it is long, 1-2-5 when shorter, round numbers when very short.
+
+    `powers` writes 3 x 10^12 where a short axis would write 3T: right for FLOPs, wrong for parameters and losses.
+    """
     decades = np.log10(high / low)
     if decades >= 2.2:
         step = int(np.ceil(decades / 6))
-        axis.set_major_locator(LogLocator(base=10, numticks=99) if step == 1 else FixedLocator(
-            10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1, step)))
+        axis.set_major_locator(
+            LogLocator(base=10, numticks=99)
+            if step == 1
+            else FixedLocator(10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1, step))
+        )
         axis.set_minor_locator(LogLocator(base=10, subs=np.arange(2, 10) if step == 1 else [1.0], numticks=99))
         axis.set_major_formatter(FuncFormatter(power_of_ten))
     else:
-        axis.set_major_locator(FixedLocator(round_values(low, high)))
+        axis.set_major_locator(FixedLocator(round_values(low, high, 4 if powers else 6)))
         axis.set_minor_locator(NullLocator())
-        axis.set_major_formatter(FuncFormatter(plain_number))
+        axis.set_major_formatter(FuncFormatter(scientific if powers else plain_number))
     axis.set_minor_formatter(NullFormatter())
 
 
@@ -79,7 +87,7 @@ def round_values(low: float, high: float, most: int = 6) -> np.ndarray:
     """Round numbers for a log axis that spans less than two decades."""
     decades = np.log10(high / low)
     if decades > 0.75:
-        mantissas = (1, 2, 5) if decades < 1.7 else (1, 3)
+        mantissas = (1, 2, 5) if decades < 1.7 and most > 4 else (1, 3)
         powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
         values = np.array([m * 10.0**power for power in powers for m in mantissas])
         return values[(values >= low * 0.999) & (values <= high * 1.001)]
@@ -108,9 +116,21 @@ def plain_number(value: float, _position: int | None = None) -> str:
     return f"{value:.4g}"
 
 
-def log_axes(ax: Axes, x: np.ndarray | None = None, y: np.ndarray | None = None, pad: float = 0.04) -> None:
-    """Log scales on the axes whose values are given, with limits a little beyond them and readable ticks."""
-    for values, axis, scale, limits in ((x, ax.xaxis, ax.set_xscale, ax.set_xlim), (y, ax.yaxis, ax.set_yscale, ax.set_ylim)):
+def scientific(value: float, _position: int | None = None) -> str:
+    """M x 10^k."""
+    mantissa, power = f"{value:.1e}".split("e")
+    factor = "" if float(mantissa) == 1 else rf"{float(mantissa):g}{{\times}}"
+    return f"${factor}10^{{{int(power)}}}$"
+
+
+def log_axes(
+    ax: Axes, x: np.ndarray | None = None, y: np.ndarray | None = None, pad: float = 0.04, flops: bool = False
+) -> None:
+    """Log scales where values are given, limits a little beyond them, readable ticks; `flops`: x is compute."""
+    for values, axis, scale, limits in (
+        (x, ax.xaxis, ax.set_xscale, ax.set_xlim),
+        (y, ax.yaxis, ax.set_yscale, ax.set_ylim),
+    ):
         if values is None:
             continue
         values = np.asarray(values, float)
@@ -119,12 +139,20 @@ def log_axes(ax: Axes, x: np.ndarray | None = None, y: np.ndarray | None = None,
         margin = max((high / low) ** pad, 1.004)
         scale("log")
         limits(low / margin, high * margin)
-        log_ticks(axis, low / margin, high * margin)
+        log_ticks(axis, low / margin, high * margin, powers=flops and axis is ax.xaxis)
 
 
-def legend_right(ax: Axes, title: str | None = None, **options) -> None:
-    """A legend where it hides least."""
-    options = {"loc": "best", "title_fontsize": 6.5} | options
+def legend_above(ax: Axes, title: str | None = None, **options) -> None:
+    """A legend over the axes, where it hides no data."""
+    options = {
+        "loc": "lower left",
+        "bbox_to_anchor": (-0.02, 1.0),
+        "fontsize": 5.6,
+        "title_fontsize": 5.6,
+        "alignment": "left",
+        "borderpad": 0.1,
+        "labelspacing": 0.35,
+    } | options
     ax.legend(title=title, **options)
 
 

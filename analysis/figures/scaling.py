@@ -1,4 +1,4 @@
-"""The paper's Figures 5 and 6: a loss or error against parameters at each budget, and against compute with its frontier."""
+"""The paper's Figures 5 and 6: a loss or error against parameters at each budget, and against compute."""
 
 from __future__ import annotations
 
@@ -25,15 +25,19 @@ def best_form(records: list[LawRecord]) -> LawRecord | None:
     """The law to draw: of those fitted, the one that predicted the held-out sizes best, with a penalty for parameters.
 
     The score is the mean squared held-out log error times (rows + parameters)/(rows - parameters), Akaike's final
-    prediction error with the held-out error in the place of the fitted one; where nothing could be held out, the fit with
-    an offset, if its offset is determined. Correlation plays no part.
+    prediction error with the held-out error in the place of the fitted one; where nothing could be held out, the fit
+    with an offset, if its offset is determined. Correlation plays no part.
     """
     fitted = [record for record in records if record.law is not None]
     judged = [(held_out_score(record), record) for record in fitted if record.backtests]
     if judged:
         return min(judged, key=lambda entry: entry[0])[1]
-    with_offset = [record for record in fitted if record.form == "power + offset"
-                   and not any(note.code in ("flat_profile", "at_bound") for note in record.law.notes)]
+    with_offset = [
+        record
+        for record in fitted
+        if record.form == "power + offset"
+        and not any(note.code in ("flat_profile", "at_bound") for note in record.law.notes)
+    ]
     return (with_offset or fitted or [None])[0]
 
 
@@ -48,24 +52,26 @@ def law_label(record: LawRecord) -> str:
     """Exponent with interval, and what was held out: never r alone."""
     law = record.law
     low, high = law.interval("alpha", LEVEL)
-    text = rf"$\alpha$ = {number(law.coefficients['alpha'], 3)} [{number(low, 3)}, {number(high, 3)}]"
+    text = rf"$\alpha$ {number(law.coefficients['alpha'], 3)} [{number(low, 3)}, {number(high, 3)}]"
     if record.form != "power":
-        text += f", E = {number(law.coefficients['E'], 3)}"
+        text += f", E {number(law.coefficients['E'], 3)}"
     if record.backtests:
         test = record.backtests[-1]
-        text += f"; held out {100 * test.error:+.1f} %" + ("" if test.inside else " (outside)")
+        text += f"\nheld out: {100 * test.error:+.2f} %, {'inside' if test.inside else 'outside'} its interval"
     return text
 
 
 def budget_words(budget: float) -> str:
     """A budget on a legend."""
-    return f"{page.plain_number(budget)} images"
+    return f"{page.plain_number(float(f'{budget:.3g}'))}"
 
 
 def draw_against_params(study: StudyLaws, target: str, ax: Axes | None = None) -> Axes:
-    """Rows and best law of each budget against parameters; hollow marks and dotted lines: refused or held-out points."""
+    """Rows and best law of each budget against parameters; crosses: held-out sizes as they were predicted."""
     ax = page.new_axes(ax)
-    budgets = sorted({record.budget for record in study.find(target, "params")}, key=lambda value: (value is None, value))
+    budgets = sorted(
+        {record.budget for record in study.find(target, "params")}, key=lambda value: (value is None, value)
+    )
     colours = page.ordered_colours(len(budgets)) if len(budgets) > 1 else [page.NAMED[0]]
     xs, ys = [], []
     for place, (budget, colour) in enumerate(zip(budgets, colours, strict=True)):
@@ -75,19 +81,37 @@ def draw_against_params(study: StudyLaws, target: str, ax: Axes | None = None) -
         ys.append(rows["y"])
         marker = page.MARKERS[place % len(page.MARKERS)]
         best = best_form(records)
-        words = "" if budget is None else budget_words(budget) + "\n"
+        words = "" if budget is None else budget_words(budget) + ": "
         if best is None:
-            label = f"{words}no law: {records[0].refusal.code}"
+            label = f"{words}no law, {records[0].refusal.code}"
         else:
             curve = law_curve(best)
             ax.fill_between(curve["x"], curve["low"], curve["high"], color=colour, alpha=0.16, linewidth=0)
             ax.plot(curve["x"], curve["y"], color=colour, linestyle=page.LINES[place % len(page.LINES)], linewidth=1.1)
             for test in best.backtests:
-                ax.errorbar(test.inputs[0], test.predicted, yerr=[[test.predicted - test.low], [test.high - test.predicted]],
-                            fmt="x", color=colour, markersize=4.5, capsize=2, linewidth=0.8, zorder=4)
+                ax.errorbar(
+                    test.inputs[0],
+                    test.predicted,
+                    yerr=[[test.predicted - test.low], [test.high - test.predicted]],
+                    fmt="x",
+                    color=colour,
+                    markersize=4.5,
+                    capsize=2,
+                    linewidth=0.8,
+                    zorder=4,
+                )
             label = words + law_label(best)
-        ax.plot(rows["x"], rows["y"], linestyle="none", marker=marker, color=colour, markeredgecolor="white",
-                markeredgewidth=0.4, label=label, zorder=3)
+        ax.plot(
+            rows["x"],
+            rows["y"],
+            linestyle="none",
+            marker=marker,
+            color=colour,
+            markeredgecolor="white",
+            markeredgewidth=0.4,
+            label=label,
+            zorder=3,
+        )
     page.log_axes(ax, np.concatenate(xs), np.concatenate(ys))
     ax.set_xlabel("Parameters $N$")
     ax.set_ylabel(_axis_words(target))
@@ -101,22 +125,47 @@ def draw_against_compute(study: StudyLaws, target: str, ax: Axes | None = None) 
     sizes = np.sort(rows[columns.params].unique()) if columns.params else [None]
     for colour, size in zip(page.ordered_colours(len(sizes)), sizes, strict=True):
         part = rows if size is None else rows[rows[columns.params] == size]
-        mean = part.groupby(columns.budget or columns.compute)[[columns.compute, target]].mean().sort_values(columns.compute)
+        mean = (
+            part.groupby(columns.budget or columns.compute)[[columns.compute, target]]
+            .mean()
+            .sort_values(columns.compute)
+        )
         ax.plot(mean[columns.compute], mean[target], color=colour, linewidth=0.7, marker="o", markersize=2.4)
+        if size is not None:
+            name = f"d{part['depth'].iloc[0]:g}" if "depth" in part else page.plain_number(float(f"{size:.2g}"))
+            ax.annotate(
+                name,
+                (mean[columns.compute].iloc[0], mean[target].iloc[0]),
+                xytext=(2, 3),
+                textcoords="offset points",
+                fontsize=5.5,
+                color=colour,
+                clip_on=True,
+            )
     records = study.find(target, "compute")
     best = best_form(records)
     points = records[0].rows
-    label = f"frontier ({len(points)} points)"
+    label = f"frontier of {len(points)} points\n"
     if best is not None:
         curve = law_curve(best)
         ax.fill_between(curve["x"], curve["low"], curve["high"], color="black", alpha=0.12, linewidth=0)
         ax.plot(curve["x"], curve["y"], color="black", linestyle="--", linewidth=1.1, zorder=4)
-        label += "\n" + law_label(best)
+        label += law_label(best)
     else:
-        label += f"\nno law: {records[0].refusal.code}"
-    ax.plot(points["x"], points["y"], linestyle="none", marker="o", markerfacecolor="none", markeredgecolor="black",
-            markersize=5.5, markeredgewidth=0.9, label=label, zorder=5)
-    page.log_axes(ax, rows[columns.compute].to_numpy(float), rows[target].to_numpy(float))
+        label += f"no law, {records[0].refusal.code}"
+    ax.plot(
+        points["x"],
+        points["y"],
+        linestyle="none",
+        marker="o",
+        markerfacecolor="none",
+        markeredgecolor="black",
+        markersize=5.5,
+        markeredgewidth=0.9,
+        label=label,
+        zorder=5,
+    )
+    page.log_axes(ax, rows[columns.compute].to_numpy(float), rows[target].to_numpy(float), flops=True)
     ax.set_xlabel("Training compute $C$ (FLOPs)")
     ax.set_ylabel(_axis_words(target))
     return ax

@@ -31,7 +31,7 @@ def write_study(
     launched: str = "2026-11-24T08:00:00+00:00",
     random_seed: int = 0,
 ) -> Path:
-    """Write trials and a study.json under `root`; `failed` names (depth, seed) that diverged. Returns the sweep's folder."""
+    """Write trials and a study under `root`; `failed` names (depth, seed) that diverged. Returns the sweep folder."""
     rng = np.random.default_rng(random_seed)
     entries = []
     for depth in depths:
@@ -59,12 +59,17 @@ def write_study(
                 for images in np.linspace(0.05, 1, 20) * budget:
                     loss = planted_loss(total, images) * (1 + luck) + 0.05 * (1 - images / budget)
                     lines.append({"phase": f"anneal_{budget}", "images": int(images), "time": 0.0, "train/loss": loss})
-            (path / "attempts" / "000" / "journal.jsonl").write_text("\n".join(json.dumps(line) for line in lines) + "\n")
+            (path / "attempts" / "000" / "journal.jsonl").write_text(
+                "\n".join(json.dumps(line) for line in lines) + "\n"
+            )
             (path / "attempts" / "000" / "end.json").write_text(json.dumps({"cause": "finished"}))
     sweep = root / "sweeps" / name
     sweep.mkdir(parents=True)
-    (sweep / "study.json").write_text(json.dumps({"name": name, "launched": launched, "trials": entries, "evaluations": [
-        {"kind": "fid", "hash": "e1"}]}))
+    (sweep / "study.json").write_text(
+        json.dumps(
+            {"name": name, "launched": launched, "trials": entries, "evaluations": [{"kind": "fid", "hash": "e1"}]}
+        )
+    )
     return sweep
 
 
@@ -72,19 +77,58 @@ def _row(trial: str, depth: int, seed: int, images: int, blocks: int, total: int
     loss = planted_loss(total, images) * np.exp(luck)
     flops = 6 * 30 * (12 * depth * (16 * depth) ** 2 + 20_000 * depth)
     return {
-        "trial": trial, "cell": f"d{depth}", "family": "var", "depth": depth, "width": 16 * depth, "head_dim": 16,
-        "heads": depth, "seed": seed, "images_seen": images, "unique_images": 20_000, "epochs": images / 20_000, "views": 1,
-        "tokens_per_image": 30, "batch_size": 64, "learning_rate": 0.036 / depth, "weight_decay": 0.05, "params_total": total,
-        "params_blocks": blocks, "train_flops_per_image": flops, "train_flops": flops * images,
-        "train_flops_visible": int(0.8 * flops * images), "flops_6nd": 6 * total * 30 * images, "loss_all_scales": loss,
-        "loss_last_scale": loss * 0.97 - 0.02 * np.log(images / 20_000), "error_all_scales": 0.7 + 0.03 * (loss - 2.9),
-        "error_last_scale": 0.68 + 0.035 * (loss - 2.9), "seconds": images / 2_000, "images_per_second": 2_000.0,
-        "device": "cpu", "code": "abc", "data": "d", "tokenizer": "t", "numerics": 1, "attempts": 1,
+        "trial": trial,
+        "cell": f"d{depth}",
+        "family": "var",
+        "depth": depth,
+        "width": 16 * depth,
+        "head_dim": 16,
+        "heads": depth,
+        "seed": seed,
+        "images_seen": images,
+        "unique_images": 20_000,
+        "epochs": images / 20_000,
+        "views": 1,
+        "tokens_per_image": 30,
+        "batch_size": 64,
+        "learning_rate": 0.036 / depth,
+        "weight_decay": 0.05,
+        "params_total": total,
+        "params_blocks": blocks,
+        "train_flops_per_image": flops,
+        "train_flops": flops * images,
+        "train_flops_visible": int(0.8 * flops * images),
+        "flops_6nd": 6 * total * 30 * images,
+        "loss_all_scales": loss,
+        "loss_last_scale": loss * 0.97 - 0.02 * np.log(images / 20_000),
+        "error_all_scales": 0.7 + 0.03 * (loss - 2.9),
+        "error_last_scale": 0.68 + 0.035 * (loss - 2.9),
+        "seconds": images / 2_000,
+        "images_per_second": 2_000.0,
+        "device": "cpu",
+        "code": "abc",
+        "data": "d",
+        "tokenizer": "t",
+        "numerics": 1,
+        "attempts": 1,
     }
 
 
 def _fid(row: dict, rng: np.random.Generator) -> dict:
     value = 3.35 + 2.5 * (row["loss_all_scales"] - 3.0) + 0.05 * rng.normal()
-    return {"kind": "fid", "label": "classifier", "features": "classifier", "reference": "train", "samples": 2_000,
-            "guidance": 1.5, "top_k": 0, "top_p": 0.0, "fid": value + 0.1, "fid_corrected": value, "fid_low": value - 0.2,
-            "fid_high": value + 0.2, "samples_per_dimension": 31.25, "tokenizer_rfid": 3.2}
+    return {
+        "kind": "fid",
+        "label": "classifier",
+        "features": "classifier",
+        "reference": "train",
+        "samples": 2_000,
+        "guidance": 1.5,
+        "top_k": 0,
+        "top_p": 0.0,
+        "fid": value + 0.1,
+        "fid_corrected": value,
+        "fid_low": value - 0.2,
+        "fid_high": value + 0.2,
+        "samples_per_dimension": 31.25,
+        "tokenizer_rfid": 3.2,
+    }

@@ -13,11 +13,13 @@ from var_scaling.cli.run import count, err, out, print_json
 from var_scaling.errors import EnvironmentProblem, RequestProblem
 
 if TYPE_CHECKING:
-    from analysis.study import StudyLaws
+    from analysis.study import LawRecord, StudyLaws
 
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of trials, stages and sweeps.", envvar="VAR_SCALING_RUNS")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-Source = Annotated[Path | None, typer.Argument(help="A sweep, a folder of trials, or a CSV. Default: the newest sweep.")]
+Source = Annotated[
+    Path | None, typer.Argument(help="A sweep, a folder of trials, or a CSV. Default: the newest sweep.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -50,13 +52,19 @@ def fit_laws(
     data: Annotated[str | None, typer.Option("--data", help="CSV: column of tokens or images seen.")] = None,
     compute: Annotated[str | None, typer.Option("--compute", help="Column of training FLOPs.")] = None,
     group: Annotated[str | None, typer.Option("--group", help="CSV: column that names the run of a row.")] = None,
-    budget: Annotated[str | None, typer.Option("--budget", help="CSV: column; each of its values gets laws of its own.")] = None,
+    budget: Annotated[
+        str | None, typer.Option("--budget", help="CSV: column; each of its values gets laws of its own.")
+    ] = None,
     params: Annotated[str, typer.Option("--params", help="Which count of parameters is N.")] = "params_total",
     holdout: Annotated[int, typer.Option("--holdout", help="Hide the largest sizes, predict them.", min=0)] = 1,
     offset: Annotated[list[float], typer.Option("--offset", help="A fixed offset to show beside the fitted.")] = [],  # noqa: B006
-    keep_duplicates: Annotated[bool, typer.Option("--keep-duplicates", help="CSV: equal rows are runs of their own.")] = False,
+    keep_duplicates: Annotated[
+        bool, typer.Option("--keep-duplicates", help="CSV: equal rows are runs of their own.")
+    ] = False,
     figures: Annotated[bool, typer.Option(help="Draw the figures.")] = True,
-    folder: Annotated[Path | None, typer.Option("--out", help="Where to write. Default: laws/ beside the rows.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Where to write. Default: laws/ beside the rows.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Fit the scaling laws of a study or of any table; write laws.json, tables and figures.
@@ -82,23 +90,48 @@ def fit_laws(
                 status.update(f"{part} of {where}")
 
             if is_csv:
-                study, written = _fit_csv(where, x or (None if params == "params_total" else params), tuple(y), data, compute, group,
-                                          budget, holdout, tuple(offset), keep_duplicates, figures, folder, progress)
+                study, written = _fit_csv(
+                    where,
+                    x or (None if params == "params_total" else params),
+                    tuple(y),
+                    data,
+                    compute,
+                    group,
+                    budget,
+                    holdout,
+                    tuple(offset),
+                    keep_duplicates,
+                    figures,
+                    folder,
+                    progress,
+                )
             else:
                 from analysis.output import laws_of
 
-                study, written = laws_of(where, folder, holdout=holdout, params=params, compute=compute or "train_flops",
-                                         targets=tuple(y) or None, offsets=tuple(offset), figures=figures, progress=progress)
+                study, written = laws_of(
+                    where,
+                    folder,
+                    holdout=holdout,
+                    params=params,
+                    compute=compute or "train_flops",
+                    targets=tuple(y) or None,
+                    offsets=tuple(offset),
+                    figures=figures,
+                    progress=progress,
+                )
     if json:
         print_json(plain(study.as_dict() | {"files": [str(path) for path in written]}))
     else:
         show_study(study, written)
     if is_csv and not study.fitted:
-        raise RequestProblem(*(f"refused ({record.refusal.code}): {record.name}: {record.refusal.sentence}"
-                               for record in study.refused))
+        raise RequestProblem(
+            *(f"refused ({record.refusal.code}): {record.name}: {record.refusal.sentence}" for record in study.refused)
+        )
 
 
-def _fit_csv(where: Path, x, y, data, compute, group, budget, holdout, offsets, keep_duplicates, figures, folder, progress):
+def _fit_csv(
+    where: Path, x, y, data, compute, group, budget, holdout, offsets, keep_duplicates, figures, folder, progress
+):
     from analysis.load import load_runs
     from analysis.output import write_laws
     from analysis.study import fit_study
@@ -107,57 +140,60 @@ def _fit_csv(where: Path, x, y, data, compute, group, budget, holdout, offsets, 
     table = load_runs(where)
     columns = csv_columns(table, x, y, data, compute, group, budget)
     table = check_table(table, columns, keep_duplicates)
-    study = fit_study(table, columns, name=where.stem, source=str(where), holdout=holdout, offsets=offsets, progress=progress)
+    study = fit_study(
+        table, columns, name=where.stem, source=str(where), holdout=holdout, offsets=offsets, progress=progress
+    )
     if not study.fitted:
         return study, []
-    return study, write_laws(study, folder or where.with_suffix("").with_name(where.stem + "_laws"), figures=figures,
-                             progress=progress)
+    return study, write_laws(
+        study, folder or where.with_suffix("").with_name(where.stem + "_laws"), figures=figures, progress=progress
+    )
 
 
 def show_study(study: StudyLaws, written: list[Path]) -> None:
     """The laws on a terminal: what falls, each law with interval and held-out size, refusals, notes."""
     from rich.table import Table
 
-    from analysis.lawtable import AGAINST_WORDS, number, span, target_words
+    from analysis.lawtable import target_words
 
-    out.print(f"[bold]Laws of {study.name}[/bold]: {len(study.rows)} rows. " + "; ".join(study.conventions.values()),
-              highlight=False, soft_wrap=True)
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name, right in (("target", False), ("against", False), ("form", False), ("rows", True), ("exponent [95 %]", False),
-                        ("offset E [95 %]", False), ("r", True), ("held out: measured", True), ("predicted [95 %]", False),
-                        ("error", True), ("notes", False)):
-        table.add_column(name, justify="right" if right else "left", overflow="fold")
-    for record in study.records:
-        against = AGAINST_WORDS[record.against] + ("" if record.budget is None else f" at {count(record.budget)}")
-        if record.law is None:
-            table.add_row(target_words(record.target), against, record.form, "", f"[yellow]refused: {record.refusal.code}",
-                          "", "", "", "", "", "")
-            continue
-        law = record.law
-        exponents = [f"{number(law.coefficients[key], 3)} [{span(*law.interval(key), 3)}]"
-                     for key in ("alpha", "beta") if key == "alpha" or "A" in law.coefficients]
-        offset = "" if record.form == "power" else (
-            number(law.coefficients["E"]) if "fixed" in record.form else
-            f"{number(law.coefficients['E'])} [{span(*law.interval('E'))}]")
-        r = getattr(law, "correlation", None)
-        held = ["", "", record.backtest_refusal.code if record.backtest_refusal else ""]
-        if record.backtests:
-            test = record.backtests[-1]
-            mark = "[green]" if test.inside else "[red]"
-            held = [number(test.measured), f"{number(test.predicted)} [{span(test.low, test.high)}]",
-                    f"{mark}{100 * test.error:+.2f} % {'inside' if test.inside else 'outside'}"]
-        table.add_row(target_words(record.target), against, record.form, str(law.rows_used), " ".join(exponents), offset,
-                      "" if r is None else f"{r:.4f}", *held, " ".join(dict.fromkeys(note.code for note in law.notes)))
-    out.print(table, highlight=False)
+    out.print(
+        f"[bold]Laws of {study.name}[/bold]: {len(study.rows)} rows. " + "; ".join(study.conventions.values()),
+        highlight=False,
+        soft_wrap=True,
+    )
+    for target in dict.fromkeys(record.target for record in study.records):
+        table = Table(box=None, pad_edge=False, header_style="bold", title=target_words(target), title_justify="left")
+        for name, right in (
+            ("against", False),
+            ("form", False),
+            ("rows", True),
+            ("exponent [95 %]", False),
+            ("E [95 %]", False),
+            ("r", True),
+            ("largest held out", True),
+            ("predicted [95 %]", False),
+            ("error", True),
+            ("notes", False),
+        ):
+            table.add_column(name, justify="right" if right else "left", overflow="fold")
+        for record in study.find(target):
+            table.add_row(*_law_cells(record))
+        out.print(table, highlight=False)
     for check in study.falls:
-        out.print(("[green]holds[/green]  " if check.holds else "[yellow]broken[/yellow] ") + check.sentence, highlight=False,
-                  soft_wrap=True)
+        out.print(
+            ("[green]holds[/green]  " if check.holds else "[yellow]broken[/yellow] ") + check.sentence,
+            highlight=False,
+            soft_wrap=True,
+        )
     seen: set[str] = set()
     for record in study.records:
         if record.refusal is not None and record.refusal.code not in seen:
             seen.add(record.refusal.code)
-            out.print(f"[yellow]refused[/yellow] {record.name} ({record.refusal.code}): {record.refusal.sentence}", highlight=False,
-                      soft_wrap=True)
+            out.print(
+                f"[yellow]refused[/yellow] {record.name} ({record.refusal.code}): {record.refusal.sentence}",
+                highlight=False,
+                soft_wrap=True,
+            )
     for note in study.notes:
         out.print(f"note {note}", highlight=False, soft_wrap=True)
     told: set[str] = set()
@@ -168,3 +204,41 @@ def show_study(study: StudyLaws, written: list[Path]) -> None:
                 out.print(f"note {note.code} ({record.name}): {note.sentence}", highlight=False, soft_wrap=True)
     if written:
         out.print(f"{len(written)} files in {written[0].parent}", highlight=False, soft_wrap=True)
+
+
+def _law_cells(record: LawRecord) -> list[str]:
+    """One law, or its refusal, as the cells of a terminal table."""
+    from analysis.lawtable import AGAINST_WORDS, exponent_names, number, span
+
+    against = AGAINST_WORDS[record.against] + ("" if record.budget is None else f" at {count(record.budget)}")
+    if record.law is None:
+        return [against, record.form, "", f"[yellow]refused: {record.refusal.code}"]
+    law = record.law
+    names = exponent_names(law)
+    exponents = [
+        ("" if len(names) == 1 else f"{key} ") + f"{number(law.coefficients[key], 3)} [{span(*law.interval(key), 3)}]"
+        for key in names
+    ]
+    offset = "" if record.form == "power" else number(law.coefficients["E"])
+    if record.form != "power" and "fixed" not in record.form:
+        offset += f" [{span(*law.interval('E'), 3)}]"
+    r = getattr(law, "correlation", None)
+    held = ["", "", record.backtest_refusal.code if record.backtest_refusal else ""]
+    if record.backtests:
+        test = record.backtests[-1]
+        colour = "[green]" if test.inside else "[red]"
+        held = [
+            number(test.measured),
+            f"{number(test.predicted)} [{span(test.low, test.high)}]",
+            f"{colour}{100 * test.error:+.2f} % {'inside' if test.inside else 'outside'}",
+        ]
+    return [
+        against,
+        record.form,
+        str(law.rows_used),
+        "\n".join(exponents),
+        offset,
+        "" if r is None else f"{r:.4f}",
+        *held,
+        " ".join(dict.fromkeys(note.code for note in law.notes)),
+    ]

@@ -1,0 +1,95 @@
+"""Run folders and CSVs become one table."""
+
+import json
+
+import pytest
+
+import analysis
+from tests.analysis.fake_study import write_study
+
+
+@pytest.fixture
+def runs(tmp_path):
+    write_study(tmp_path, depths=(2, 3, 4), budgets=(1000, 3000), seeds=(0, 1), failed=[(4, 1)])
+    return tmp_path
+
+
+def test_a_sweep_gives_one_row_a_trial_and_budget_with_its_evaluation(runs):
+    rows = analysis.load_runs(runs / "sweeps" / "depth")
+    assert len(rows) == 2 * 5
+    assert set(rows["images_asked"]) == {1000, 3000}
+    assert (rows["fid_features_classifier"] == "classifier").all()
+    assert rows["fid_corrected_classifier"].notna().all()
+    assert rows["fid_classifier"].gt(rows["fid_corrected_classifier"]).all()
+    assert rows["fid_guidance_classifier"].eq(1.5).all()
+    assert rows.attrs["study"] == "depth"
+
+
+def test_trials_without_a_row_are_listed_with_their_cause(runs):
+    left = analysis.load_runs(runs / "sweeps" / "depth").attrs["left_out"]
+    assert [(entry["images_asked"], entry["cause"]) for entry in left] == [(1000, "diverged"), (3000, "diverged")]
+    assert "depth=4-seed=1" in left[0]["folder"]
+
+
+@pytest.mark.parametrize("place", [".", "trials"])
+def test_the_root_and_the_trials_folder_give_the_same_rows(runs, place):
+    rows = analysis.load_runs(runs / place)
+    assert len(rows) == 10
+    assert [entry["cause"] for entry in rows.attrs["left_out"]] == ["diverged"]
+
+
+def test_a_single_trial(runs):
+    trial = next((runs / "trials").glob("depth=3-seed=0*"))
+    rows = analysis.load_runs(trial)
+    assert rows["depth"].tolist() == [3, 3]
+    assert rows["images_seen"].tolist() == [1000, 3000]
+
+
+def test_only_the_evaluations_of_the_study_are_joined(runs):
+    budget = next((runs / "trials").glob("depth=3-seed=0*")) / "budgets" / "1000"
+    (budget / "evaluations" / "fid-other.json").write_text(
+        json.dumps({"kind": "fid", "label": "inception", "fid": 9.0, "samples": 50_000})
+    )
+    assert "fid_inception" not in analysis.load_runs(runs / "sweeps" / "depth")
+    assert analysis.load_runs(runs)["fid_inception"].count() == 1
+
+
+def test_a_missing_value_is_missing_and_a_half_written_budget_gives_no_row(runs):
+    trial = next((runs / "trials").glob("depth=3-seed=0*"))
+    (trial / "budgets" / "1000" / "row.json").unlink()
+    rows = analysis.load_runs(runs / "sweeps" / "depth")
+    assert len(rows) == 9
+    assert "unfinished" not in rows.columns
+    assert {"images_asked": 1000}.items() <= [e for e in rows.attrs["left_out"] if "depth=3" in e["folder"]][0].items()
+
+
+def test_the_newest_sweep_is_the_last_launched(runs):
+    write_study(runs / "b", depths=(2,), budgets=(5,), name="other", launched="2026-11-25T00:00:00+00:00")
+    (runs / "b" / "sweeps" / "other").rename(runs / "sweeps" / "other")
+    assert analysis.newest_sweep(runs).name == "other"
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda path: path / "nothing", "does not exist"),
+        (lambda path: path, "holds no trial"),
+        (lambda path: _file(path / "empty.csv", ""), "is empty"),
+        (lambda path: _file(path / "head.csv", "a,b\n"), "no rows"),
+    ],
+)
+def test_bad_places_are_refused_with_a_sentence(tmp_path, make, words):
+    with pytest.raises((ValueError, FileNotFoundError), match=words):
+        analysis.load_runs(make(tmp_path))
+
+
+def test_a_broken_row_is_named(runs):
+    row = next((runs / "trials").glob("depth=3-seed=0*")) / "budgets" / "1000" / "row.json"
+    row.write_text('{"trial": ')
+    with pytest.raises(ValueError, match="row.json"):
+        analysis.load_runs(runs)
+
+
+def _file(path, text):
+    path.write_text(text)
+    return path
