@@ -2,8 +2,8 @@
 
 Levels are counted from full resolution: level 0 is the finest in the encoder and in the decoder. Attention, where asked
 for, stands in the deepest level and in the middle only. A strided stem (not in the published model) starts at half or a
-quarter of the resolution and lets the decoder end in a pixel shuffle: a small autoencoder spends most of its time in its
-finest level.
+quarter of the resolution and lets the decoder end in a pixel shuffle: the finest level of a small autoencoder is what
+costs most.
 
 Parameter names are the published checkpoint's.
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -33,14 +34,13 @@ class Phi(nn.Module):
 def phi_of_scale(scales: int, phis: int) -> tuple[int, ...]:
     """Which phi each scale uses: the one whose tick lies nearest to the scale's place between 0 and 1.
 
-    Ticks are evenly spaced with a margin of 1 / (2 phis), or 1 / (3 phis) for four (a published peculiarity). A tie
-    goes to the coarser one.
+    Ticks are evenly spaced with a margin of 1 / (2 phis), or 1 / (3 phis) for four (a published peculiarity). Two of
+    the published ten scales lie halfway between two of the four ticks. What rounding makes of that is part of the
+    published weights (0 0 1 1 1 2 2 3 3 3), so the arithmetic is numpy's, as theirs.
     """
-    margin = 1 / (3 * phis) if phis == 4 else 1 / (2 * phis)
-    step = (1 - 2 * margin) / max(phis - 1, 1)
-    ticks = [margin + step * i for i in range(phis)]
-    places = [k / max(scales - 1, 1) for k in range(scales)]
-    return tuple(min(range(phis), key=lambda i, place=place: round(abs(ticks[i] - place), 9)) for place in places)
+    margin = 1 / 3 / phis if phis == 4 else 1 / 2 / phis
+    ticks = np.linspace(margin, 1 - margin, phis)
+    return tuple(int(np.abs(ticks - k / max(scales - 1, 1)).argmin()) for k in range(scales))
 
 
 @dataclass

@@ -1,9 +1,10 @@
 """Parameters, FLOPs and memory of a VAR transformer, as exact integers, without torch.
 
-The usual 6 * parameters * tokens is wrong here by a factor that drifts with depth (0.9 at d6, 0.7 at d30) and so bends
-every fitted exponent: a third of the weights are adaptive-norm projections, which act once an image and not once a
-token, and attention is left out. So the conventions of this file are a result: `train_flops_per_image` and its relatives
-equal torch's own FLOP counter (multiply and add apart, matrix products only) with `==`, in tests/planning/test_flops.py.
+The usual 6 * parameters * tokens is wrong here by a factor that drifts with depth (1.14 at d4, 1.36 at d16) and so
+bends every fitted exponent: a third of the weights are adaptive-norm projections, which act once an image and not once
+a token, and attention is left out. So the conventions of this file are a result: `train_flops_per_image` and its
+relatives equal torch's own FLOP counter (multiply and add apart, matrix products only), with `==`, in
+tests/planning/test_flops.py.
 
 "Dense" counts attention as the L x L product of the published masked form; "visible" counts the pairs that are not
 masked, which is what our form computes. Everything takes a resolved `ModelConfig`.

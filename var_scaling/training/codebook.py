@@ -125,6 +125,6 @@ class Hits:
         return (self.hits_KV > 0).double().mean(1).tolist()
 
     def perplexity_per_scale(self) -> list[float]:
-        """exp of the entropy of each scale's choices: the number of codes if all were chosen alike."""
+        """The exponential of the entropy of each scale's choices: the number of codes if all were chosen alike."""
         share_KV = self.hits_KV.double() / self.hits_KV.sum(1, keepdim=True).clamp_min(1)
         return torch.special.entr(share_KV).sum(1).exp().tolist()

@@ -1,7 +1,7 @@
 """The critic of the adversarial loss: patches, not images, judged by strided convolutions under spectral norm.
 
-Spectral norm bounds the critic's slope, so neither its learning rate nor the start step is delicate; its power iteration
-keeps its vectors in the state, so a resumed run goes on with the same numbers.
+Spectral norm bounds the critic's slope, so neither its learning rate nor the start step is delicate. Its power
+iteration keeps its vectors in the state, so a resumed run goes on with the same numbers.
 
 Dimension key: B batch, 3 image channels (or 1), H height, W width.
 """
