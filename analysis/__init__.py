@@ -24,6 +24,7 @@ _HOMES = {
     "IsoFlop": "isoflop",
     "frontier": "compute_frontier",
     "fit_saturating": "saturating",
+    "fit_fid_given_loss": "saturating",
     "fit_study": "study",
     "StudyLaws": "study",
 }

@@ -1,0 +1,240 @@
+"""Forms for scores that saturate: error rates between a ceiling and a floor, and FID as a function of loss.
+
+An error rate cannot leave [0, 1], and a power law in it says nothing about where it came from: the logistic form falls
+from a ceiling (what an untrained model scores) to a floor, with a power law's slope between. FID falls with loss towards
+the tokenizer's own rFID; families are never pooled, since equal loss does not mean equal quality (frontier.md section 5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from analysis import checks
+from analysis.engine.leastsquares import minimize_squares
+from analysis.errors import CannotFit, Note
+from analysis.law import Certificate, Law
+
+STARTS = 24
+VANISHED = 1e-3  # a floor below this share of the smallest value is no floor
+
+
+@dataclass(frozen=True, eq=False)
+class SmoothEstimator:
+    """A form fitted by batched Levenberg-Marquardt on log y.
+
+    Attributes:
+        shape: "saturating" (floor + (ceiling - floor)/(1 + (beta x)^alpha)) or "given loss" (floor + exp(a + b x)).
+        x: (n,) log size, or loss; centred.
+        centre: what was subtracted.
+        ceiling: of the saturating form; unused otherwise.
+        theta: (3,): log floor, then position and slope.
+        response: (n,) log y.
+        weights: (n,).
+    """
+
+    shape: str
+    x: np.ndarray
+    centre: float
+    ceiling: float
+    theta: np.ndarray
+    response: np.ndarray
+    weights: np.ndarray
+
+    @cached_property
+    def jacobian(self) -> np.ndarray:
+        """(n, 3)."""
+        return _model(self.shape, self.x, self.ceiling)(self.theta[None])[1][0]
+
+    @cached_property
+    def residual(self) -> np.ndarray:
+        """(n,)."""
+        return self.response - _model(self.shape, self.x, self.ceiling)(self.theta[None])[0][0]
+
+    def refit(self, response: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """From the optimum."""
+        problems = len(response) if np.ndim(response) == 2 else len(np.atleast_2d(weights))
+        theta, _, converged = minimize_squares(
+            _model(self.shape, self.x, self.ceiling), np.repeat(self.theta[None], problems, 0), response, weights
+        )
+        return theta, converged | np.isfinite(theta).all(1)
+
+    def natural(self, theta: np.ndarray) -> dict[str, np.ndarray]:
+        """Coefficients by name."""
+        with np.errstate(over="ignore"):
+            floor = np.exp(theta[:, 0])
+            if self.shape == "saturating":
+                beta = np.exp(-self.centre - theta[:, 1] / theta[:, 2])
+                return {"floor": floor, "alpha": -theta[:, 2], "beta": beta}
+            return {"floor": floor, "scale": np.exp(theta[:, 1] - theta[:, 2] * self.centre), "rate": theta[:, 2]}
+
+    def predict(self, theta: np.ndarray, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
+        """(S, m)."""
+        x = (np.log(inputs[0]) if self.shape == "saturating" else np.asarray(inputs[0])) - self.centre
+        with np.errstate(over="ignore"):
+            return np.exp(_model(self.shape, x, self.ceiling)(theta)[0])
+
+    def to_response(self, y: np.ndarray) -> np.ndarray:
+        """log y."""
+        return np.log(y)
+
+    def from_response(self, response: np.ndarray) -> np.ndarray:
+        """exp."""
+        return np.exp(response)
+
+
+def fit_saturating(
+    x, y, ceiling: float = 1.0, runs=None, *, weights=None, conventions: Mapping[str, str] | None = None
+) -> Law:
+    """Fit y = floor + (ceiling - floor) / (1 + (beta x)^-alpha), alpha below 0: an error rate between two limits.
+
+    Far from the ceiling this is floor + (beta x)^alpha (ceiling - floor); near it, it bends over, which a power law
+    cannot.
+
+    Args:
+        x: (n,) sizes, compute or data, above 0.
+        y: (n,) error rates, above 0 and below the ceiling.
+        ceiling: of an untrained model; 1 for an error rate over many classes.
+        runs: (n,) name of the run of each row.
+        weights: (n,) multiplicities.
+        conventions: how x and y were counted.
+
+    Returns:
+        Coefficients floor, alpha (below 0), beta.
+
+    Raises:
+        CannotFit: ``not_positive``, ``not_finite``, ``too_few_sizes``, ``loss_rises``, ``offset_too_high`` (a row at or
+            above the ceiling), ``not_converged``.
+    """
+    x, y = checks.column("x", x), checks.column("y", y)
+    if y.max() >= ceiling:
+        bad = np.flatnonzero(y >= ceiling)
+        raise CannotFit(
+            "offset_too_high",
+            f"y reaches the ceiling {ceiling:g} in {checks.name_rows(bad)}; give a ceiling above every row",
+            float(y.max()),
+            tuple(bad),
+        )
+    return _fit("saturating", np.log(x), x, y, ceiling, runs, weights, conventions)
+
+
+def fit_fid_given_loss(
+    loss, fid, runs=None, *, families=None, weights=None, conventions: Mapping[str, str] | None = None
+) -> Law:
+    """Fit FID = floor + scale exp(rate loss) within one family of models.
+
+    Args:
+        loss: (n,) losses, above 0.
+        fid: (n,) FID of one kind (features, reference, samples, guidance), above 0.
+        runs: (n,) name of the run of each row.
+        families: (n,) family of each row; more than one is refused.
+        weights: (n,) multiplicities.
+        conventions: how loss and FID were taken.
+
+    Returns:
+        Coefficients floor, scale, rate (above 0: a lower loss gives a lower FID).
+
+    Raises:
+        CannotFit: ``mixed_conventions`` for more than one family; ``loss_rises`` where FID falls as loss rises; else as
+            :func:`fit_saturating`.
+    """
+    if families is not None:
+        found = sorted({str(family) for family in families})
+        if len(found) > 1:
+            raise CannotFit(
+                "mixed_conventions",
+                f"{len(found)} families ({', '.join(found)}) in one curve of FID given loss; equal loss is not equal "
+                "quality across families: fit each alone",
+                len(found),
+            )
+    loss, fid = checks.column("loss", loss), checks.column("fid", fid)
+    return _fit("given loss", loss, loss, fid, np.inf, runs, weights, conventions)
+
+
+def _fit(shape: str, raw: np.ndarray, x, y, ceiling: float, runs, weights, conventions) -> Law:
+    rows = checks.same_length(x=x, y=y)
+    weights = checks.weights_or_ones(weights, rows)
+    run_codes = checks.run_codes(runs, rows)
+    used = weights > 0
+    size_codes = checks.group_sizes(x)
+    sizes = len(np.unique(size_codes[used]))
+    notes = checks.require_sizes(sizes, 3, "sizes" if shape == "saturating" else "losses")
+    centre = float((weights * raw).sum() / weights.sum())
+    centred, log_y = raw - centre, np.log(y)
+    span, low = max(float(np.ptp(centred[used])), 1e-12), float(y[used].min())
+    starts = []
+    for share in (0.02, 0.3, 0.7, 0.95):
+        floor = share * low
+        if shape == "saturating":
+            inner = np.log((ceiling - floor) / (y - floor) - 1)  # -(position + slope x)
+        else:
+            inner = -np.log(y - floor)
+        slope, level = np.polyfit(centred, inner, 1, w=np.sqrt(weights))
+        for factor in (0.5, 1.0, 2.0):
+            starts.append([np.log(floor), -level, -slope * factor])
+        starts.append([np.log(floor), -level, -np.sign(slope) * 2 / span])
+    model = _model(shape, centred, ceiling)
+    theta, cost, converged = minimize_squares(model, np.array(starts), log_y, weights, 300)
+    cost = np.where(np.isfinite(theta).all(1), cost, np.inf)
+    best = int(np.argmin(cost))
+    agreeing = int((cost <= cost[best] * (1 + 1e-7) + 1e-20 * weights.sum()).sum())
+    floor = float(np.exp(theta[best, 0]))
+    if floor < VANISHED * low:
+        notes += (
+            Note("at_bound", "the floor is 0, its bound: the rows show no floor, so it has no lower limit", floor),
+        )
+    elif not converged[best]:
+        raise CannotFit(
+            "not_converged", "no start reached a minimum; the rows hardly bend, so use a power law", float(cost[best])
+        )
+    falls = theta[best, 2] < 0
+    if shape == "saturating" and not falls:
+        raise CannotFit("loss_rises", f"y rises with x (slope {theta[best, 2]:.3g}); the form falls", theta[best, 2])
+    if shape == "given loss" and falls:
+        raise CannotFit(
+            "loss_rises", f"FID falls as loss rises (rate {theta[best, 2]:.3g}): loss says nothing here", theta[best, 2]
+        )
+    estimator = SmoothEstimator(shape, centred, centre, ceiling, theta[best], log_y, weights)
+    prediction, jacobian = model(theta[best][None])
+    gradient = np.abs(jacobian[0].T @ (weights * (log_y - prediction[0]))).max() / weights.sum()
+    names = {name: float(value[0]) for name, value in estimator.natural(theta[best][None]).items()}
+    notes += checks.outlier_note(estimator.residual, 3, weights)
+    form = {
+        "saturating": f"floor + ({ceiling:g} - floor)/(1 + (beta x)^-alpha)",
+        "given loss": "floor + scale exp(rate loss)",
+    }
+    return Law(
+        form=form[shape],
+        coefficients=names,
+        objective=float(cost[best]),
+        objective_definition="half the sum of weight x squared residual of log y",
+        notes=notes,
+        rows_used=int(used.sum()),
+        sizes=sizes,
+        certificate=Certificate(float(gradient), 0.0, 1.0, len(starts), agreeing, "Levenberg-Marquardt"),
+        inputs=("x",) if shape == "saturating" else ("loss",),
+        ranges=((float(x[used].min()), float(x[used].max())),),
+        estimator=estimator,
+        run_codes=run_codes,
+        size_codes=size_codes,
+        conventions=dict(conventions or {}),
+    )
+
+
+def _model(shape: str, x: np.ndarray, ceiling: float):
+    def saturating(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        floor = np.minimum(np.exp(theta[:, :1]), 0.999999 * ceiling)
+        share = 1 / (1 + np.exp(-np.clip(theta[:, 1:2] + theta[:, 2:3] * x, -500, 500)))
+        y = floor + (ceiling - floor) * share
+        slope = (ceiling - floor) * share * (1 - share) / y
+        return np.log(y), np.stack([floor * (1 - share) / y, slope, slope * x], 2)
+
+    def given_loss(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        floor, term = np.exp(theta[:, :1]), np.exp(np.clip(theta[:, 1:2] + theta[:, 2:3] * x, -500, 500))
+        y = floor + term
+        return np.log(y), np.stack([floor / y + 0 * term, term / y, term * x / y], 2)
+
+    return saturating if shape == "saturating" else given_loss
