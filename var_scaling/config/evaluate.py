@@ -31,10 +31,10 @@ class ClassifierConfig(Strict):
     """
 
     features: int = Field(default=64, ge=2, le=2048)
-    channels: tuple[int, ...] = (24, 48, 96)  # of the stages, each at half the side of the one before
-    epochs: int = Field(default=6, ge=1)
-    batch_size: int = Field(default=100, ge=1)
-    learning_rate: float = Field(default=3e-3, gt=0)
+    channels: tuple[int, ...] = (16, 32, 96)  # of the stages, each at half the side of the one before
+    epochs: int = Field(default=5, ge=1)
+    batch_size: int = Field(default=64, ge=1)
+    learning_rate: float = Field(default=8e-3, gt=0)
     weight_decay: float = Field(default=5e-2, ge=0)
     seed: int = Field(default=0, ge=0, lt=2**31)
     numerics: int = 1  # raised by hand when a change of code alters the weights

@@ -90,6 +90,7 @@ def evaluate_model(
         **measure(features_nD, reference, logits_nY, labels_n),
         "data_hash": images.content_hash,
         "seconds": time.monotonic() - started,
+        "finished": time.time(),
     }
     if attempt is not None:
         attempt.drop_checkpoint(name)

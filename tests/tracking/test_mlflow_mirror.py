@@ -1,0 +1,282 @@
+"""MLflow equals the effective journal point for point, whatever happens to the tracker or to the mirror."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+from tests.tracking.conftest import run_count, stored_points
+from var_scaling import store
+from var_scaling.tracking import mlflow_mirror
+from var_scaling.tracking.journal import read_effective
+from var_scaling.tracking.mlflow_mirror import Mirror, main, prepare, read_ui_address, ui_address
+
+
+def effective_points(sweep, trial, limits):
+    """What the journal says should be there."""
+    points = {}
+    for line in read_effective(sweep.trial(trial)):
+        phase, images = line["phase"], line["images"]
+        if images > limits.get(phase, -1):
+            continue
+        at = int(line["time"] * 1000)
+        names = (
+            ("train/loss", "trunk/learning_rate") if phase == "trunk" else (f"{phase}/loss", f"{phase}/learning_rate")
+        )
+        for name, value in zip(names, (line["train/loss"], line["train/learning_rate"]), strict=True):
+            points[name, images] = (value, at)
+    return points
+
+
+def curves(points):
+    return {k: v for k, v in points.items() if k[0].split("/")[0] in ("train", "trunk") or k[0].startswith("anneal_")}
+
+
+def test_it_publishes_what_is_durable_and_no_more(sweep, uri, tmp_path):
+    journal = sweep.journal("02aa")
+    sweep.train(journal, "trunk", 0, 700)
+    sweep.durable(journal, "trunk", 500)
+    Mirror(sweep.runs, sweep.name, uri).sync()
+    stored = stored_points(tmp_path / "mlflow.db", "02aa")
+    assert stored == effective_points(sweep, "02aa", {"trunk": 500})
+    assert len(stored) == 2 * 5
+    assert run_count(tmp_path / "mlflow.db") == 2, "a launch and a trial; none of the trial that has not begun"
+
+
+def test_it_equals_the_effective_journal_over_attempts_branches_and_rounds(sweep, uri, tmp_path):
+    mirror = Mirror(sweep.runs, sweep.name, uri)
+    first = sweep.journal("03aa")
+    sweep.train(first, "trunk", 0, 600, shift=0.5)  # killed: what follows 300 is done again
+    sweep.durable(first, "trunk", 300)
+    mirror.sync()
+    second = sweep.journal("03aa", attempt=1)
+    sweep.train(second, "trunk", 300, 720, step=70)
+    sweep.durable(second, "trunk", 720)
+    sweep.train(second, "anneal_900", 720, 900, step=60)
+    mirror.sync()
+    assert ("anneal_900/loss", 900) not in stored_points(tmp_path / "mlflow.db", "03aa"), "its row is not there yet"
+    sweep.row("03aa", 900, branch=720)
+    sweep.evaluation("03aa", 900, fid=5.25)
+    mirror.sync()
+    mirror.sync()
+    stored = stored_points(tmp_path / "mlflow.db", "03aa")
+    assert curves(stored) == effective_points(sweep, "03aa", {"trunk": 720, "anneal_900": 900})
+    at = int((1_700_009_000.5 + 900) * 1000)
+    assert stored["val/loss", 900] == (3.5, at)
+    assert stored["val/error", 900] == (0.75, at)
+    assert stored["scale/loss_02", 900] == (3.0, at)
+    assert stored["fid/classifier-train-2000-g1.5", 900][0] == 5.25
+    assert stored["fid/classifier-train-2000-g1.5_raw", 900][0] == 5.75
+
+
+def test_a_lost_state_and_a_kill_between_making_a_run_and_remembering_it_make_no_ghost(
+    sweep, uri, tmp_path, monkeypatch
+):
+    journal = sweep.journal("02aa")
+    sweep.train(journal, "trunk", 0, 500)
+    sweep.durable(journal, "trunk", 500)
+    saves = []
+    original = mlflow_mirror.State.save
+
+    def dies_at_the_third(self):
+        saves.append(1)
+        if len(saves) == 3:
+            raise KeyboardInterrupt
+        original(self)
+
+    monkeypatch.setattr(mlflow_mirror.State, "save", dies_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        Mirror(sweep.runs, sweep.name, uri).sync()
+    assert run_count(tmp_path / "mlflow.db") == 2, "the premise: the trial's run was made and is not remembered"
+    monkeypatch.undo()
+    Mirror(sweep.runs, sweep.name, uri).sync()
+    before = stored_points(tmp_path / "mlflow.db", "02aa")
+    assert before == effective_points(sweep, "02aa", {"trunk": 500})
+    for path in (sweep.folder / "mirror").glob("*.json"):
+        path.unlink()
+    Mirror(sweep.runs, sweep.name, uri).sync()
+    assert stored_points(tmp_path / "mlflow.db", "02aa") == before
+    assert run_count(tmp_path / "mlflow.db") == 2
+
+
+def test_runs_are_nested_named_and_described(sweep, uri, tmp_path):
+    from mlflow.tracking import MlflowClient
+
+    for trial in sweep.trials:
+        journal = sweep.journal(trial)
+        sweep.train(journal, "trunk", 0, 300)
+        for budget in (900, 2000):
+            sweep.row(trial, budget, branch=200)
+            (sweep.trial(trial) / "budgets" / str(budget) / "samples.png").write_bytes(b"png")
+    (sweep.folder / "laws").mkdir()
+    (sweep.folder / "laws" / "laws.json").write_text("{}")
+    mirror = Mirror(sweep.runs, sweep.name, uri)
+    mirror.sync()
+    client = MlflowClient(tracking_uri=uri)
+    experiment = client.get_experiment_by_name("depth")
+    assert experiment.artifact_location == (tmp_path / "mlruns" / "depth").as_uri()
+    runs = {r.info.run_name: r for r in client.search_runs([experiment.experiment_id])}
+    assert sorted(runs) == ["depth 000", "var-d2-s0-02aa", "var-d3-s0-03aa"]
+    child, parent = runs["var-d3-s0-03aa"], runs["depth 000"]
+    assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
+    assert child.data.params == {"kind": "trial", "seed": "0", "model.family": "var", "model.depth": "3"}
+    assert {child.data.tags[t] for t in ("trial", "cell", "family", "code")} == {"03aa", "cell-03aa", "var", "abc"}
+    assert {r.info.status for r in runs.values()} == {"FINISHED"}
+    assert [f.path for f in client.list_artifacts(parent.info.run_id, "laws")] == ["laws/laws.json"]
+    grids = client.list_artifacts(child.info.run_id, "samples")
+    assert [g.path for g in grids] == ["samples/000000000900", "samples/000000002000"]
+    assert read_ui_address(sweep.runs, sweep.name, uri) == ui_address(uri, experiment.experiment_id)
+
+
+def test_a_failed_trial_and_a_deleted_run_are_seen(sweep, uri, tmp_path):
+    from mlflow.tracking import MlflowClient
+
+    journal = sweep.journal("02aa")
+    sweep.train(journal, "trunk", 0, 300)
+    sweep.durable(journal, "trunk", 300)
+    store.write_json(sweep.trial("02aa") / "attempts" / "000" / "end.json", {"cause": "diverged", "time": 1.0})
+    Mirror(sweep.runs, sweep.name, uri).sync()
+    client = MlflowClient(tracking_uri=uri)
+    (run,) = client.search_runs([client.get_experiment_by_name("depth").experiment_id], "tags.trial = '02aa'")
+    assert run.info.status == "FAILED"
+    client.delete_run(run.info.run_id)
+    sweep.train(journal, "trunk", 300, 500)
+    sweep.durable(journal, "trunk", 500)
+    Mirror(sweep.runs, sweep.name, uri).sync()
+    assert stored_points(tmp_path / "mlflow.db", "02aa") == effective_points(sweep, "02aa", {"trunk": 500})
+
+
+@pytest.mark.parametrize("same_experiment_id", [True, False])
+def test_a_store_that_was_emptied_gets_everything_again(sweep, uri, tmp_path, empty_store, same_experiment_id):
+    journal = sweep.journal("02aa")
+    sweep.train(journal, "trunk", 0, 300)
+    sweep.durable(journal, "trunk", 300)
+    Mirror(sweep.runs, sweep.name, uri).sync()
+    (tmp_path / "emptied.db").write_bytes(empty_store.read_bytes())
+    emptied = f"sqlite:///{tmp_path / 'emptied.db'}"
+    # What the mirror remembers of the old store, as if it were of this one (one process cannot swap an open file).
+    folder = sweep.folder
+    mlflow_mirror._state_path(folder, uri).rename(mlflow_mirror._state_path(folder, emptied))
+    if not same_experiment_id:
+        prepare(emptied, "something else")
+    Mirror(sweep.runs, sweep.name, emptied).sync()
+    assert stored_points(tmp_path / "emptied.db", "02aa") == effective_points(sweep, "02aa", {"trunk": 300})
+
+
+def test_the_address_of_the_page_that_shows_curves():
+    assert ui_address("http://10.0.0.5:5000/", "7") == (
+        "http://10.0.0.5:5000/#/experiments/7/runs?workflowType=machine_learning&compareRunsMode=CHART"
+        "&orderByKey=metrics.%60val%2Floss%60"
+    )
+    assert ui_address("sqlite:///mlflow.db", "7").startswith("http://127.0.0.1:5000/#/experiments/7/")
+
+
+def test_two_mirrors_at_once_and_a_sweep_that_is_not_there(sweep, uri, capsys):
+    holder = store.take(_made(sweep.folder / "mirror"))
+    assert main([str(sweep.runs), sweep.name, "--once"]) == 0
+    assert "another mirror of depth is at work" in capsys.readouterr().err
+    holder.end("finished")
+    assert main([str(sweep.runs), "nosuch", "--once"]) == 2
+
+
+def _made(folder):
+    folder.mkdir(parents=True)
+    return folder
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Server:
+    """A real tracking server in its own process group."""
+
+    def __init__(self, database, port):
+        self.address = f"http://127.0.0.1:{port}"
+        command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{database}"]
+        command += ["--default-artifact-root", (database.parent / "artifacts").as_uri()]
+        command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+        env = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
+        log = open(database.parent / "server.log", "ab")  # noqa: SIM115
+        self.process = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
+        deadline = time.monotonic() + 90
+        while True:
+            try:
+                with urllib.request.urlopen(f"{self.address}/health", timeout=2):
+                    return
+            except OSError:
+                assert time.monotonic() < deadline, (database.parent / "server.log").read_text()
+                time.sleep(0.1)
+
+    def kill(self):
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def test_a_server_that_dies_in_mid_run_and_comes_back_has_lost_nothing(sweep, uri, tmp_path, monkeypatch):
+    database, port = tmp_path / "mlflow.db", free_port()
+    server = Server(database, port)
+    try:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.address)
+        command = [sys.executable, "-m", "var_scaling.tracking.mlflow_mirror", str(sweep.runs), sweep.name]
+        mirror = subprocess.Popen([*command, "--follow"], stderr=open(tmp_path / "mirror.log", "wb"))  # noqa: SIM115
+        journals = {trial: sweep.journal(trial) for trial in sweep.trials}
+        for trial, journal in journals.items():
+            sweep.train(journal, "trunk", 0, 700)
+            sweep.durable(journal, "trunk", 700)
+            _until(lambda t=trial: len(_stored(database, t)) == 14, "the first points arrive")
+        server.kill()
+        for trial, journal in journals.items():
+            sweep.train(journal, "trunk", 700, 1600)
+            sweep.durable(journal, "trunk", 1600)
+            sweep.row(trial, 900, branch=700)
+            sweep.evaluation(trial, 900, fid=4.0)
+        _until(lambda: b"not sent, will be" in (tmp_path / "mirror.log").read_bytes(), "the outage is noticed")
+        assert mirror.poll() is None, "the mirror outlives its tracker"
+        assert all(len(_stored(database, t)) == 14 for t in sweep.trials), "the premise: nothing could be sent"
+        server = Server(database, port)
+        mirror.send_signal(signal.SIGTERM)
+        code = mirror.wait(60)
+        if code != 0:  # its last try fell into the outage: then `sync` does the rest
+            assert subprocess.run([*command, "--once"], stderr=subprocess.DEVNULL).returncode == 0
+        for trial in sweep.trials:
+            stored = stored_points(database, trial)
+            assert curves(stored) == effective_points(sweep, trial, {"trunk": 1600, "anneal_900": 900})
+            assert stored["val/loss", 900][0] == 3.5
+            assert stored["fid/classifier-train-2000-g1.5", 900][0] == 4.0
+        assert run_count(database) == 3
+    finally:
+        mirror.kill()
+        mirror.wait()
+        server.kill()
+
+
+def _stored(database, trial):
+    try:
+        return stored_points(database, trial)
+    except AssertionError:
+        return {}
+
+
+def _until(true, what, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
+
+
+def test_a_tracker_that_is_down_costs_one_try_and_says_so(sweep, uri, monkeypatch, capsys):
+    sweep.train(sweep.journal("02aa"), "trunk", 0, 300)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{free_port()}")
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    start = time.monotonic()
+    assert main([str(sweep.runs), sweep.name, "--once"]) == 1
+    assert time.monotonic() - start < 30
+    assert capsys.readouterr().err.count("not sent, will be") == 3
