@@ -212,7 +212,7 @@ def _evaluate(context: Context, config: TrialConfig, asked: Asked, tokenizer: An
             sample_grid(var, tokenizer, per_class=asked.grids[budget], path=picture, device=context.device)
             os.replace(picture, grid)
         for request in missing:
-            evaluation = FidEvaluation.model_validate(request["config"])
+            evaluation = FidEvaluation.model_validate(yaml.tuples(request["config"]))
             result = evaluate_model(
                 var,
                 tokenizer,

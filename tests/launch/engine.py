@@ -28,10 +28,10 @@ def start(study: Path, runs: Path, cores: int = 2, failed_too: bool = False) -> 
     return launch, launcher
 
 
-def run(study: Path, runs: Path, cores: int = 2, failed_too: bool = False) -> SweepStatus:
+def run(study: Path, runs: Path, cores: int = 2, failed_too: bool = False, poll_seconds: float = 0.02) -> SweepStatus:
     """A whole launch."""
     launch, launcher = start(study, runs, cores, failed_too)
-    follow(launch, launcher, lambda view: None, poll_seconds=0.01)
+    follow(launch, launcher, lambda view: None, poll_seconds)
     return read_status(runs, launch.plan.study.name)
 
 

@@ -145,7 +145,7 @@ from tests.launch import engine
 study, runs, gate = map(Path, sys.argv[1:])
 while not gate.exists():
     time.sleep(0.001)
-engine.run(study, runs, cores=1)
+engine.run(study, runs, cores=1, poll_seconds=0.3)
 """
 
 

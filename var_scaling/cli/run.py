@@ -17,6 +17,10 @@ out = Console()
 err = Console(stderr=True)
 
 
+class Interrupted(Exception):
+    """Stopped by the user, cleanly (exit code 130)."""
+
+
 class Failed(Exception):
     """Done, but some trials failed; they were named (exit code 1)."""
 
@@ -27,8 +31,7 @@ def run(app: typer.Typer) -> None:
     if debug:
         sys.argv.remove("--debug")
     try:
-        app(standalone_mode=False)
-        code = 0
+        code = app(standalone_mode=False) or 0
     except Failed:
         code = 1
     except RequestProblem as problem:
@@ -41,9 +44,7 @@ def run(app: typer.Typer) -> None:
         _tell("environment", [str(problem)])
         if debug:
             traceback.print_exc()
-    except typer.Exit as end:
-        code = end.exit_code
-    except (typer.Abort, KeyboardInterrupt):
+    except (Interrupted, typer.Abort, KeyboardInterrupt):
         err.print("stopped; the same command goes on from here")
         code = 130
     except BrokenPipeError:

@@ -15,7 +15,7 @@ import typer
 
 from var_scaling import store
 from var_scaling.cli import show
-from var_scaling.cli.run import Failed, count, err, out, print_json, run
+from var_scaling.cli.run import Failed, Interrupted, count, err, out, print_json, run
 from var_scaling.config.study import load_study
 from var_scaling.errors import EnvironmentProblem, RequestProblem
 from var_scaling.launch import status as state
@@ -157,7 +157,7 @@ def _drive(started: Launch, launcher: LocalLauncher, mlflow: bool, json: bool) -
     if launcher.held_because:
         err.print(f"the rest is held: {launcher.held_because}", highlight=False)
     if interrupts:
-        raise KeyboardInterrupt
+        raise Interrupted
     _report(started, view, time.monotonic() - begin, json)
 
 

@@ -57,7 +57,7 @@ def parse(text: str, name: str = "<text>") -> tuple[Any, Lines]:
             raise RequestProblem(f"{name}: the file is empty; start with `name:` and `base:` (see sweeps/depth.yaml)")
         lines: Lines = {}
         _collect_lines(node, (), lines, name)
-        return _tuples(loader.construct_document(node)), lines
+        return tuples(loader.construct_document(node)), lines
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else "?"
         raise RequestProblem(f"{name}, line {line}: not YAML: {error.problem}") from None
@@ -92,7 +92,10 @@ class _Dumper(yaml.SafeDumper):
     """Writes what readers of YAML 1.2 and of 1.1 take for the same: `1e-05` gets its dot, doubtful words quotes."""
 
     yaml_implicit_resolvers = {
-        first: [*yaml.SafeDumper.yaml_implicit_resolvers.get(first, ()), *_Loader.yaml_implicit_resolvers.get(first, ())]
+        first: [
+            *yaml.SafeDumper.yaml_implicit_resolvers.get(first, ()),
+            *_Loader.yaml_implicit_resolvers.get(first, ()),
+        ]
         for first in {*yaml.SafeDumper.yaml_implicit_resolvers, *_Loader.yaml_implicit_resolvers}
     }
 
@@ -125,10 +128,11 @@ def _collect_lines(node: yaml.Node, path: tuple[str, ...], lines: Lines, name: s
             _collect_lines(value, here, lines, name)
 
 
-def _tuples(value: Any) -> Any:
+def tuples(value: Any) -> Any:
+    """A tree with its lists as tuples, as the strict config models take them (also for what comes from JSON)."""
     if isinstance(value, dict):
-        return {k: _tuples(v) for k, v in value.items()}
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value
+        return {k: tuples(v) for k, v in value.items()}
+    return tuple(tuples(v) for v in value) if isinstance(value, list) else value
 
 
 def _lists(value: Any) -> Any:

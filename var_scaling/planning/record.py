@@ -6,10 +6,12 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from var_scaling import store
-from var_scaling.planning.works import Work
+
+if TYPE_CHECKING:  # a worker starts without pydantic: it only looks at folders
+    from var_scaling.planning.works import Work
 
 State = Literal["new", "running", "unknown", "interrupted", "stopped", "finished", "failed"]
 
