@@ -51,17 +51,9 @@ class Context:
             data, image_folder=self.placement.image_folder, workers=max(1, self.execution.loader_workers)
         )
 
-    def tokenizer(self, folder: Path | None = None) -> Any:
+    def tokenizer(self) -> Any:
         """The trained tokenizer, frozen."""
-        from safetensors.torch import load_file
-
-        from var_scaling.models.tokenizer import build_tokenizer
-
-        folder = folder or self.needs["tokenizer"]
-        work = yaml.load(folder.parent / "config.yaml")[0]
-        tokenizer = build_tokenizer(TokenizerConfig.model_validate(work["tokenizer"]))
-        tokenizer.load_state_dict(load_file(folder / "weights.safetensors"))
-        return tokenizer.to(self.device).eval().requires_grad_(False)
+        return load_tokenizer(self.needs["tokenizer"], self.device)
 
     def publish(self, build: Callable[[Path], Any]) -> None:
         """Let a builder fill a folder, then put it in place as `result/`."""
@@ -72,6 +64,32 @@ class Context:
         self.attempt.check_owner()
         store.publish(out, self.folder / "result")
         shutil.rmtree(self.attempt.folder / "checkpoints", ignore_errors=True)
+
+
+def load_tokenizer(result: Path, device: torch.device) -> Any:
+    """A trained tokenizer from its stage's result folder, frozen."""
+    from safetensors.torch import load_file
+
+    from var_scaling.models.tokenizer import build_tokenizer
+
+    config = yaml.load(result.parent / "config.yaml")[0]
+    tokenizer = build_tokenizer(TokenizerConfig.model_validate(config["tokenizer"]))
+    tokenizer.load_state_dict(load_file(result / "weights.safetensors"))
+    return tokenizer.to(device).eval().requires_grad_(False)
+
+
+def load_model(runs: Path, trial: Path, budget: int) -> tuple[Any, Any, torch.device]:
+    """The annealed model of a budget and its tokenizer, ready to sample, and the device they are on."""
+    from safetensors.torch import load_file
+
+    from var_scaling.models.var import build_var
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    config = TrialConfig.model_validate(yaml.load(trial / "config.yaml")[0])
+    needs = {need.split("/")[1]: runs / need / "result" for need in store.read_json(trial / "needs.json")}
+    var = build_var(config.model).to(device).eval()
+    var.load_state_dict(load_file(trial / "budgets" / str(budget) / "weights.safetensors"))
+    return var, load_tokenizer(needs["tokenizer"], device), device
 
 
 def _tokenizer(context: Context) -> None:

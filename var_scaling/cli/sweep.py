@@ -97,7 +97,7 @@ def launch(
         only=(lambda trial: trial.work.folder in ends) if pilot else (lambda trial: True),
         first_budget_only=pilot,
     )
-    _drive(started, LocalLauncher(runs, cores), mlflow and not pilot, json)
+    drive(started, LocalLauncher(runs, cores), mlflow and not pilot, json)
     if pilot:
         _compare_pilot(planned, ends)
 
@@ -122,7 +122,7 @@ def _check_data(planned: Plan) -> None:
                 )
 
 
-def _drive(started: Launch, launcher: LocalLauncher, mlflow: bool, json: bool) -> None:
+def drive(started: Launch, launcher: LocalLauncher, mlflow: bool, json: bool, quiet: bool = False) -> None:
     """Submit, follow with bars, stop cleanly on Ctrl-C, and say what came of it."""
     runs, name = started.plan.runs, started.plan.study.name
     for folder, reason in started.skipped:
@@ -158,7 +158,8 @@ def _drive(started: Launch, launcher: LocalLauncher, mlflow: bool, json: bool) -
         err.print(f"the rest is held: {launcher.held_because}", highlight=False)
     if interrupts:
         raise Interrupted
-    _report(started, view, time.monotonic() - begin, json)
+    if not quiet:
+        _report(started, view, time.monotonic() - begin, json)
 
 
 class _Lines:
@@ -503,7 +504,7 @@ def retry(
     if not started.jobs:
         out.print(f"nothing to retry: no trial of {folder.name} that matches has failed")
         return
-    _drive(started, LocalLauncher(runs, cores), True, json)
+    drive(started, LocalLauncher(runs, cores), True, json)
 
 
 @app.command()

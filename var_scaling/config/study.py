@@ -87,17 +87,22 @@ def load_study(path: Path, overrides: Sequence[str] = ()) -> tuple[Study, tuple[
     Raises:
         RequestProblem: every problem at once, each with its path, line, rule and nearest valid name.
     """
-    raw, lines = yaml.load(path)
+    return parse_study(yaml.read_text(path), str(path), overrides)
+
+
+def parse_study(text: str, name: str, overrides: Sequence[str] = ()) -> tuple[Study, tuple[TrialConfig, ...]]:
+    """`load_study` of a text; `name` stands for the file in messages."""
+    raw, lines = yaml.parse(text, name)
     if not isinstance(raw, dict):
-        raise RequestProblem(f"{path}: a sweep is a mapping with `name`, `base`, `grid` and `budgets`")
+        raise RequestProblem(f"{name}: a sweep is a mapping with `name`, `base`, `grid` and `budgets`")
     for text in overrides:
         raw, changed = _override(raw, text)
         lines[changed] = OVERRIDE
     try:
         study = Study.model_validate(raw)
     except ValidationError as error:
-        raise RequestProblem(*_problems(error, Study, (), str(path), lines)) from None
-    return study, tuple(_trials(study, str(path), lines))
+        raise RequestProblem(*_problems(error, Study, (), name, lines)) from None
+    return study, tuple(_trials(study, name, lines))
 
 
 def _override(raw: dict[str, Any], text: str) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -180,7 +185,9 @@ def _unknown_key(model: type[BaseModel], path: list[str]) -> str | None:
             inside = ".".join(path[:depth])
             valid = list(model.model_fields)
             place = f" of `{inside}`" if inside else ""
-            return f"unknown key `{'.'.join(path[: depth + 1])}`{_nearest(part, valid)}; keys{place}: {', '.join(valid)}"
+            return (
+                f"unknown key `{'.'.join(path[: depth + 1])}`{_nearest(part, valid)}; keys{place}: {', '.join(valid)}"
+            )
         annotation = model.model_fields[part].annotation
         nested = [a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, BaseModel)]
         if not nested:

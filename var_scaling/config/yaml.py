@@ -67,15 +67,23 @@ def parse(text: str, name: str = "<text>") -> tuple[Any, Lines]:
 
 def load(path: Path) -> tuple[Any, Lines]:
     """`parse` of a file."""
+    return parse(read_text(path), str(path))
+
+
+def read_text(path: Path) -> str:
+    """The text of a file that a user named.
+
+    Raises:
+        RequestProblem: there is none, or it is no text; files beside it are named.
+    """
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         near = sorted(p.name for p in path.parent.glob("*.yaml")) if path.parent.is_dir() else []
         hint = f"; files there: {', '.join(near)}" if near else ""
         raise RequestProblem(f"{path}: no such file{hint}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise RequestProblem(f"{path}: cannot be read as text: {error}") from None
-    return parse(text, str(path))
 
 
 def parse_scalar(text: str) -> Any:

@@ -11,6 +11,7 @@ from var_scaling.planning.works import Work
 
 Queue = Literal["waiting", "running", "gone", "unknown"]  # unknown is assumed alive
 
+
 @dataclass(frozen=True)
 class Job:
     """One work to run, with the folders of the works that must be finished before it."""

@@ -67,7 +67,9 @@ def find_sweep(runs: Path, name: str) -> Path:
     folder = runs / "sweeps"
     names = sorted(p.name for p in folder.iterdir() if (p / "study.json").exists()) if folder.is_dir() else []
     if not names:
-        raise RequestProblem(f"no sweep has been launched under {runs}; start one with `var-sweep launch sweeps/depth.yaml`")
+        raise RequestProblem(
+            f"no sweep has been launched under {runs}; start one with `var-sweep launch sweeps/depth.yaml`"
+        )
     if name == "last":
         return folder / max(names, key=lambda n: (store.read_json(folder / n / "study.json") or {}).get("launched", ""))
     if name.endswith((".yaml", ".yml")):
@@ -123,13 +125,19 @@ def select(trials: Sequence[TrialStatus], filters: Sequence[str]) -> tuple[Trial
     for text in filters:
         key, equals, value = text.partition("=")
         if not equals:
-            chosen = [t for t in chosen if Path(t.folder).name.startswith(text) or t.folder.rpartition("-")[2].startswith(text)]
+            chosen = [
+                t
+                for t in chosen
+                if Path(t.folder).name.startswith(text) or t.folder.rpartition("-")[2].startswith(text)
+            ]
         elif key in ("depth", "seed"):
             chosen = [t for t in chosen if str(getattr(t, key)) == value]
         elif key in ("state", "cause"):
             chosen = [t for t in chosen if getattr(t.record, key) == value]
         else:
-            raise RequestProblem(f"unknown filter `{text}`; use depth=, seed=, state=, cause= or the start of a trial's name")
+            raise RequestProblem(
+                f"unknown filter `{text}`; use depth=, seed=, state=, cause= or the start of a trial's name"
+            )
     return tuple(chosen)
 
 

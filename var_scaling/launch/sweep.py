@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,8 @@ from var_scaling.config import yaml
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.launch.protocol import Job, Launcher, Queue
 from var_scaling.planning.plan import Plan, PlannedTrial
-from var_scaling.planning.record import Record, read_record
-from var_scaling.planning.works import Work
+from var_scaling.planning.record import Record, nothing_missing, read_record
+from var_scaling.planning.works import Kind, Work
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,7 @@ def prepare(
     only: Callable[[PlannedTrial], bool] = lambda trial: True,
     first_budget_only: bool = False,
     failed_too: bool = False,
+    stages_only: Collection[Kind] = (),
 ) -> Launch:
     """Write the folders of every work and of the study, and say what there is to run.
 
@@ -52,11 +53,14 @@ def prepare(
         only: which trials to start (a pilot starts two).
         first_budget_only: ask for the smallest budget and no evaluation (a pilot).
         failed_too: start failed trials again (`retry`).
+        stages_only: start stages of these kinds and what they need, and no trial.
 
     Raises:
         EnvironmentProblem: the runs folder cannot be written.
     """
     try:
+        if stages_only:
+            return _prepare_stages(plan, stages_only)
         return _prepare(plan, source, launcher, only, first_budget_only, failed_too)
     except OSError as error:
         raise EnvironmentProblem(
@@ -113,6 +117,21 @@ def _prepare(
         {"launched": now, "launcher": launcher, "jobs": list(jobs), "skipped": skipped, "pilot": first_budget_only},
     )
     return Launch(plan, launch, tuple(jobs.values()), tuple(skipped))
+
+
+def _prepare_stages(plan: Plan, kinds: Collection[Kind]) -> Launch:
+    """Stages alone leave no study behind: they are shared, and content-addressed."""
+    by_folder = {stage.folder: stage for stage, _ in plan.stages}
+    wanted = [stage for stage in by_folder.values() if stage.kind in kinds]
+    for stage in wanted:  # grows while it is read: what is needed by what is needed
+        wanted += [by_folder[need] for need in stage.needs if by_folder[need] not in wanted]
+    missing = [stage for stage in wanted if not nothing_missing(plan.runs / stage.folder)]
+    for stage in missing:
+        _write_work(plan.runs, stage)
+    jobs = tuple(Job(stage, stage.needs, _stage_seconds(stage)) for stage in missing)
+    folder = plan.runs / "store"
+    folder.mkdir(parents=True, exist_ok=True)
+    return Launch(plan, folder, jobs, ())
 
 
 def _new_launch_folder(folder: Path) -> Path:

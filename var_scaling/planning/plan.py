@@ -157,8 +157,6 @@ def _with_nearest(trials: Sequence[PlannedTrial], runs: Path) -> list[PlannedTri
     return result
 
 
-
-
 def _existing_identities(runs: Path) -> dict[str, tuple[Mapping[str, Any], frozenset[tuple[str, Any]]]]:
     try:
         names = sorted(os.listdir(runs / "trials"))

@@ -45,11 +45,15 @@ def recipe(name: RecipeName, depth: int, batch_size: int) -> Recipe:
         if published != depth:
             source += f" (nothing is published for depth {depth})"
         return Recipe(rate * batch_size / 256, 0.05, final_decay, gamma, final_rate, source)
-    return Recipe(0.036 / depth, 0.05, 0.05, 1e-3, 0.0, "rule lr = 0.036 / depth at batch 64, checked at depths 2 and 6")
+    return Recipe(
+        0.036 / depth, 0.05, 0.05, 1e-3, 0.0, "rule lr = 0.036 / depth at batch 64, checked at depths 2 and 6"
+    )
 
 
 def warmup_images(name: RecipeName, batch_size: int, horizon_images: int | None) -> int:
     """Images of linear warm-up: the reference's one fiftieth of the horizon, or a constant where there is none."""
     if horizon_images is not None:
         return horizon_images // 50
-    return 2_000 if name == "small-ladder" else 1_000 * batch_size  # 1,000 steps: our choice for a trunk without horizon
+    return (
+        2_000 if name == "small-ladder" else 1_000 * batch_size
+    )  # 1,000 steps: our choice for a trunk without horizon

@@ -49,9 +49,7 @@ def resolve(config: TrialConfig, store: Path | None = None) -> TrialConfig:
     model, train = _recipe(config.model, config.train)
     model = _model(model, tokenizer, data)
     _check_batch(train, config.execution.micro_batch)
-    execution = config.execution.model_copy(
-        update={"micro_batch": config.execution.micro_batch or train.batch_size}
-    )
+    execution = config.execution.model_copy(update={"micro_batch": config.execution.micro_batch or train.batch_size})
     numerics = config.numerics if config.numerics is not None else NUMERICS[model.family]
     return config.model_copy(
         update={
@@ -131,7 +129,9 @@ def _recipe(model: ModelConfig, train: TrainConfig) -> tuple[ModelConfig, TrainC
             f"model.depth = {model.depth}: the paper's drop-path rate 0.1 * depth / 24 reaches {drop_path:.2f}; "
             "give model.drop_path below 1"
         )
-    return model.model_copy(update={"gamma_init": model.gamma_init or recipe.gamma_init, "drop_path": drop_path}), filled
+    return model.model_copy(
+        update={"gamma_init": model.gamma_init or recipe.gamma_init, "drop_path": drop_path}
+    ), filled
 
 
 def _check_batch(train: TrainConfig, micro_batch: int | None) -> None:
@@ -195,7 +195,9 @@ def asked_images(config: TrialConfig, budgets: Budgets) -> tuple[tuple[int, int]
         assert train.warmup_images is not None
         if train.schedule == "wsd" and branch_point(config, spent) < train.warmup_images:
             least = math.ceil(train.warmup_images / (1 - train.decay_share)) if train.decay_share < 1 else None
-            hint = f"use at least {least} images, or a shorter train.warmup_images" if least else "use a decay_share < 1"
+            hint = (
+                f"use at least {least} images, or a shorter train.warmup_images" if least else "use a decay_share < 1"
+            )
             problems.append(
                 f"budget of {images} images branches off at {branch_point(config, spent)}, inside the warm-up of "
                 f"{train.warmup_images} images; {hint}"

@@ -154,7 +154,9 @@ def works_of(config: TrialConfig, evaluate: EvaluateConfig) -> TrialWorks:
         reconstruction = _reconstruction(evaluation, config.data, config.tokenizer, how)
         stages += [classifier, reconstruction] if classifier else [reconstruction]
         name = f"fid-{identity.digest(identity.canonical(evaluation))}.json"
-        evaluations.append(Evaluation(evaluation, name, classifier.folder if classifier else None, reconstruction.folder))
+        evaluations.append(
+            Evaluation(evaluation, name, classifier.folder if classifier else None, reconstruction.folder)
+        )
     stages = list({stage.folder: stage for stage in stages}.values())
     whole = identity.of_trial(config)
     key = identity.digest(whole)

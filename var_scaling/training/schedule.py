@@ -56,7 +56,9 @@ class Branch:
         assert config.learning_rate is not None and config.final_learning_rate is not None
         batch = config.batch_size
         steps = (self.end - self.start) // batch
-        share = ((images - self.start) // batch + 1) / (steps + 1)  # in (0, 1): no step runs at the trunk's rate or at 0
+        share = ((images - self.start) // batch + 1) / (
+            steps + 1
+        )  # in (0, 1): no step runs at the trunk's rate or at 0
         left = 1.0 - math.sqrt(share) if config.decay_shape == "1-sqrt" else 1.0 - share
         return config.learning_rate * (config.final_learning_rate + (1.0 - config.final_learning_rate) * left)
 

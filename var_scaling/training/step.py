@@ -68,7 +68,9 @@ def train_step(state: State, batch: Batch, config: TrialConfig, schedule: Schedu
     total = torch.zeros((), device=batch.labels_B.device)
     for start in range(0, count, micro):
         part = batch.part(slice(start, start + micro)) if micro < count else batch
-        loss = _loss(state.model, part, train.label_smoothing, train.precision == "bfloat16") * (len(part.labels_B) / count)
+        loss = _loss(state.model, part, train.label_smoothing, train.precision == "bfloat16") * (
+            len(part.labels_B) / count
+        )
         loss.backward()
         total += loss.detach()
     parameters = list(state.model.parameters())

@@ -1,0 +1,272 @@
+"""`var-scaling train | evaluate | sample`, `tokenizer train | evaluate`, `tokens build`: one model at a time.
+
+Each is a launch of one trial or stage through the same engine as a sweep, so it is resumed, shared and never done twice.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from var_scaling import store
+from var_scaling.cli.run import Failed, err, out, print_json
+from var_scaling.cli.sweep import Json, Overrides, Runs, drive
+from var_scaling.config import yaml
+from var_scaling.config.study import parse_study
+from var_scaling.errors import EnvironmentProblem, RequestProblem
+from var_scaling.launch import status as state
+from var_scaling.launch.local import LocalLauncher
+from var_scaling.launch.sweep import prepare
+from var_scaling.planning.plan import Plan, make_plan
+from var_scaling.planning.record import read_record
+from var_scaling.planning.works import Kind
+
+tokenizer = typer.Typer(
+    help="Train and measure the multi-scale VQ tokenizer.", no_args_is_help=True, rich_markup_mode=None
+)
+tokens = typer.Typer(help="Encode a data set once, for all trials.", no_args_is_help=True, rich_markup_mode=None)
+
+Base = Annotated[Path | None, typer.Option("--from", help="A sweep file whose base to start from.")]
+Cores = Annotated[int | None, typer.Option(help="Cores for local workers (default: all).", min=1)]
+Trial = Annotated[str, typer.Argument(help="A trial's name or id, or the start of one.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to `var-scaling`."""
+    app.command()(train)
+    app.command()(evaluate)
+    app.command()(sample)
+    app.add_typer(tokenizer, name="tokenizer")
+    app.add_typer(tokens, name="tokens")
+
+
+def _plan(
+    base: Path | None, overrides: list[str], runs: Path, images: int, fid: dict[str, Any] | None = None
+) -> tuple[Plan, str]:
+    """The plan of one trial: the base of a sweep file, or the defaults of a small ladder, with overrides."""
+    if base is None:
+        raw: dict[str, Any] = {"model": {"head_dim": 16, "depth": 4}}
+    else:
+        content = yaml.load(base)[0]
+        raw = dict(content.get("base", {})) if isinstance(content, dict) else {}
+    study: dict[str, Any] = {"name": "single", "base": raw, "budgets": {"images": (images,)}}
+    if fid is not None:
+        study["evaluate"] = {"fid": fid}
+    text = yaml.dump(study)
+    parsed, configs = parse_study(text, str(base or "the defaults"), overrides)
+    planned = make_plan(parsed, configs, runs)
+    (trial,) = planned.trials
+    name = f"single-{trial.work.id}"
+    return Plan(parsed.model_copy(update={"name": name}), runs, planned.trials, planned.stages), text.replace(
+        "single", name, 1
+    )
+
+
+def train(
+    images: Annotated[int, typer.Option(help="Budget: images seen by the annealed model.", min=1)] = 20_480,
+    base: Base = None,
+    set_: Overrides = [],  # noqa: B006
+    runs: Runs = Path("runs"),
+    cores: Cores = None,
+    json: Json = False,
+) -> None:
+    """Train one model to one budget, with its tokenizer and tokens if they are not there yet.
+
+    Examples:
+
+      var-scaling train --set model.depth=4 --images 20480
+
+      var-scaling train --from sweeps/depth.yaml --set model.depth=3 --set train.learning_rate=0.01
+    """
+    planned, text = _plan(base, set_, runs, images)
+    drive(prepare(planned, text, "local"), LocalLauncher(runs, cores), False, json)
+
+
+def evaluate(
+    trial: Trial,
+    images: Annotated[int | None, typer.Option(help="Which budget, in images (default: the largest).")] = None,
+    samples: Annotated[int, typer.Option(help="Images to draw.", min=2)] = 2_000,
+    features: Annotated[str, typer.Option(help="classifier, inception, dinov2 or clip.")] = "classifier",
+    reference: Annotated[str, typer.Option(help="train or validation.")] = "train",
+    guidance: Annotated[float, typer.Option(help="VAR's ramp: 0 is off.", min=0)] = 1.5,
+    top_k: Annotated[int, typer.Option(help="0 is off.", min=0)] = 0,
+    top_p: Annotated[float, typer.Option(help="0 is off.", min=0, max=1)] = 0.0,
+    weights: Annotated[str | None, typer.Option(help="Folder with the feature network's weights.")] = None,
+    runs: Runs = Path("runs"),
+    cores: Cores = None,
+    json: Json = False,
+) -> None:
+    """Measure FID, KID, Inception score, precision and recall of a trained model; trains nothing.
+
+    Examples:
+
+      var-scaling evaluate var-d4-s0
+
+      var-scaling evaluate var-d4-s0 --samples 5000 --guidance 3
+
+      var-scaling evaluate var-d4 --features inception --samples 10240 --weights ~/weights
+    """
+    folder = state.find_trial(runs, trial)
+    rows = sorted(int(p.parent.name) for p in folder.glob("budgets/*/row.json"))
+    if not rows:
+        raise RequestProblem(f"{folder.name} has no trained budget yet; `var-sweep status` says how far it is")
+    budget = images if images is not None else rows[-1]
+    if budget not in rows:
+        raise RequestProblem(f"{folder.name} has no budget of {budget} images; it has {', '.join(map(str, rows))}")
+    fid = {
+        "samples": samples,
+        "features": features,
+        "reference": reference,
+        "guidance": guidance,
+        "top_k": top_k,
+        "top_p": top_p,
+    }
+    study = {
+        "name": f"evaluate-{folder.name.rpartition('-')[2]}",
+        "base": yaml.load(folder / "config.yaml")[0],
+        "budgets": {"images": (budget,)},
+        "evaluate": {"fid": fid},
+    }
+    if weights:
+        study["base"]["placement"]["feature_weights"] = weights
+    text = yaml.dump(study)
+    parsed, configs = parse_study(text, "evaluate")
+    planned = make_plan(parsed, configs, runs)
+    drive(prepare(planned, text, "local", failed_too=True), LocalLauncher(runs, cores), False, False, quiet=True)
+    (evaluation,) = planned.trials[0].works.evaluations
+    result = store.read_json(folder / "budgets" / str(budget) / "evaluations" / evaluation.name)
+    if result is None:
+        raise Failed
+    if json:
+        print_json({"schema": 1, "trial": folder.name, "images": budget, **result})
+        return
+    out.print(f"{folder.name} at {budget:,} images, {result['label']}", highlight=False)
+    for key, value in result.items():
+        if isinstance(value, float):
+            out.print(f"  {key:<24}{value:.4f}", highlight=False)
+
+
+def sample(
+    trial: Trial,
+    to: Annotated[Path, typer.Option("--to", help="PNG to write.")] = Path("samples.png"),
+    images: Annotated[int | None, typer.Option(help="Which budget, in images (default: the largest).")] = None,
+    per_class: Annotated[int, typer.Option(help="Images of each class.", min=1)] = 8,
+    guidance: Annotated[float, typer.Option(min=0)] = 1.5,
+    top_k: Annotated[int, typer.Option(min=0)] = 0,
+    top_p: Annotated[float, typer.Option(min=0, max=1)] = 0.0,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    runs: Runs = Path("runs"),
+    json: Json = False,
+) -> None:
+    """Draw a grid of samples: a column for each class.
+
+    Examples:
+
+      var-scaling sample var-d6-s0
+
+      var-scaling sample var-d6-s0 --images 20480 --guidance 3 --to early.png
+    """
+    folder = state.find_trial(runs, trial)
+    rows = sorted(int(p.parent.name) for p in folder.glob("budgets/*/row.json"))
+    if not rows:
+        raise RequestProblem(f"{folder.name} has no trained budget yet; `var-sweep status` says how far it is")
+    budget = images if images is not None else rows[-1]
+    if budget not in rows:
+        raise RequestProblem(f"{folder.name} has no budget of {budget} images; it has {', '.join(map(str, rows))}")
+    from var_scaling.evaluation.generation import sample_grid
+    from var_scaling.stages import load_model
+
+    err.print(f"sampling {folder.name} at {budget:,} images", highlight=False)
+    var, codes, device = load_model(runs, folder, budget)
+    try:
+        sample_grid(
+            var,
+            codes,
+            path=to,
+            per_class=per_class,
+            guidance=guidance,
+            top_k=top_k,
+            top_p=top_p,
+            seed=seed,
+            device=device,
+        )
+    except OSError as error:
+        raise EnvironmentProblem(f"{to} cannot be written: {error.strerror}; choose another place with --to") from None
+    if json:
+        print_json({"schema": 1, "trial": folder.name, "images": budget, "file": str(to)})
+    else:
+        out.print(f"wrote {to}", highlight=False)
+
+
+def _stage(
+    kind: Kind, base: Path | None, overrides: list[str], runs: Path, cores: int | None, json: bool, fid: bool = False
+) -> None:
+    """Build one stage and what it needs, and print its report."""
+    planned, text = _plan(base, overrides, runs, 10**9, {"samples": 2_000, "features": "classifier"} if fid else None)
+    drive(prepare(planned, text, "local", stages_only=(kind,)), LocalLauncher(runs, cores), False, False, quiet=True)
+    (stage,) = [work for work, _ in planned.stages if work.kind == kind]
+    report = store.read_json(runs / stage.folder / "result" / "report.json") or store.read_json(
+        runs / stage.folder / "result" / "meta.json"
+    )
+    if report is None:
+        record = read_record(runs, stage)
+        err.print(f"{stage.folder}: {record.state}: {record.message or ''}", highlight=False, soft_wrap=True)
+        raise Failed
+    if json:
+        print_json({"schema": 1, "stage": stage.folder, **report})
+        return
+    out.print(f"{stage.folder}", highlight=False)
+    for key, value in report.items():
+        if isinstance(value, int | float | str):
+            out.print(f"  {key:<26}{value:.4f}" if isinstance(value, float) else f"  {key:<26}{value}", highlight=False)
+
+
+@tokenizer.command("train")
+def tokenizer_train(
+    base: Base = None,
+    set_: Overrides = [],  # noqa: B006
+    runs: Runs = Path("runs"),
+    cores: Cores = None,
+    json: Json = False,
+) -> None:
+    """Train a tokenizer, or find it trained.
+
+    Examples:
+
+      var-scaling tokenizer train --set tokenizer.preset=small
+
+      var-scaling tokenizer train --set data.name=cifar10 --set tokenizer.train.images=200000
+    """
+    _stage("tokenizer", base, set_, runs, cores, json)
+
+
+@tokenizer.command("evaluate")
+def tokenizer_evaluate(
+    base: Base = None,
+    set_: Overrides = [],  # noqa: B006
+    runs: Runs = Path("runs"),
+    cores: Cores = None,
+    json: Json = False,
+) -> None:
+    """PSNR, rFID against training and validation images, and use of the codebook at each scale.
+
+    Example: var-scaling tokenizer evaluate --set tokenizer.preset=small
+    """
+    _stage("reconstruction", base, set_, runs, cores, json, fid=True)
+
+
+@tokens.command("build")
+def tokens_build(
+    base: Base = None,
+    set_: Overrides = [],  # noqa: B006
+    runs: Runs = Path("runs"),
+    cores: Cores = None,
+    json: Json = False,
+) -> None:
+    """Encode K views of every image into the cache that all trials share.
+
+    Example: var-scaling tokens build --set data.views=4
+    """
+    _stage("tokens", base, set_, runs, cores, json)

@@ -1,0 +1,27 @@
+"""`var-scaling`: laws from rows, plans from laws, and one model at a time."""
+
+from __future__ import annotations
+
+import typer
+
+from var_scaling.cli import laws, model
+from var_scaling.cli.run import run
+
+app = typer.Typer(
+    help="Fit scaling laws, plan from them, and train, evaluate or sample one model. Start with: var-scaling fit-laws",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+laws.register(app)
+model.register(app)
+
+
+def main() -> None:
+    """Entry point of `var-scaling`."""
+    run(app)
+
+
+if __name__ == "__main__":
+    main()
