@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import checks
+from analysis.table import Columns
 
 
 def frontier(compute, loss, runs=None) -> pd.DataFrame:
@@ -33,3 +34,15 @@ def frontier(compute, loss, runs=None) -> pd.DataFrame:
     best_before = np.minimum.accumulate(np.concatenate([[np.inf], loss[order][:-1]]))
     kept = order[loss[order] < best_before]
     return pd.DataFrame({"row": kept, "run": names[kept], "compute": compute[kept], "loss": loss[kept]})
+
+
+def cell_frontier(table: pd.DataFrame, columns: Columns, target: str) -> pd.DataFrame:
+    """The frontier of means over seeds, as columns x, y, run: the best single seed would be the luckiest one."""
+    cell = columns.cell if columns.cell in table else columns.run
+    keys = [key for key in (cell, columns.budget) if key]
+    frame = table[[columns.compute, target, *keys]]
+    if keys:
+        frame = frame.groupby(keys, sort=False, as_index=False).mean(numeric_only=True)
+    names = frame[cell].to_numpy() if cell else np.arange(len(frame))
+    points = frontier(frame[columns.compute].to_numpy(float), frame[target].to_numpy(float), names)
+    return pd.DataFrame({"x": points["compute"], "y": points["loss"], "run": points["run"]})

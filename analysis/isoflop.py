@@ -1,7 +1,7 @@
 """IsoFLOP minima: at each compute budget the size with the lowest loss, and the law N*(C) through them.
 
-Interpolation (Akima) is the default: parabolas through whole curves are biased, by up to 0.1 in the exponent on real data
-(laws.md, finding 7). A minimum at the edge of the sampled sizes is no minimum: it is dropped with a note.
+Interpolation (Akima) is the default: parabolas through whole curves are biased, by up to 0.1 in the exponent on real
+data (laws.md, finding 7). A minimum at the edge of the sampled sizes is no minimum: it is dropped with a note.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Trend(Law):
 
     @property
     def exponent(self) -> float:
-        """d log N* / d log C."""
+        """D log N* / d log C."""
         return self.coefficients["exponent"]
 
 
@@ -120,9 +120,7 @@ def fit_isoflop(
         try:
             log_size, log_loss, curve = _minimum(mean, method, points, resolution, flops)
         except CannotFit as refusal:
-            dropped.append(
-                {"compute": flops, "rows": len(group), "code": refusal.code, "sentence": refusal.sentence}
-            )
+            dropped.append({"compute": flops, "rows": len(group), "code": refusal.code, "sentence": refusal.sentence})
             continue
         log_data = np.interp(log_size, np.log(mean["params"]), np.log(mean["data"]))
         if known is None:

@@ -61,10 +61,26 @@ def laws_of(
         rows = check_table(rows, type(columns)(**{**columns.__dict__, "targets": tuple(losses)}), keep_duplicates=True)
         rows.attrs |= attrs
         study = fit_study(
-            rows, columns, name=name, source=str(path), holdout=holdout, offsets=offsets, progress=progress
+            rows,
+            columns,
+            name=name,
+            source=str(path),
+            holdout=holdout,
+            offsets=offsets,
+            folders=trials_folder(Path(path)),
+            progress=progress,
         )
     target = Path(folder) if folder is not None else Path(path) / "laws"
     return study, write_laws(study, target, figures=figures, progress=progress)
+
+
+def trials_folder(path: Path) -> Path | None:
+    """Where the trials of a place that load_runs accepts have their folders."""
+    if (path / "study.json").is_file():
+        return path.parent.parent / "trials"
+    if (path / "trials").is_dir():
+        return path / "trials"
+    return path.parent if (path / "budgets").is_dir() else path
 
 
 def write_laws(

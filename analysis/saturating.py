@@ -1,8 +1,9 @@
 """Forms for scores that saturate: error rates between a ceiling and a floor, and FID as a function of loss.
 
 An error rate cannot leave [0, 1], and a power law in it says nothing about where it came from: the logistic form falls
-from a ceiling (what an untrained model scores) to a floor, with a power law's slope between. FID falls with loss towards
-the tokenizer's own rFID; families are never pooled, since equal loss does not mean equal quality (frontier.md section 5).
+from a ceiling (what an untrained model scores) to a floor, with a power law's slope between. FID falls with loss
+towards the tokenizer's own rFID; families are never pooled, since equal loss does not mean equal quality (frontier.md
+section 5).
 """
 
 from __future__ import annotations
@@ -67,8 +68,8 @@ class SmoothEstimator:
         with np.errstate(over="ignore"):
             floor = np.exp(theta[:, 0])
             if self.shape == "saturating":
-                beta = np.exp(-self.centre - theta[:, 1] / theta[:, 2])
-                return {"floor": floor, "alpha": -theta[:, 2], "beta": beta}
+                beta = np.exp(theta[:, 1] / theta[:, 2] - self.centre)
+                return {"floor": floor, "alpha": theta[:, 2], "beta": beta}
             return {"floor": floor, "scale": np.exp(theta[:, 1] - theta[:, 2] * self.centre), "rate": theta[:, 2]}
 
     def predict(self, theta: np.ndarray, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
@@ -78,11 +79,11 @@ class SmoothEstimator:
             return np.exp(_model(self.shape, x, self.ceiling)(theta)[0])
 
     def to_response(self, y: np.ndarray) -> np.ndarray:
-        """log y."""
+        """Log y."""
         return np.log(y)
 
     def from_response(self, response: np.ndarray) -> np.ndarray:
-        """exp."""
+        """Exp."""
         return np.exp(response)
 
 

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from analysis import rowchecks
 from analysis.backtest import Backtest, hold_out
-from analysis.compute_frontier import frontier
+from analysis.collapse import Collapse
+from analysis.compute_frontier import cell_frontier
+from analysis.counting import COMPUTE_WORDS, PARAMS_WORDS
+from analysis.diagnostics import study_collapse, study_sensitivity
 from analysis.errors import CannotFit, Note
 from analysis.law import Law
 from analysis.parametric import fit_chinchilla
 from analysis.power import fit_power_law
 from analysis.rowchecks import FallCheck
-from analysis.table import Columns
+from analysis.table import Columns, run_names
 from analysis.tied import fit_tied
 
-RESAMPLES = (
-    1000  # a study holds dozens of intervals; 95 % limits move by some 4 % of the width between 1,000 and 10,000
-)
+# A study holds dozens of intervals; 95 % limits move by some 4 % of the width between 1,000 and 10,000 resamples.
+RESAMPLES = 1000
+BACKTEST_RESAMPLES = 400  # one prediction interval each
 LEVEL = 0.95
 
 
@@ -88,6 +92,9 @@ class StudyLaws:
         falls: whether losses fall with size and with budget, as the rows say.
         notes: about the rows as a whole.
         rows: the table that was fitted.
+        sensitivity: name -> table of the same fit with something left out or counted differently.
+        sensitivity_of: the law that `sensitivity` repeats, in words.
+        collapse: normalised training curves, where the rows come from run folders.
     """
 
     name: str
@@ -98,6 +105,9 @@ class StudyLaws:
     falls: tuple[FallCheck, ...]
     notes: tuple[Note, ...]
     rows: pd.DataFrame = field(repr=False)
+    sensitivity: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False)
+    sensitivity_of: str = ""
+    collapse: Collapse | None = field(default=None, repr=False)
 
     def find(
         self,
@@ -150,19 +160,10 @@ class StudyLaws:
                 for check in self.falls
             ],
             "laws": [record.as_dict() for record in self.records],
+            "sensitivity_of": self.sensitivity_of,
+            "sensitivity": {name: table.to_dict("records") for name, table in self.sensitivity.items()},
+            "collapse": None if self.collapse is None else self.collapse.residuals.to_dict("records"),
         }
-
-
-PARAMS_WORDS = {
-    "params_total": "N: all parameters (the paper's total count)",
-    "params_blocks": "N: parameters of the blocks only",
-}
-COMPUTE_WORDS = {
-    "train_flops": "C: training FLOPs of the row's own path, exact, dense attention",
-    "train_flops_visible": "C: training FLOPs of the row's own path, exact, visible attention pairs only",
-    "flops_6nd": "C: 6 N D",
-    "forward_macs": "C: forward multiply-accumulates",
-}
 
 
 def fit_study(
@@ -173,6 +174,7 @@ def fit_study(
     source: str = "",
     holdout: int = 1,
     offsets: tuple[float, ...] = (),
+    folders: Path | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> StudyLaws:
     """Fit every law that the table can be asked for.
@@ -188,6 +190,7 @@ def fit_study(
         source: where the rows came from.
         holdout: how many of the largest sizes the backtests hide; 0 for none.
         offsets: fixed offsets to show beside the fitted one.
+        folders: where the trials' folders lie, for their training curves; None leaves the collapse out.
         progress: called with the name of each target as it starts.
 
     Raises:
@@ -220,9 +223,11 @@ def fit_study(
         + rowchecks.convention_notes(rows, columns)
         + rowchecks.recipe_notes(rows, columns)
     )
-    return StudyLaws(
-        name, source, columns, conventions, tuple(records), tuple(rowchecks.fall_checks(rows, columns)), notes, rows
-    )
+    tables, of = study_sensitivity(rows, columns) if columns.params else ({}, "")
+    curves = None if folders is None else study_collapse(rows, columns, folders)
+    notes += curves.notes if curves is not None else ()
+    falls = tuple(rowchecks.fall_checks(rows, columns))
+    return StudyLaws(name, source, columns, conventions, tuple(records), falls, notes, rows, tables, of, curves)
 
 
 def _against_params(
@@ -235,7 +240,7 @@ def _against_params(
             {
                 "x": group[columns.params].to_numpy(float),
                 "y": group[target].to_numpy(float),
-                "run": _runs(group, columns),
+                "run": run_names(group, columns),
             }
         )
         for form, offset in _forms(offsets):
@@ -258,14 +263,7 @@ def _against_compute(
     table: pd.DataFrame, columns: Columns, target: str, conventions: dict, holdout: int, offsets: tuple[float, ...]
 ) -> list[LawRecord]:
     """The frontier of cell means: the best single seed would be the luckiest one."""
-    cell = columns.cell if columns.cell in table else columns.run
-    keys = [key for key in (cell, columns.budget) if key]
-    frame = table[[columns.compute, target, *keys]]
-    if keys:
-        frame = frame.groupby(keys, sort=False, as_index=False).mean(numeric_only=True)
-    names = frame[cell].to_numpy() if cell else np.arange(len(frame))
-    points = frontier(frame[columns.compute].to_numpy(float), frame[target].to_numpy(float), names)
-    data = pd.DataFrame({"x": points["compute"], "y": points["loss"], "run": points["run"]})
+    data = cell_frontier(table, columns, target)
     return [
         _power_record(target, "compute", None, form, offset, data, {"x": conventions["C"]}, holdout)
         for form, offset in _forms(offsets)
@@ -280,7 +278,7 @@ def _against_both(
             "x": table[columns.params].to_numpy(float),
             "data": table[columns.data].to_numpy(float),
             "y": table[target].to_numpy(float),
-            "run": _runs(table, columns),
+            "run": run_names(table, columns),
         }
     )
     inputs = (data["x"].to_numpy(), data["data"].to_numpy())
@@ -345,9 +343,11 @@ def _record(
         return LawRecord(target, against, budget, form, None, error, data)
     tests, test_refusal = ([], None)
     if holdout:
-        tests, test_refusal = hold_out(fit, inputs[0], inputs, data["y"].to_numpy(float), holdout)
+        tests, test_refusal = hold_out(
+            lambda mask: replace(fit(mask), resamples=BACKTEST_RESAMPLES),
+            inputs[0],
+            inputs,
+            data["y"].to_numpy(float),
+            holdout,
+        )
     return LawRecord(target, against, budget, form, law, refusal, data, tuple(tests), test_refusal)
-
-
-def _runs(table: pd.DataFrame, columns: Columns) -> np.ndarray:
-    return np.arange(len(table)) if columns.run is None else table[columns.run].to_numpy()

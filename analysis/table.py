@@ -66,6 +66,11 @@ def study_columns(
     )
 
 
+def run_names(table: pd.DataFrame, columns: Columns) -> np.ndarray:
+    """The run of each row; without a run column each row is its own."""
+    return np.arange(len(table)) if columns.run is None else table[columns.run].to_numpy()
+
+
 GUESSES = {
     "params": ("params", "params_total", "n_params", "parameters", "N", "size", "x"),
     "data": ("data", "n_tokens", "tokens", "images_seen", "images", "D"),

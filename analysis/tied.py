@@ -19,6 +19,7 @@ from analysis.law import Certificate, ParametricLaw
 from analysis.parametric import require_plane
 
 GRID = 64
+REFIT_GRID = 24  # resamples lie near the optimum, but a floor may vanish: look over the whole range, coarsely
 WIDEST = 12.0  # largest exponent tried, per unit of log span
 FREE = ((0, 1, 2), (1, 2), (0, 1), (0, 2))  # which of (E, a, b) are above zero; a law needs a falling term
 
@@ -67,12 +68,14 @@ class TiedEstimator:
     def refit(self, response: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Grid over eta, then Newton in eta on the projected cost; a flat resample is not certified."""
         response, weights = np.broadcast_arrays(np.atleast_2d(response), np.atleast_2d(weights))
-        etas = self.largest * np.linspace(0.004, 1.0, GRID) ** 1.5
+        many = len(response) > 1
+        number = REFIT_GRID if many else GRID
+        etas = self.largest * np.linspace(0.004, 1.0, number) ** 1.5
         cost = np.stack([self._project(np.full(len(response), eta), response, weights)[1] for eta in etas], 1)
         best = cost.argmin(1)
-        certified = (best > 0) & (best < GRID - 1)
-        low, high = etas[np.maximum(best - 1, 0)], etas[np.minimum(best + 1, GRID - 1)]
-        eta = _golden(lambda values: self._project(values, response, weights)[1], low, high)
+        certified = (best > 0) & (best < number - 1)
+        low, high = etas[np.maximum(best - 1, 0)], etas[np.minimum(best + 1, number - 1)]
+        eta = _golden(lambda values: self._project(values, response, weights)[1], low, high, 16 if many else 34)
         linear, _ = self._project(eta, response, weights)
         theta = np.column_stack([linear, eta])
         return _polish(theta, self.logs, response, weights), certified
@@ -214,12 +217,12 @@ def fit_tied(
     )
 
 
-def _golden(cost, low: np.ndarray, high: np.ndarray) -> np.ndarray:
+def _golden(cost, low: np.ndarray, high: np.ndarray, steps: int) -> np.ndarray:
     """Batched golden section; the projected cost has one minimum between neighbours of the grid's best."""
     ratio = (np.sqrt(5) - 1) / 2
     left, right = high - ratio * (high - low), low + ratio * (high - low)
     cost_left, cost_right = cost(left), cost(right)
-    for _ in range(34):  # 1e-7 of the bracket; the polish does the rest
+    for _ in range(steps):  # to 1e-7 of the bracket, or 5e-4; the polish does the rest
         smaller = cost_left < cost_right
         high, low = np.where(smaller, right, high), np.where(smaller, low, left)
         new_right, new_left = (

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
+from analysis.comparison import best_form
 from analysis.errors import Note
-from analysis.study import LEVEL, StudyLaws
+from analysis.lawtable import target_words
+from analysis.study import LEVEL, LawRecord, StudyLaws
+
+MOST_BACKTESTS = 26  # lines that a page holds
 
 
 def write_figures(study: StudyLaws, folder: Path) -> list[Path]:
@@ -15,74 +20,208 @@ def write_figures(study: StudyLaws, folder: Path) -> list[Path]:
 
     Args:
         study: what fit_study returned.
-        folder: exists; figures go beside laws.json.
+        folder: exists; figures go beside laws.json, each with the rows behind it as CSV.
     """
-    from analysis.figures import page, scaling
+    from analysis.figures import page
 
     written: list[Path] = []
     with page.paper_style():
-        for stem, against, draw, rows in (
-            ("params", "params", scaling.draw_against_params, _params_rows),
-            ("compute", "compute", scaling.draw_against_compute, _compute_rows),
-        ):
+        for against in ("params", "compute"):
             for kind, targets in _target_groups(study, against).items():
-                import matplotlib.pyplot as plt
-
-                lines = (len(targets) + 1) // 2
-                figure, grid = plt.subplots(
-                    lines,
-                    2 if len(targets) > 1 else 1,
-                    squeeze=False,
-                    figsize=(page.TEXT if len(targets) > 1 else page.COLUMN, 3.0 * lines),
-                )
-                for ax, target in zip(grid.flat, targets, strict=False):
-                    draw(study, target, ax)
-                    page.legend_above(ax, title=_legend_title(study, against))
-                for ax in list(grid.flat)[len(targets) :]:
-                    ax.remove()
-                page.footnote(
-                    figure, caption(study, [record for target in targets for record in study.find(target, against)])
-                )
-                written += page.save(figure, folder / f"{kind}_{stem}", rows(study, targets))
+                written += _scaling(study, against, targets, folder / f"{kind}_{against}")
+        written += _residuals(study, folder / "residuals")
+        written += _profiles(study, folder / "profile")
+        written += _backtests(study, folder / "backtest")
+        written += _sensitivity(study, folder / "sensitivity")
+        written += _collapse(study, folder / "collapse")
     return written
 
 
-def caption(study: StudyLaws, records: list, more: str = "") -> str:
-    """What a figure rests on: conventions, trials, interval, warnings."""
+def caption(study: StudyLaws, records: list[LawRecord], more: str = "") -> str:
+    """What a figure rests on: conventions, trials, interval, refusals and notes."""
     against = {record.against for record in records}
     conventions = [study.conventions["N"]] if any("params" in name for name in against) else []
     conventions += [study.conventions["C"]] if "compute" in against else []
     trials = study.rows[study.columns.run].nunique() if study.columns.run else len(study.rows)
-    method = next((record.law.unit_sentence for record in records if record.law is not None), None)
-    text = "; ".join(conventions) + f". {trials} trials, {len(study.rows)} rows."
-    if method:
-        text += f" Bands: {LEVEL:.0%} interval of the law ({method})."
-    if any(record.backtests for record in records):
-        text += (
-            " Crosses: held-out sizes as predicted from the smaller ones, with the interval for new runs."
-            if "params" in against
-            else " Held out: the largest point of the frontier."
-        )
-    notes = _notes(
-        [note for record in records if record.law is not None for note in record.law.notes] + list(study.notes)
-    )
+    text = "; ".join(conventions) + f". {trials} trials, {len(study.rows)} rows. " + more
     refused = sorted({record.refusal.code for record in records if record.refusal is not None})
     if refused:
         text += f" Refused: {', '.join(refused)}."
+    notes = [note for record in records if record.law is not None for note in record.law.notes] + list(study.notes)
     if notes:
-        text += f" Notes: {notes}."
-    return (text + " " + more).strip()
+        text += f" Notes: {_codes(notes)}."
+    return text.strip()
+
+
+def _codes(notes: list[Note]) -> str:
+    counts = pd.Series([note.code for note in notes]).value_counts(sort=False)
+    return ", ".join(code if count == 1 else f"{code} x{count}" for code, count in counts.items())
+
+
+def _scaling(study: StudyLaws, against: str, targets: list[str], stem: Path) -> list[Path]:
+    import matplotlib.pyplot as plt
+
+    from analysis.figures import page, scaling
+
+    draw = scaling.draw_against_params if against == "params" else scaling.draw_against_compute
+    lines, wide = (len(targets) + 1) // 2, len(targets) > 1
+    figure, grid = plt.subplots(
+        lines, 2 if wide else 1, squeeze=False, figsize=(page.TEXT if wide else page.COLUMN, 3.0 * lines)
+    )
+    for ax, target in zip(grid.flat, targets, strict=False):
+        draw(study, target, ax)
+        page.legend_above(ax, title=_legend_title(study, against))
+    for ax in list(grid.flat)[len(targets) :]:
+        ax.remove()
+    records = [record for target in targets for record in study.find(target, against)]
+    method = next((record.law.unit_sentence for record in records if record.law is not None), None)
+    more = f"Bands: {LEVEL:.0%} interval of the law ({method})." if method else ""
+    if any(record.backtests for record in records):
+        more += (
+            " Crosses: held-out sizes as predicted from the smaller ones, with the interval for new runs."
+            if against == "params"
+            else " Held out: the largest point of the frontier."
+        )
+    page.footnote(figure, caption(study, records, more))
+    return page.save(figure, stem, _rows(study, against, targets))
+
+
+def _main_records(study: StudyLaws) -> list[LawRecord]:
+    """The preferred law of the first target at each budget."""
+    target = study.columns.targets[0]
+    budgets = dict.fromkeys(record.budget for record in study.find(target, "params"))
+    best = [best_form([r for r in study.find(target, "params") if r.budget == budget]) for budget in budgets]
+    return [record for record in best if record is not None]
+
+
+def _residuals(study: StudyLaws, stem: Path) -> list[Path]:
+    import matplotlib.pyplot as plt
+
+    from analysis.figures import page, residuals
+    from analysis.figures.scaling import budget_words
+
+    records = _main_records(study)[-3:]
+    if not records:
+        return []
+    figure, grid = plt.subplots(1, len(records), squeeze=False, figsize=(max(page.COLUMN, 1.85 * len(records)), 2.3))
+    tables = []
+    for ax, record in zip(grid.flat, records, strict=True):
+        residuals.draw_residuals(record, ax)
+        ax.set_xlabel("Parameters $N$")
+        words = "" if record.budget is None else f"{budget_words(record.budget)}: "
+        ax.set_title(f"{words}{record.form}", fontsize=7)
+        if ax is not grid.flat[0]:
+            ax.set_ylabel("")
+        tables.append(record.rows.assign(budget=record.budget, form=record.form, residual=record.law.residuals))
+    more = f"{target_words(records[0].target)}; grey: two standard deviations of a run about the law."
+    page.footnote(figure, caption(study, records, more))
+    return page.save(figure, stem, pd.concat(tables, ignore_index=True))
+
+
+def _profiles(study: StudyLaws, stem: Path) -> list[Path]:
+    import matplotlib.pyplot as plt
+
+    from analysis.figures import page, profile
+    from analysis.figures.scaling import budget_words
+
+    target = study.columns.targets[0]
+    records = [
+        record
+        for record in study.find(target, "params", "power + offset")
+        if record.law is not None and record.law.coefficients["E"] > 0 and record.law.freedom > 0
+    ][-2:]
+    if not records:
+        return []
+    figure, grid = plt.subplots(
+        1, len(records), squeeze=False, figsize=(page.TEXT if records[1:] else page.COLUMN, 2.3)
+    )
+    tables = []
+    for ax, record in zip(grid.flat, records, strict=True):
+        profile.draw_profile(record.law, ax)
+        if record.budget is not None:
+            ax.set_title(f"{budget_words(record.budget)} images", fontsize=7)
+        tables.append(profile.profile_rows(record.law).assign(budget=record.budget))
+    more = (
+        f"{target_words(target)}. Dashed: the fitted offset; grey: its 95 % profile interval. An offset at one budget "
+        "falls as the budget grows: it is not irreducible."
+    )
+    page.footnote(figure, caption(study, records, more))
+    return page.save(figure, stem, pd.concat(tables, ignore_index=True))
+
+
+def _backtests(study: StudyLaws, stem: Path) -> list[Path]:
+    from analysis.figures import backtest, page
+
+    target = study.columns.targets[0]
+    records = [record for record in study.find(target) if record.backtests]
+    if not records:
+        return []
+    while sum(len(record.backtests) for record in records) > MOST_BACKTESTS:
+        records = records[1:]
+    ax = backtest.draw_backtests(records)
+    more = (
+        f"{target_words(target)}: the largest sizes, hidden and predicted. Bars: 95 % interval for new runs. Round: "
+        "the measurement lies inside; square: outside."
+    )
+    page.footnote(ax.figure, caption(study, records, more))
+    every = [record for record in study.records if record.backtests]
+    return page.save(ax.figure, stem, backtest.backtest_rows(every))
+
+
+def _sensitivity(study: StudyLaws, stem: Path) -> list[Path]:
+    import matplotlib.pyplot as plt
+
+    from analysis.figures import page, sensitivity
+
+    names = [name for name, table in study.sensitivity.items() if len(table) > 1]
+    if not names:
+        return []
+    figure, grid = plt.subplots(
+        (len(names) + 1) // 2, 2, squeeze=False, figsize=(page.TEXT, 1.85 * ((len(names) + 1) // 2) + 0.3)
+    )
+    record = _record_of_sensitivity(study)
+    for ax, name in zip(grid.flat, names, strict=False):
+        table = study.sensitivity[name]
+        quantity = "a_opt" if "a_opt" in table else "alpha"
+        interval = None
+        if record is not None and name != "compute_convention":
+            interval = record.law.interval(quantity, LEVEL)
+        sensitivity.draw_sensitivity(name, table, quantity, interval, ax)
+    for ax in list(grid.flat)[len(names) :]:
+        ax.remove()
+    more = f"Repeated: {study.sensitivity_of}. Grey: the {LEVEL:.0%} interval of the fit to all rows."
+    page.footnote(figure, caption(study, [record] if record else [], more))
+    tables = [table.assign(what=name) for name, table in study.sensitivity.items()]
+    return page.save(figure, stem, pd.concat(tables, ignore_index=True))
+
+
+def _record_of_sensitivity(study: StudyLaws) -> LawRecord | None:
+    target = study.columns.targets[0]
+    if "a_opt" in next(iter(study.sensitivity.values())):
+        records = study.find(target, "params, data", "chinchilla")
+    else:
+        records = study.find(target, "params", "power + offset")
+    records = [record for record in records if record.law is not None]
+    return records[-1] if records else None
+
+
+def _collapse(study: StudyLaws, stem: Path) -> list[Path]:
+    from analysis.figures import collapse, page
+
+    if study.collapse is None:
+        return []
+    ax = collapse.draw_collapse(study.collapse)
+    codes = _codes(list(study.collapse.notes)) if study.collapse.notes else "none"
+    page.footnote(
+        ax.figure, f"Training curves of the largest budget over their last value; sd: of seeds. Notes: {codes}."
+    )
+    return page.save(ax.figure, stem, study.collapse.curves)
 
 
 def _legend_title(study: StudyLaws, against: str) -> str | None:
     if against != "params" or study.columns.budget is None:
         return None
     return "images seen" if study.columns.budget.startswith("images") else study.columns.budget
-
-
-def _notes(notes: list[Note]) -> str:
-    counts = pd.Series([note.code for note in notes]).value_counts(sort=False) if notes else pd.Series(dtype=int)
-    return ", ".join(code if count == 1 else f"{code} x{count}" for code, count in counts.items())
 
 
 def _target_groups(study: StudyLaws, against: str) -> dict[str, list[str]]:
@@ -100,34 +239,24 @@ def _file_name(target: str) -> str:
     return "".join(letter if letter.isalnum() else "_" for letter in target).strip("_").lower() or "target"
 
 
-def _identity_columns(study: StudyLaws) -> list[str]:
-    names = [
-        study.columns.run,
-        study.columns.cell,
-        "folder",
-        "depth",
-        "seed",
-        study.columns.params,
-        study.columns.data,
-        study.columns.compute,
-        study.columns.budget,
-    ]
-    return list(dict.fromkeys(name for name in names if name and name in study.rows))
-
-
-def _params_rows(study: StudyLaws, targets: list[str]) -> pd.DataFrame:
-    return study.rows[_identity_columns(study) + [name for name in targets if name not in _identity_columns(study)]]
-
-
-def _compute_rows(study: StudyLaws, targets: list[str]) -> pd.DataFrame:
-    rows = _params_rows(study, targets).copy()
-    for target in targets:
-        on = study.find(target, "compute")[0].rows
-        names = (
-            study.rows[study.columns.cell or study.columns.run]
-            if (study.columns.cell or study.columns.run)
-            else rows.index
-        )
-        key = set(on["run"])
-        rows[f"{target}_cell_on_frontier"] = [name in key for name in names]
+def _rows(study: StudyLaws, against: str, targets: list[str]) -> pd.DataFrame:
+    """The rows behind a scaling figure, with the trials' ids."""
+    columns = study.columns
+    names = [columns.run, columns.cell, "folder", "depth", "seed", columns.params, columns.data, columns.compute]
+    names = list(dict.fromkeys(name for name in [*names, columns.budget, *targets] if name and name in study.rows))
+    rows = study.rows[names].copy()
+    if against == "compute":
+        cells = columns.cell or columns.run
+        for target in targets:
+            points = study.find(target, "compute")[0].rows
+            key = set(zip(points["run"], np.round(np.log(points["x"]), 6), strict=True))
+            means = (
+                rows.groupby([cells, columns.budget])[columns.compute].transform("mean")
+                if (cells and columns.budget)
+                else rows[columns.compute]
+            )
+            of = rows[cells] if cells else rows.index
+            rows[f"{target}_on_frontier"] = [
+                pair in key for pair in zip(of, np.round(np.log(means.astype(float)), 6), strict=True)
+            ]
     return rows

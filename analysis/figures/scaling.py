@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from analysis.comparison import best_form
 from analysis.figures import page
 from analysis.lawtable import number, target_words
 from analysis.study import LEVEL, LawRecord, StudyLaws
@@ -19,33 +20,6 @@ def law_curve(record: LawRecord, beyond: float = 1.0) -> pd.DataFrame:
     x = np.geomspace(low_x, high_x * beyond, CURVE_POINTS)
     low, high = record.law.mean_interval(x, level=LEVEL)
     return pd.DataFrame({"x": x, "y": record.law.predict(x), "low": low, "high": high})
-
-
-def best_form(records: list[LawRecord]) -> LawRecord | None:
-    """The law to draw: of those fitted, the one that predicted the held-out sizes best, with a penalty for parameters.
-
-    The score is the mean squared held-out log error times (rows + parameters)/(rows - parameters), Akaike's final
-    prediction error with the held-out error in the place of the fitted one; where nothing could be held out, the fit
-    with an offset, if its offset is determined. Correlation plays no part.
-    """
-    fitted = [record for record in records if record.law is not None]
-    judged = [(held_out_score(record), record) for record in fitted if record.backtests]
-    if judged:
-        return min(judged, key=lambda entry: entry[0])[1]
-    with_offset = [
-        record
-        for record in fitted
-        if record.form == "power + offset"
-        and not any(note.code in ("flat_profile", "at_bound") for note in record.law.notes)
-    ]
-    return (with_offset or fitted or [None])[0]
-
-
-def held_out_score(record: LawRecord) -> float:
-    """Mean squared held-out log error with a penalty for parameters; smaller is better."""
-    errors = [np.log(test.predicted / test.measured) for test in record.backtests]
-    rows, parameters = record.backtests[0].law_rows, len(record.law.estimator.theta)
-    return float(np.mean(np.square(errors))) * (rows + parameters) / max(rows - parameters, 0.5)
 
 
 def law_label(record: LawRecord) -> str:

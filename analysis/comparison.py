@@ -1,0 +1,62 @@
+"""Which form to trust: by what it predicted, with a penalty for parameters, never by how straight it looks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from analysis.study import LawRecord, StudyLaws
+
+
+def best_form(records: list[LawRecord]) -> LawRecord | None:
+    """The law to draw: of those fitted, the one that predicted the held-out sizes best, with a penalty for parameters.
+
+    The score is the mean squared held-out log error times (rows + parameters)/(rows - parameters), Akaike's final
+    prediction error with the held-out error in the place of the fitted one; where nothing could be held out, the fit
+    with an offset, if its offset is determined. Correlation plays no part.
+    """
+    fitted = [record for record in records if record.law is not None]
+    judged = [(held_out_score(record), record) for record in fitted if record.backtests]
+    if judged:
+        return min(judged, key=lambda entry: entry[0])[1]
+    with_offset = [
+        record
+        for record in fitted
+        if record.form == "power + offset"
+        and not any(note.code in ("flat_profile", "at_bound") for note in record.law.notes)
+    ]
+    return (with_offset or fitted or [None])[0]
+
+
+def held_out_score(record: LawRecord) -> float:
+    """Mean squared held-out log error with a penalty for parameters; smaller is better."""
+    errors = [np.log(test.predicted / test.measured) for test in record.backtests]
+    rows, parameters = record.backtests[0].law_rows, len(record.law.estimator.theta)
+    return float(np.mean(np.square(errors))) * (rows + parameters) / max(rows - parameters, 0.5)
+
+
+def compare_forms(study: StudyLaws) -> pd.DataFrame:
+    """One line a law with a held-out score: target, against, budget, form, score, worst error, preferred."""
+    lines = []
+    keys = dict.fromkeys((record.target, record.against, record.budget) for record in study.records)
+    for target, against, budget in keys:
+        group = [record for record in study.find(target, against) if record.budget == budget]
+        best = best_form(group)
+        for record in group:
+            if record.law is None or not record.backtests:
+                continue
+            errors = [abs(test.error) for test in record.backtests]
+            lines.append(
+                {
+                    "target": target,
+                    "against": against,
+                    "budget": budget,
+                    "form": record.form,
+                    "parameters": len(record.law.estimator.theta),
+                    "held_out_points": len(errors),
+                    "score": held_out_score(record),
+                    "worst_error": max(errors),
+                    "preferred": record is best,
+                }
+            )
+    return pd.DataFrame(lines)

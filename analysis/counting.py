@@ -1,0 +1,14 @@
+"""How sizes and compute may be counted, in the words that tables and figures print."""
+
+from __future__ import annotations
+
+PARAMS_WORDS = {
+    "params_total": "N: all parameters (the paper's total count)",
+    "params_blocks": "N: parameters of the blocks only",
+}
+COMPUTE_WORDS = {
+    "train_flops": "C: training FLOPs of the row's own path, exact, dense attention",
+    "train_flops_visible": "C: training FLOPs of the row's own path, exact, visible attention pairs only",
+    "flops_6nd": "C: 6 N D",
+    "forward_macs": "C: forward multiply-accumulates",
+}

@@ -1,0 +1,92 @@
+"""A study's own sensitivity and collapse: which fits are repeated, with what left out or counted differently."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from analysis import sensitivity
+from analysis.collapse import Collapse, collapse, read_curves
+from analysis.compute_frontier import cell_frontier
+from analysis.counting import COMPUTE_WORDS, PARAMS_WORDS
+from analysis.errors import CannotFit
+from analysis.law import Law
+from analysis.parametric import fit_chinchilla
+from analysis.power import fit_power_law
+from analysis.table import Columns, run_names
+
+
+def study_sensitivity(rows: pd.DataFrame, columns: Columns) -> tuple[dict[str, pd.DataFrame], str]:
+    """The first target's law, over all budgets if they carry one, repeated; and which law that is, in words."""
+    target = columns.targets[0]
+    table = rows[rows[target].notna()]
+    tables: dict[str, pd.DataFrame] = {}
+    try:
+        if columns.data is None:
+            raise CannotFit("too_few_sizes", "no data column", 0)
+        _joint(table, columns, target, columns.params, np.ones(len(table), bool), 1e-3)
+        names, of = ("E", "alpha", "beta", "a_opt"), f"E + A/N^alpha + B/D^beta of {target}, all budgets"
+
+        def fit(mask: np.ndarray, params: str = columns.params, delta: float = 1e-3) -> Law:
+            return _joint(table, columns, target, params, mask, delta)
+
+        tables["delta"] = sensitivity.deltas(lambda delta: fit(np.ones(len(table), bool), delta=delta), names)
+    except CannotFit:
+        names, of = ("E", "alpha"), f"E + (beta N)^alpha of {target}"
+        if columns.budget is not None:
+            largest = table[columns.budget].max()
+            table = table[table[columns.budget] == largest]
+            of += f" at {largest:g}"
+
+        def fit(mask: np.ndarray, params: str = columns.params) -> Law:
+            part = table[mask]
+            return fit_power_law(part[params], part[target], "fit", run_names(part, columns))
+
+    everything = np.ones(len(table), bool)
+    tables["drop_worst"] = sensitivity.drop_worst(fit, table[target].to_numpy(float), names)
+    tables["drop_each_size"] = sensitivity.drop_each_size(fit, table[columns.params].to_numpy(float), names)
+    counts = [name for name in PARAMS_WORDS if name in table]
+    if len(counts) > 1:
+        fits = {name: (lambda name=name: fit(everything, name)) for name in counts}
+        tables["params_convention"] = sensitivity.conventions(fits, names)
+    if columns.compute:
+        tables["compute_convention"] = _compute_conventions(rows[rows[target].notna()], columns, target)
+    return tables, of
+
+
+def study_collapse(rows: pd.DataFrame, columns: Columns, folders: Path) -> Collapse | None:
+    """Normalised training curves of the largest budget; None where the rows have no folders or too few curves."""
+    if columns.budget is None or columns.params is None or "folder" not in rows:
+        return None
+    last = rows[rows["images_seen"] == rows["images_seen"].max()]
+    seeds = last["seed"] if "seed" in last else pd.Series(0, index=last.index)
+    trials = [
+        (folders / folder, float(size), seed)
+        for folder, size, seed in zip(last["folder"], last[columns.params], seeds, strict=True)
+    ]
+    return collapse(read_curves(trials, int(last["images_seen"].iloc[0])))
+
+
+def _joint(table: pd.DataFrame, columns: Columns, target: str, params: str, mask: np.ndarray, delta: float) -> Law:
+    part = table[mask]
+    return fit_chinchilla(part[params], part[columns.data], part[target], delta, run_names(part, columns))
+
+
+def _compute_conventions(table: pd.DataFrame, columns: Columns, target: str) -> pd.DataFrame:
+    """The frontier's exponent, with a fitted offset and without, under each count of compute that the rows carry."""
+    lines = []
+    for name in dict.fromkeys([columns.compute, *COMPUTE_WORDS]):
+        if name not in table:
+            continue
+        points = cell_frontier(table, replace(columns, compute=name), target)
+        line: dict = {"convention": name}
+        for key, offset in (("alpha", "fit"), ("alpha_without_offset", "none")):
+            try:
+                line[key] = fit_power_law(points["x"], points["y"], offset).coefficients["alpha"]
+            except CannotFit:
+                line[key] = np.nan
+        lines.append(line)
+    return pd.DataFrame(lines)
