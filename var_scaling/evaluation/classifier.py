@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -184,7 +185,7 @@ def load_classifier(
     model = build_classifier(config, data)
     try:
         model.load_state_dict(load_file(folder / "weights.safetensors"))
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise EnvironmentProblem(
             f"the classifier in {folder} cannot be read ({error}); delete the folder and launch again"
         ) from None

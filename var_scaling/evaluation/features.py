@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -200,10 +201,11 @@ def batches(count: int, size: int = BATCH) -> Iterator[NDArray[np.int64]]:
 
 @dataclass(frozen=True)
 class ReferenceFeatures:
-    """Moments of all images of a split, and the features of its first `KEPT_FEATURES` (class-balanced) images."""
+    """Moments of all images of a split; features and labels of its first `KEPT_FEATURES`, which are class-balanced."""
 
     gaussian: Gaussian
     features: NDArray[np.float32]
+    labels: NDArray[np.int64]
 
 
 def reference_features(
@@ -225,7 +227,8 @@ def reference_features(
     """
     key = hashlib.sha256(f"1\0{extractor.identity}\0{images.content_hash}\0{split}".encode()).hexdigest()[:16]
     path = cache / f"{extractor.features}-{split}-{key}.npz" if cache is not None else None
-    if path is not None and (kept := _read_reference(path)) is not None:
+    labels = images.labels(split)[:KEPT_FEATURES]
+    if path is not None and (kept := _read_reference(path, labels)) is not None:
         return kept
     moments, kept_parts, total = Moments(), [], images.count(split)
     for rows in batches(total):
@@ -234,7 +237,7 @@ def reference_features(
         if rows[0] < KEPT_FEATURES:
             kept_parts.append(features_BD)
         beat(int(rows[-1]) + 1, total)
-    found = ReferenceFeatures(moments.gaussian(), np.concatenate(kept_parts)[:KEPT_FEATURES])
+    found = ReferenceFeatures(moments.gaussian(), np.concatenate(kept_parts)[:KEPT_FEATURES], labels)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{os.getpid()}.npz")
@@ -246,10 +249,10 @@ def reference_features(
     return found
 
 
-def _read_reference(path: Path) -> ReferenceFeatures | None:
+def _read_reference(path: Path, labels: NDArray[np.int64]) -> ReferenceFeatures | None:
     try:
         with np.load(path) as kept:
             gaussian = Gaussian(kept["mean"], kept["covariance"], int(kept["count"]))
-            return ReferenceFeatures(gaussian, kept["features"])
-    except (OSError, ValueError, KeyError, EOFError):
+            return ReferenceFeatures(gaussian, kept["features"], labels)
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None  # none yet, or damaged: computed again

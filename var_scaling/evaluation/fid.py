@@ -112,7 +112,12 @@ def measure(
         strata: (n,) balanced labels; see `frechet.frechet`.
     """
     distance = frechet(features_nD, Reference(reference.gaussian), strata)
-    kid = kernel_distance(features_nD, reference.features[:KID_REFERENCE])
+    kid = kernel_distance(
+        features_nD,
+        reference.features[:KID_REFERENCE],
+        strata,
+        None if strata is None else reference.labels[:KID_REFERENCE],
+    )
     # Equal numbers on both sides: precision falls and recall rises with the other side's density.
     both = min(len(features_nD), len(reference.features))
     precision, recall = precision_recall(features_nD[:both], reference.features[:both])

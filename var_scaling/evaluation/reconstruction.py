@@ -185,7 +185,7 @@ def sanity_report(
     reference = reference_features(images, "train", extractor, cache=cache)
     total = count or images.count("validation")
     rows = []
-    for name, make in _known_images(tokenizer, device).items():
+    for name, make in known_images(tokenizer, device).items():
         features_nD = np.concatenate(
             [extractor(make(image_bytes(images, "validation", part), part))[0] for part in batches(total)]
         )
@@ -201,7 +201,9 @@ def _row(features_nD: NDArray[Any], reference: ReferenceFeatures, labels: NDArra
 Make = Callable[[Tensor, NDArray[np.int64]], Tensor]
 
 
-def _known_images(tokenizer: Tokenizer | None, device: torch.device | str) -> dict[str, Make]:
+def known_images(tokenizer: Tokenizer | None, device: torch.device | str) -> dict[str, Make]:
+    """Ways to damage uint8 images by a known amount, the mildest first; called with the images and their rows."""
+
     def reconstructed(images: Tensor, rows: NDArray[np.int64]) -> Tensor:
         assert tokenizer is not None
         with torch.no_grad():

@@ -1,0 +1,113 @@
+"""A quickly trained feature network on the real images, attempts, and a toy model and tokenizer."""
+
+import numpy as np
+import pytest
+import torch
+
+from var_scaling import store
+from var_scaling.config.data import DataConfig, resolve_data
+from var_scaling.config.evaluate import ClassifierConfig, EvaluateConfig, FidConfig, fid_evaluations
+from var_scaling.data.images import load_images
+from var_scaling.evaluation.classifier import train_classifier
+from var_scaling.evaluation.features import batches, evaluation_extractor, image_bytes
+from var_scaling.evaluation.reconstruction import known_images
+from var_scaling.models.tokenizer import Tokenizer
+from var_scaling.tracking.journal import Journal
+
+QUICK = ClassifierConfig(features=16, channels=(8, 16, 32), epochs=1)
+
+
+@pytest.fixture(scope="session")
+def evaluation():
+    """80 samples a dimension's fifth: FID of 400 samples in 16 features."""
+    config = EvaluateConfig(fid=FidConfig(samples=400), classifier=QUICK)
+    return fid_evaluations(config, resolve_data(DataConfig(unique_images=130)))[0]
+
+
+@pytest.fixture(scope="session")
+def images(evaluation):
+    found = load_images(evaluation.data)
+    assert found.count("train") == 20_000, "the premise: a metric uses the whole set, whatever a study's subset"
+    return found
+
+
+@pytest.fixture(scope="session")
+def classifier_folder(images, evaluation, tmp_path_factory):
+    work = tmp_path_factory.mktemp("classifier")
+    attempt = store.take(work)
+    attempt.journal = Journal(attempt.folder / "journal.jsonl")
+    out = attempt.scratch("result")
+    report = train_classifier(evaluation.data, images, evaluation.extractor, attempt=attempt, out=out)
+    assert report["accuracy"] > 0.7, "features that tell garments apart"
+    return out
+
+
+@pytest.fixture(scope="session")
+def extractor(evaluation, classifier_folder):
+    return evaluation_extractor(evaluation, classifier_folder, None)
+
+
+@pytest.fixture(scope="session")
+def populations(images, extractor):
+    """Features (6,000, 16) of training images after a known damage, by its name."""
+    return {
+        name: np.concatenate([extractor(make(image_bytes(images, "train", r), r))[0] for r in batches(6_000)])
+        for name, make in known_images(None, "cpu").items()
+    }
+
+
+@pytest.fixture
+def attempt(tmp_path):
+    """Starts an attempt on one work folder; call it again for the next."""
+    work = tmp_path / "work"
+    work.mkdir()
+    running = []
+
+    def start():
+        if running:
+            running[-1].end("stopped")
+        one = store.take(work)
+        one.journal = Journal(one.folder / "journal.jsonl")
+        running.append(one)
+        return one
+
+    return start
+
+
+class ToyModel(torch.nn.Linear):
+    """Draws real images of the class that is asked for: the best model there is."""
+
+    num_classes = 10
+
+    def __init__(self, images):
+        super().__init__(2, 3)
+        self.of_class = [np.flatnonzero(images.train_labels == c) for c in range(10)]
+        self.images, self.calls = images, []
+
+    def sample(self, labels_B, tokenizer, guidance, top_k, top_p, generator):
+        assert not self.training
+        self.calls.append((labels_B.tolist(), guidance, top_k, top_p))
+        picks = torch.randint(0, 2_000, (len(labels_B),), generator=generator).tolist()
+        rows = [self.of_class[label][pick] for label, pick in zip(labels_B.tolist(), picks, strict=True)]
+        return (self.images.batch(rows) + 1) / 2
+
+
+@pytest.fixture
+def model(images):
+    return ToyModel(images)
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    torch.manual_seed(0)
+    return Tokenizer(
+        patch_nums=(1, 2, 4),
+        vocab_size=31,
+        latent_dim=5,
+        channels=4,
+        multipliers=(1, 1, 1),
+        blocks=1,
+        attention=False,
+        stem_stride=2,
+        image_channels=1,
+    ).eval()

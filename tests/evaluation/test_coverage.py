@@ -1,0 +1,44 @@
+"""On real features the corrected interval covers, and the raw one does not."""
+
+import numpy as np
+import pytest
+
+from benchmarks.fid_coverage import coverage
+from var_scaling.evaluation.frechet import Gaussian, Reference, kernel_distance
+
+
+@pytest.mark.parametrize("damage", ["blurred (3x3 mean)", "shrunk to 8x8 and back"])
+@pytest.mark.parametrize(("samples", "repeats"), [(320, 400), (160, 400)])
+def test_the_corrected_interval_covers_on_real_features(populations, images, damage, samples, repeats):
+    reference = Reference(Gaussian.of(populations["real (validation)"]))
+    found = coverage(populations[damage], images.train_labels[:6_000], reference, samples, repeats)
+    assert found["truth"] > 0.1, "the premise: a damage that shows"
+    assert 0.92 <= found["covers"] <= 0.985, found  # 95 % within two standard errors of 400 repeats, and a little
+    assert abs(found["bias"]) < 0.35 * found["spread"], found
+    assert found["error"] == pytest.approx(found["spread"], rel=0.2), found
+
+
+def test_it_bites_the_raw_interval_does_not_cover(populations, images):
+    real = populations["real (validation)"]
+    reference = Reference(Gaussian(real.mean(0), np.cov(real, rowvar=False, ddof=0), len(real)))
+    found = coverage(real, images.train_labels[:6_000], reference, 320, 200)
+    assert abs(found["truth"]) < 1e-6, "the premise: the set against itself"
+    assert found["covers raw"] < 0.2, found
+    assert found["covers"] > 0.9, found
+    assert found["bias raw"] > 3 * abs(found["bias"])
+
+
+def test_a_perfect_models_kernel_distance_holds_zero(populations, images):
+    real, labels = populations["real (validation)"], images.train_labels[:6_000]
+    rng, held, plain = np.random.default_rng(0), [], []
+    by_class = [np.flatnonzero(labels == c) for c in range(10)]
+    for _ in range(100):
+        rows = np.stack([rng.choice(rows, 40) for rows in by_class], axis=1).reshape(-1)
+        others = np.stack([rng.choice(rows, 60) for rows in by_class], axis=1).reshape(-1)
+        kid = kernel_distance(real[rows], real[others], labels[rows], labels[others])
+        held.append(kid.low <= 0 <= kid.high)
+        plain.append(kernel_distance(real[rows], real[others]).value)
+    assert np.mean(held) >= 0.9
+    assert np.mean(plain) < -3 * np.std(plain) / 10, (
+        "without the classes it is biased below zero: the reason for strata"
+    )

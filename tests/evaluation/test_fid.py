@@ -1,0 +1,192 @@
+"""Evaluations: what is asked, what is measured, and that an interrupted one goes on."""
+
+import numpy as np
+import pytest
+import torch
+
+from var_scaling import store
+from var_scaling.config.data import DataConfig, resolve_data
+from var_scaling.config.evaluate import ClassifierConfig, EvaluateConfig, FidConfig, fid_evaluations, metric_data
+from var_scaling.errors import EnvironmentProblem
+from var_scaling.evaluation import features as features_module
+from var_scaling.evaluation import fid as fid_module
+from var_scaling.evaluation.features import image_bytes, load_extractor, reference_features, to_bytes
+from var_scaling.evaluation.fid import evaluate_model, evaluate_tokenizer
+from var_scaling.evaluation.generation import balanced_labels, generate, sample_grid
+from var_scaling.evaluation.reconstruction import sanity_report
+
+
+def plain(report):
+    return {k: v for k, v in report.items() if k not in ("seconds", "finished")}
+
+
+def test_a_perfect_model_is_near_zero_and_everything_is_named(model, evaluation, images, classifier_folder, tmp_path):
+    report = evaluate_model(model, None, evaluation, images, extractor_folder=classifier_folder, cache=tmp_path)
+    assert report["label"] == "classifier-train-400-g1.5"
+    assert (report["features"], report["reference"], report["reference_images"]) == ("classifier", "train", 20_000)
+    assert (report["samples"], report["guidance"], report["top_k"], report["top_p"]) == (400, 1.5, 0, 0.0)
+    assert report["samples_per_dimension"] == 25
+    assert report["fid_low"] < report["fid_corrected"] < report["fid_high"]
+    assert abs(report["fid_corrected"]) < 0.1
+    assert report["fid"] > report["fid_corrected"]
+    assert report["kid_low"] < 0 < report["kid_high"]
+    assert report["precision"] > 0.6
+    assert report["recall"] > 0.6
+    assert 2 < report["inception_score"] < 10
+    assert all(v is not None for v in report.values())
+    labels = np.concatenate([call[0] for call in model.calls])
+    assert np.bincount(labels).tolist() == [40] * 10
+    assert np.bincount(labels[:200]).tolist() == [20] * 10, "each half is balanced"
+    assert {call[1:] for call in model.calls} == {(1.5, 0, 0.0)}
+
+
+def test_an_interrupted_evaluation_goes_on_to_the_same_numbers(
+    model, evaluation, images, classifier_folder, attempt, tmp_path, monkeypatch
+):
+    arguments = {"extractor_folder": classifier_folder, "cache": tmp_path / "cache"}
+    straight = evaluate_model(model, None, evaluation, images, **arguments)
+    running = attempt()
+    calls = []
+    monkeypatch.setattr(running, "stop_requested", lambda: calls.append(1) or len(calls) == 3)
+    model.calls.clear()
+    with pytest.raises(store.Stopped):
+        evaluate_model(model, None, evaluation, images, attempt=running, **arguments)
+    assert len(model.calls) == 3
+    running = attempt()
+    assert plain(evaluate_model(model, None, evaluation, images, attempt=running, **arguments)) == plain(straight)
+    assert len(model.calls) == 4, "only the last batch was left to draw"
+    assert not list(running.work.glob("attempts/*/checkpoints/*"))
+
+
+def test_another_model_does_not_go_on_from_it(model, evaluation, images, classifier_folder, attempt, monkeypatch):
+    monkeypatch.setattr(fid_module, "SAVE_SECONDS", -1)  # save after each batch
+    running = attempt()
+    monkeypatch.setattr(running, "drop_checkpoint", lambda name: None)
+    evaluate_model(model, None, evaluation, images, extractor_folder=classifier_folder, attempt=running)
+    with torch.no_grad():
+        model.weight.add_(1)
+    model.calls.clear()
+    evaluate_model(model, None, evaluation, images, extractor_folder=classifier_folder, attempt=running)
+    assert len(model.calls) == 4
+
+
+def test_samples_are_addressed(model):
+    labels = balanced_labels(230, 10)
+    whole = torch.cat([i for _, i in generate(model, None, labels, guidance=1.5, seed=3)])
+    tail = torch.cat([i for _, i in generate(model, None, labels, guidance=1.5, seed=3, first=100)])
+    other = torch.cat([i for _, i in generate(model, None, labels, guidance=1.5, seed=4)])
+    assert torch.equal(whole[100:], tail)
+    assert not torch.equal(whole, other)
+    assert whole.dtype == torch.uint8
+
+
+def test_the_mode_of_the_model_is_left_as_it_was(model):
+    model.train()
+    list(generate(model, None, balanced_labels(10, 10), guidance=0.0))
+    assert model.training
+
+
+def test_a_grid_has_a_column_a_class(model, tmp_path):
+    from PIL import Image
+
+    sample_grid(model, None, path=tmp_path / "a" / "samples.png", per_class=3)
+    with Image.open(tmp_path / "a" / "samples.png") as picture:
+        assert picture.size == (2 * (10 * 34 - 2), 2 * (3 * 34 - 2))
+        assert picture.mode == "L"
+    assert [p.name for p in (tmp_path / "a").iterdir()] == ["samples.png"]
+
+
+def test_reference_features_are_kept_by_content(images, extractor, tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr(features_module, "KEPT_FEATURES", 230)
+    found = reference_features(images, "validation", extractor, cache=tmp_path, beat=lambda *a: calls.append(a))
+    assert calls[-1] == (5_000, 5_000)
+    assert found.features.shape == (230, 16)
+    assert found.gaussian.count == 5_000
+    calls.clear()
+    again = reference_features(images, "validation", extractor, cache=tmp_path, beat=lambda *a: calls.append(a))
+    assert not calls
+    np.testing.assert_array_equal(again.gaussian.covariance, found.gaussian.covariance)
+    reference_features(images, "train", extractor, cache=tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+    assert reference_features(images, "validation", extractor, cache=tmp_path).gaussian.count == 5_000
+
+
+def test_reconstructions_are_measured(tokenizer, evaluation, images, classifier_folder, tmp_path):
+    report = evaluate_tokenizer(
+        tokenizer, evaluation, images, extractor_folder=classifier_folder, cache=tmp_path / "c", out=tmp_path
+    )
+    truth = images.batch(range(5_000), 0, "validation")
+    with torch.no_grad():
+        maps = tokenizer.encode(truth)
+        error = (tokenizer.decode(maps) - truth).square().flatten(1).mean(1)
+    assert report["psnr"] == pytest.approx(float((10 * torch.log10(4 / error)).mean()), abs=1e-3)
+    assert report["usage_scale_3"] == pytest.approx(len(maps[2].unique()) / 31)
+    assert 1 <= report["perplexity_scale_3"] <= 31
+    assert report["rfid_train"] > 1
+    assert report["rfid_validation"] > 1
+    assert report["rfid_train_low"] < report["rfid_train_corrected"] < report["rfid_train_high"]
+    assert store.read_json(tmp_path / "report.json") == report
+    assert (tmp_path / "reconstructions.png").exists()
+
+
+def test_the_metric_orders_images_of_known_quality(images, extractor, tmp_path):
+    rows = sanity_report(images, extractor, count=2_000, cache=tmp_path)
+    real, blurred, shrunk, noise = (row["fid_corrected"] for row in rows)
+    assert [row["images"].split()[0] for row in rows] == ["real", "blurred", "shrunk", "uniform"]
+    assert abs(real) < 0.05
+    assert 5 * abs(real) < blurred < shrunk < noise
+
+
+def test_pixels_survive_the_way_to_bytes(images):
+    rows = np.arange(7)
+    pixels = image_bytes(images, "train", rows)
+    np.testing.assert_array_equal(pixels.permute(0, 2, 3, 1).numpy(), images.train[:7])
+    assert torch.equal(to_bytes((images.batch(rows) + 1) / 2), pixels)
+
+
+@pytest.mark.parametrize("features", ["inception", "dinov2", "clip"])
+def test_missing_weights_are_the_environments_fault(features, images, tmp_path):
+    with pytest.raises(EnvironmentProblem, match=f"{features} features need the weights .* and they are not there"):
+        load_extractor(features, data=images.config, weights_folder=tmp_path)
+    with pytest.raises(EnvironmentProblem, match="need a trained classifier"):
+        load_extractor("classifier", data=images.config)
+
+
+@pytest.mark.parametrize(
+    ("fid", "says"),
+    [
+        (FidConfig(samples=300), "4.7 for each of the 64 dimensions of classifier features.*use 320 or more"),
+        (FidConfig(features="inception"), "1.0 for each of the 2048 dimensions.*use 10240 or more"),
+        (FidConfig(samples=2_005), "two halves balanced over 10 classes; use 2000"),
+    ],
+)
+def test_a_fid_that_means_nothing_is_refused_while_planning(fid, says):
+    with pytest.raises(ValueError, match=says):
+        fid_evaluations(EvaluateConfig(fid=(FidConfig(), fid)), resolve_data(DataConfig()))
+
+
+def test_the_metric_is_the_same_for_every_subset_and_view():
+    whole = metric_data(resolve_data(DataConfig(name="cifar10")))
+    part = metric_data(resolve_data(DataConfig(name="cifar10", unique_images=500, views=3, flip=False)))
+    assert whole == part
+    assert (whole.unique_images, whole.views, whole.flip) == (50_000, 1, False)
+
+
+def test_labels_tell_kinds_of_fid_apart():
+    labels = {
+        FidConfig(**fields).label
+        for fields in (
+            {},
+            {"samples": 4_000},
+            {"guidance": 0.0},
+            {"top_k": 900},
+            {"top_p": 0.96},
+            {"reference": "validation"},
+            {"features": "clip"},
+        )
+    }
+    assert len(labels) == 7
+    assert ClassifierConfig().model_dump() == ClassifierConfig().model_dump()
