@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -168,6 +169,8 @@ def _published(features: Features, path: Path | None, device: torch.device) -> F
             from var_scaling.evaluation.dinov2 import DinoExtractor  # torch-fidelity reads no local DINOv2 weights
 
             return DinoExtractor(path).to(device).eval()
+        if features == "inception" and path is not None:
+            torch.load(path, map_location="cpu", weights_only=True)  # refuses code, which torch-fidelity would run
         return create_feature_extractor(
             NETWORKS[features],
             list(_LAYERS[features]),
@@ -175,7 +178,7 @@ def _published(features: Features, path: Path | None, device: torch.device) -> F
             feature_extractor_weights_path=None if path is None else str(path),
             verbose=False,
         )
-    except (OSError, RuntimeError, ValueError, KeyError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
         where = f"read from {path}" if path is not None else "downloaded"
         raise EnvironmentProblem(
             f"the weights of {features} features cannot be {where} ({error}); set placement.feature_weights to a "
