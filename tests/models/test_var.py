@@ -147,7 +147,7 @@ def test_published_initialisation(adaln):
     assert all(float(p.detach().abs().max()) == 0 for name, p in model.named_parameters() if name.endswith("bias"))
     labels_B, x_BLZ = inputs()
     loss = F.cross_entropy(model(labels_B, x_BLZ).flatten(0, 1), torch.arange(BATCH * TOKENS))
-    assert float(loss) == pytest.approx(math.log(512), abs=0.01)
+    assert loss.item() == pytest.approx(math.log(512), abs=0.01)
 
 
 def test_unresolved_config_is_refused():

@@ -79,6 +79,7 @@ class TokenizerConfig(Strict):
     blocks: int | None = Field(default=None, ge=1)  # residual blocks a level; the decoder has one more
     attention: bool | None = None  # in the deepest level and the middle
     stem_stride: Literal[1, 2, 4] | None = None
+    norm_groups: int | None = Field(default=None, ge=1)  # of every GroupNorm, at most: the largest divisor of its width
     phi_count: int | None = Field(default=None, ge=1)
     phi_ratio: float = Field(default=0.5, ge=0, le=1)
     commitment: float = Field(default=0.25, ge=0)
@@ -126,6 +127,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         blocks=1,
         attention=False,
         stem_stride=2,
+        norm_groups=8,
         phi_count=4,
         train=_SMALL_TRAINING,
     ),
@@ -138,6 +140,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         blocks=1,
         attention=False,
         stem_stride=2,
+        norm_groups=8,
         phi_count=4,
         train=_SMALL_TRAINING,
     ),
@@ -150,6 +153,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         blocks=2,
         attention=True,
         stem_stride=1,
+        norm_groups=32,
         phi_count=4,
         train=dict(
             images=250 * 1_281_167,

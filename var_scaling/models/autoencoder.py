@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def group_norm(channels: int) -> nn.GroupNorm:
-    """GroupNorm with the published 32 groups, or the largest number below that divides the width."""
-    groups = next(groups for groups in range(min(32, channels), 0, -1) if channels % groups == 0)
+def group_norm(channels: int, most_groups: int) -> nn.GroupNorm:
+    """GroupNorm with `most_groups` groups (32 is published), or the largest number below that divides the width."""
+    groups = next(groups for groups in range(min(most_groups, channels), 0, -1) if channels % groups == 0)
     return nn.GroupNorm(groups, channels, eps=1e-6)
 
 
@@ -44,11 +44,11 @@ class Conv3x3(nn.Conv2d):
 
 
 class ResidualBlock(nn.Module):
-    def __init__(self, channels_in: int, channels_out: int):
+    def __init__(self, channels_in: int, channels_out: int, groups: int):
         super().__init__()
-        self.norm1 = group_norm(channels_in)
+        self.norm1 = group_norm(channels_in, groups)
         self.conv1 = Conv3x3(channels_in, channels_out)
-        self.norm2 = group_norm(channels_out)
+        self.norm2 = group_norm(channels_out, groups)
         self.conv2 = Conv3x3(channels_out, channels_out)
         if channels_in != channels_out:
             self.nin_shortcut = nn.Conv2d(channels_in, channels_out, 1)
@@ -64,9 +64,9 @@ class ResidualBlock(nn.Module):
 class SpatialAttention(nn.Module):
     """Single-head attention over all positions of a map."""
 
-    def __init__(self, channels: int):
+    def __init__(self, channels: int, groups: int):
         super().__init__()
-        self.norm = group_norm(channels)
+        self.norm = group_norm(channels, groups)
         self.qkv = nn.Conv2d(channels, 3 * channels, 1)
         self.proj_out = nn.Conv2d(channels, channels, 1)
 
@@ -97,10 +97,10 @@ class Upsample(nn.Module):
 class Level(nn.Module):
     """The blocks of one resolution, each followed by attention where there is any."""
 
-    def __init__(self, widths: list[int], attention: bool):
+    def __init__(self, widths: list[int], attention: bool, groups: int):
         super().__init__()
-        self.block = nn.ModuleList(ResidualBlock(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
-        self.attn = nn.ModuleList(SpatialAttention(width) for width in widths[1:] if attention)
+        self.block = nn.ModuleList(ResidualBlock(a, b, groups) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.attn = nn.ModuleList(SpatialAttention(width, groups) for width in widths[1:] if attention)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         for i, block in enumerate(self.block):
@@ -111,11 +111,11 @@ class Level(nn.Module):
 
 
 class Middle(nn.Module):
-    def __init__(self, channels: int, attention: bool):
+    def __init__(self, channels: int, attention: bool, groups: int):
         super().__init__()
-        self.block_1 = ResidualBlock(channels, channels)
-        self.attn_1 = SpatialAttention(channels) if attention else nn.Identity()
-        self.block_2 = ResidualBlock(channels, channels)
+        self.block_1 = ResidualBlock(channels, channels, groups)
+        self.attn_1 = SpatialAttention(channels, groups) if attention else nn.Identity()
+        self.block_2 = ResidualBlock(channels, channels, groups)
 
     def forward(self, x_BCHW: Tensor) -> Tensor:
         return self.block_2(self.attn_1(self.block_1(x_BCHW)))
@@ -131,6 +131,8 @@ class Encoder(nn.Module):
         blocks: residual blocks a level.
         attention: in the deepest level and in the middle.
         stem_stride: 1 (published), 2 or 4.
+        norm_groups: groups of every GroupNorm, at most (32 is published). As many groups as channels remove each
+            channel's mean, which is what the coarsest token map has to carry.
         latent_dim: channels of the result.
     """
 
@@ -142,6 +144,7 @@ class Encoder(nn.Module):
         blocks: int,
         attention: bool,
         stem_stride: int,
+        norm_groups: int,
         latent_dim: int,
     ):
         super().__init__()
@@ -152,12 +155,14 @@ class Encoder(nn.Module):
         self.down = nn.ModuleList()
         width, deepest = channels, len(multipliers) - 1
         for level, multiplier in enumerate(multipliers):
-            self.down.append(Level([width] + [channels * multiplier] * blocks, attention and level == deepest))
+            self.down.append(
+                Level([width] + [channels * multiplier] * blocks, attention and level == deepest, norm_groups)
+            )
             width = channels * multiplier
             if level != deepest:
                 self.down[-1].downsample = Downsample(width)
-        self.mid = Middle(width, attention)
-        self.norm_out = group_norm(width)
+        self.mid = Middle(width, attention, norm_groups)
+        self.norm_out = group_norm(width, norm_groups)
         self.conv_out = Conv3x3(width, latent_dim)
 
     def forward(self, images_BCHW: Tensor) -> Tensor:
@@ -180,21 +185,24 @@ class Decoder(nn.Module):
         blocks: int,
         attention: bool,
         stem_stride: int,
+        norm_groups: int,
         latent_dim: int,
     ):
         super().__init__()
         width, deepest = channels * multipliers[-1], len(multipliers) - 1
         self.conv_in = Conv3x3(latent_dim, width)
-        self.mid = Middle(width, attention)
+        self.mid = Middle(width, attention, norm_groups)
         stages = []
         for level in range(deepest, -1, -1):
-            stage = Level([width] + [channels * multipliers[level]] * (blocks + 1), attention and level == deepest)
+            stage = Level(
+                [width] + [channels * multipliers[level]] * (blocks + 1), attention and level == deepest, norm_groups
+            )
             width = channels * multipliers[level]
             if level != 0:
                 stage.upsample = Upsample(width)
             stages.append(stage)
         self.up = nn.ModuleList(reversed(stages))
-        self.norm_out = group_norm(width)
+        self.norm_out = group_norm(width, norm_groups)
         self.conv_out = Conv3x3(width, image_channels * stem_stride**2)
         self.stem_stride = stem_stride
 

@@ -31,6 +31,7 @@ class Tokenizer(nn.Module):
         blocks: residual blocks a level in the encoder; the decoder has one more.
         attention: in the deepest level and in the middle.
         stem_stride: 1 (published), 2 or 4.
+        norm_groups: groups of every GroupNorm, at most.
         image_channels: 1 or 3.
         phi_count, phi_ratio, commitment: see `MultiScaleQuantizer`.
     """
@@ -46,6 +47,7 @@ class Tokenizer(nn.Module):
         blocks: int = 2,
         attention: bool = True,
         stem_stride: int = 1,
+        norm_groups: int = 32,
         image_channels: int = 3,
         phi_count: int = 4,
         phi_ratio: float = 0.5,
@@ -55,7 +57,7 @@ class Tokenizer(nn.Module):
         self.patch_nums, self.vocab_size, self.latent_dim = tuple(patch_nums), vocab_size, latent_dim
         self.image_channels = image_channels
         self.downsampling = stem_stride * 2 ** (len(multipliers) - 1)
-        sizes = (image_channels, channels, tuple(multipliers), blocks, attention, stem_stride, latent_dim)
+        sizes = (image_channels, channels, tuple(multipliers), blocks, attention, stem_stride, norm_groups, latent_dim)
         self.encoder = Encoder(*sizes)
         self.decoder = Decoder(*sizes)
         self.quantize = MultiScaleQuantizer(patch_nums, vocab_size, latent_dim, phi_count, phi_ratio, commitment)
@@ -144,6 +146,7 @@ def build_tokenizer(config: TokenizerConfig) -> Tokenizer:
             blocks=config.blocks,
             attention=config.attention,
             stem_stride=config.stem_stride,
+            norm_groups=config.norm_groups,
             image_channels=config.image_channels,
             phi_count=config.phi_count,
             phi_ratio=config.phi_ratio,

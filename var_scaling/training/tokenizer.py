@@ -168,7 +168,8 @@ class Training:
         train, model = self.config.train, self.model
         if self.images == 0 and train.codebook.data_init:
             with torch.no_grad(), self._autocast():
-                self.codebook.start_at_data(model.features(batch_B3HW))
+                features_BZHW = model.features(batch_B3HW)
+            self.codebook.start_at_data(features_BZHW.float())
         with self._autocast():
             features_BZHW = model.features(batch_B3HW)
         quantised = model.quantize(features_BZHW.float())
@@ -231,6 +232,7 @@ class Training:
     def _open_window(self) -> None:
         self.window: dict[str, Tensor] = {}
         self.window_images = 0
+        self.first_bad = torch.zeros((), dtype=torch.int64, device=self.device)  # step of the first loss not finite
         self.hits = Hits(len(self.config.patch_nums), self.config.vocab_size, self.device)
 
     @torch.no_grad()
@@ -243,6 +245,11 @@ class Training:
             before = self.window.get(name, torch.zeros(2, dtype=torch.float64, device=self.device))
             value = value.detach().double()
             self.window[name] = before + torch.stack((value, torch.ones_like(value))) * count
+        step, finite = (
+            self.images // count,
+            torch.stack([v.detach() for v in (*losses.values(), norm)]).isfinite().all(),
+        )
+        self.first_bad = torch.where(finite | (self.first_bad > 0), self.first_bad, step)
         self.hits.add(quantised.tokens)
         self.window_images += count
 
@@ -253,9 +260,9 @@ class Training:
             Diverged: one of them is not finite.
         """
         means = {name: float(total / weight) for name, (total, weight) in self.window.items()}
-        for name, value in means.items():
-            if not math.isfinite(value):
-                raise Diverged(f"tokenizer {name} is {value}", step=self.images // self.config.train.batch_size)
+        if self.first_bad > 0:
+            bad = [name for name, value in means.items() if not math.isfinite(value)]
+            raise Diverged(f"the tokenizer's {', '.join(bad)} are not finite", step=int(self.first_bad))
         measured = {f"train/{name}": value for name, value in means.items()}
         measured["train/learning_rate"] = self.optimizer.param_groups[0]["lr"]
         measured["codebook/usage"] = self.hits.usage()
@@ -275,6 +282,7 @@ class Training:
             "seconds": self.seconds,
             "window": self.window,
             "window_images": self.window_images,
+            "first_bad": self.first_bad,
             "hits": self.hits.hits_KV,
         }
         if self.critic is not None:
@@ -288,6 +296,7 @@ class Training:
         self.images, self.seconds = state["images"], state["seconds"]
         self.window = {name: value.to(self.device) for name, value in state["window"].items()}
         self.window_images = state["window_images"]
+        self.first_bad = state["first_bad"].to(self.device)
         self.hits.hits_KV = state["hits"].to(self.device)
         if self.critic is not None:
             self.critic.load_state_dict(state["critic"])
