@@ -1,7 +1,7 @@
 """`python -m var_scaling.worker FOLDER`: does the work of one folder on the machine it stands on.
 
 The folder says what (identity.json, config.yaml, needs.json, and asked/ for a trial); the worker claims it, does what
-is missing, publishes, and leaves why it ended in its attempt. The exit code is a hint for launchers; the truth is on disk.
+is missing, publishes, and leaves why it ended in its attempt. The exit code is a hint for launchers; disk is the truth.
 What each kind of work does is in `stages`; this file is what they share, and imports no torch before it holds a claim.
 """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +13,10 @@ from var_scaling.cli.run import count, err, out, print_json
 from var_scaling.errors import EnvironmentProblem, RequestProblem
 
 if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.errors import Note
+    from analysis.planning import Prediction
     from analysis.study import LawRecord, StudyLaws
 
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of trials, stages and sweeps.", envvar="VAR_SCALING_RUNS")]
@@ -24,7 +28,14 @@ Source = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the five commands to `var-scaling`."""
-    app.command("fit-laws")(fit_laws)
+    for name, command in (
+        ("fit-laws", fit_laws),
+        ("predict", predict),
+        ("allocate", allocate),
+        ("expect", expect),
+        ("design", design),
+    ):
+        app.command(name)(command)
 
 
 @contextmanager
@@ -61,6 +72,9 @@ def fit_laws(
     keep_duplicates: Annotated[
         bool, typer.Option("--keep-duplicates", help="CSV: equal rows are runs of their own.")
     ] = False,
+    published: Annotated[
+        str | None, typer.Option("--published", help="Draw published laws beside these: var.", metavar="NAME")
+    ] = None,
     figures: Annotated[bool, typer.Option(help="Draw the figures.")] = True,
     folder: Annotated[
         Path | None, typer.Option("--out", help="Where to write. Default: laws/ beside the rows.")
@@ -79,7 +93,7 @@ def fit_laws(
       var-scaling fit-laws results.csv --x n_params --data n_tokens --y loss --offset 1.69
     """
     from analysis.load import newest_sweep
-    from analysis.output import plain
+    from analysis.output import plain, study_of, study_of_csv, write_laws
 
     with problems_as_requests():
         where = source if source is not None else newest_sweep(runs)
@@ -90,35 +104,36 @@ def fit_laws(
                 status.update(f"{part} of {where}")
 
             if is_csv:
-                study, written = _fit_csv(
+                # --params names the size column of a CSV as well as --x does
+                column = x or (None if params == "params_total" else params)
+                study = study_of_csv(
                     where,
-                    x or (None if params == "params_total" else params),
-                    tuple(y),
-                    data,
-                    compute,
-                    group,
-                    budget,
-                    holdout,
-                    tuple(offset),
-                    keep_duplicates,
-                    figures,
-                    folder,
-                    progress,
+                    x=column,
+                    y=tuple(y),
+                    data=data,
+                    compute=compute,
+                    group=group,
+                    budget=budget,
+                    holdout=holdout,
+                    offsets=tuple(offset),
+                    keep_duplicates=keep_duplicates,
+                    progress=progress,
                 )
+                target = folder or where.with_name(where.stem + "_laws")
             else:
-                from analysis.output import laws_of
-
-                study, written = laws_of(
+                study = study_of(
                     where,
-                    folder,
                     holdout=holdout,
                     params=params,
                     compute=compute or "train_flops",
                     targets=tuple(y) or None,
                     offsets=tuple(offset),
-                    figures=figures,
                     progress=progress,
                 )
+                target = folder or where / "laws"
+            written: list[Path] = []
+            if study.fitted or not is_csv:
+                written = write_laws(study, target, figures=figures, published=published, progress=progress)
     if json:
         print_json(plain(study.as_dict() | {"files": [str(path) for path in written]}))
     else:
@@ -129,25 +144,298 @@ def fit_laws(
         )
 
 
-def _fit_csv(
-    where: Path, x, y, data, compute, group, budget, holdout, offsets, keep_duplicates, figures, folder, progress
-):
-    from analysis.load import load_runs
-    from analysis.output import write_laws
-    from analysis.study import fit_study
-    from analysis.table import check_table, csv_columns
+Target = Annotated[str, typer.Option("--target", help="Which loss, error or FID column.")]
+Depth = Annotated[int | None, typer.Option("--depth", help="Depth of the model.", min=1)]
+Size = Annotated[float | None, typer.Option("--size", help="Parameters, in place of a depth.", min=0)]
+Images = Annotated[
+    float | None, typer.Option("--images", help="Images seen. Default: the study's largest budget.", min=0)
+]
 
-    table = load_runs(where)
-    columns = csv_columns(table, x, y, data, compute, group, budget)
-    table = check_table(table, columns, keep_duplicates)
-    study = fit_study(
-        table, columns, name=where.stem, source=str(where), holdout=holdout, offsets=offsets, progress=progress
+
+def predict(
+    depth: Depth = None,
+    source: Source = None,
+    images: Images = None,
+    size: Size = None,
+    runs: Runs = Path("runs"),
+    json: Json = False,
+) -> None:
+    """Predict loss, error and FID of a model that was not trained, with intervals.
+
+    Examples:
+
+      var-scaling predict --depth 36
+
+      var-scaling predict runs/sweeps/depth --depth 10 --images 200000 --json
+    """
+    from analysis import CannotFit
+    from analysis.planning import predict_run
+
+    with problems_as_requests():
+        study, where = _study(source, runs, None)
+        params, seen = _point(study, where, depth, size, images)
+        answers, refusals = [], []
+        for target in study.columns.targets:
+            try:
+                answers.append(predict_run(study, target, params, seen))
+            except CannotFit as refusal:
+                refusals.append((target, refusal))
+        if not answers:
+            raise refusals[0][1]
+    if json:
+        print_json(
+            {
+                "params": params,
+                "images": seen,
+                "predictions": [answer.as_dict() for answer in answers],
+                "refused": [{"target": target} | refusal.as_dict() for target, refusal in refusals],
+            }
+        )
+        return
+    out.print(f"{count(params)} parameters, {count(seen)} images seen ({study.conventions['N']})", highlight=False)
+    _print_predictions(answers)
+    for target, refusal in refusals:
+        out.print(
+            f"[yellow]refused[/yellow] {target} ({refusal.code}): {refusal.sentence}", highlight=False, soft_wrap=True
+        )
+
+
+def allocate(
+    flops: Annotated[float, typer.Option("--flops", help="Training FLOPs to spend, e.g. 1e21.")],
+    source: Source = None,
+    device: Annotated[
+        str | None, typer.Option("--device", help="For GPU-hours: a device of the rows, or h100, a100.")
+    ] = None,
+    target: Target = "loss_all_scales",
+    top: Annotated[int, typer.Option("--top", help="How many depths to show.", min=1)] = 7,
+    runs: Runs = Path("runs"),
+    json: Json = False,
+) -> None:
+    """Spend a compute budget: best depth (with its recipe), images, expected loss, device hours.
+
+    Examples:
+
+      var-scaling allocate --flops 1e21 --device h100
+
+      var-scaling allocate runs/sweeps/depth --flops 1e14
+    """
+    from analysis.output import plain
+    from analysis.planning import allocate as best_allocation
+    from analysis.planning import device_rate
+
+    with problems_as_requests():
+        study, where = _study(source, runs, target)
+        candidates, origin = _candidates(study, where)
+        plan = best_allocation(study, candidates, flops, study.columns.targets[0])
+        rate = device_rate(study.rows, device)
+    hours = None if rate is None else flops / rate[0] / 3600
+    if json:
+        document = {
+            "flops": flops,
+            "depth": plan.depth,
+            "images": plan.images,
+            "prediction": plan.prediction.as_dict(),
+            "best_size": dict(zip(("params", "low", "high"), plan.continuous, strict=True)),
+            "device_hours": hours,
+            "device_rate": None if rate is None else {"flops_per_second": rate[0], "source": rate[1]},
+            "candidates": origin,
+            "notes": [note.as_dict() for note in plan.notes],
+            "table": plan.table.to_dict("records"),
+        }
+        print_json(plain(document))
+        return
+    from rich.table import Table
+
+    best = plan.prediction
+    size, low, high = plan.continuous
+    out.print(
+        f"[bold]depth {plan.depth}, {plan.images:,.0f} images[/bold]: {best.target} {best.value:.4g} "
+        f"[95 %: {best.low:.4g} to {best.high:.4g} for one run]; best size {count(size)} "
+        f"[{count(low)} to {count(high)}] parameters",
+        highlight=False,
+        soft_wrap=True,
     )
-    if not study.fitted:
-        return study, []
-    return study, write_laws(
-        study, folder or where.with_suffix("").with_name(where.stem + "_laws"), figures=figures, progress=progress
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("depth", "params", "images", "learning rate", "loss", "95 % of the law", "best in"):
+        table.add_column(name, justify="right")
+    near = plan.table.nsmallest(top, "loss").sort_values("depth")
+    for line in near.itertuples():
+        table.add_row(
+            f"{'[green]' if line.depth == plan.depth else ''}{line.depth:g}",
+            count(line.params),
+            f"{line.images:,.0f}",
+            f"{line.learning_rate:.3g}" if "learning_rate" in near else "",
+            f"{line.loss:.4f}",
+            f"{line.low:.4f} to {line.high:.4f}",
+            f"{100 * line.chance:.0f} %",
+        )
+    out.print(table, highlight=False)
+    out.print(f"law: {best.law}; depths from {origin}", highlight=False, soft_wrap=True)
+    if rate is not None:
+        out.print(f"{hours:.3g} device hours at {rate[0]:.3g} FLOP/s ({rate[1]})", highlight=False, soft_wrap=True)
+    _print_notes(plan.notes)
+
+
+def expect(
+    depth: Depth = None,
+    images: Images = None,
+    source: Source = None,
+    size: Size = None,
+    loss: Annotated[float | None, typer.Option("--loss", help="Your value: is it normal?")] = None,
+    target: Target = "loss_all_scales",
+    runs: Runs = Path("runs"),
+    json: Json = False,
+) -> None:
+    """Answer "is my loss normal": what the law expects of a run, with the interval for one run.
+
+    Examples:
+
+      var-scaling expect --depth 8 --images 1e6
+
+      var-scaling expect --depth 8 --images 1e6 --loss 3.31
+    """
+    from analysis.planning import expect as expectation
+
+    with problems_as_requests():
+        study, where = _study(source, runs, target)
+        params, seen = _point(study, where, depth, size, images)
+        answer = expectation(study, study.columns.targets[0], params, seen, loss)
+    if json:
+        print_json(
+            answer.prediction.as_dict()
+            | {"measured": answer.measured, "verdict": answer.verdict, "deviation": answer.deviation}
+        )
+        return
+    _print_predictions([answer.prediction])
+    if answer.measured is not None:
+        colour = "green" if answer.verdict == "normal" else "yellow"
+        out.print(
+            f"{answer.measured:.4g} is [{colour}]{answer.verdict}[/{colour}]: {answer.deviation:+.1f} standard deviations of a "
+            "new run from the law",
+            highlight=False,
+        )
+
+
+def design(
+    source: Source = None,
+    quantity: Annotated[
+        str, typer.Option("--quantity", help="alpha, beta, E, a_opt, ... or loss (with --depth).")
+    ] = "alpha",
+    depth: Depth = None,
+    images: Images = None,
+    most: Annotated[float | None, typer.Option("--flops", help="The most FLOPs that one new trial may cost.")] = None,
+    target: Target = "loss_all_scales",
+    top: Annotated[int, typer.Option("--top", help="How many trials to propose.", min=1)] = 8,
+    runs: Runs = Path("runs"),
+    json: Json = False,
+) -> None:
+    """Propose which trial to add: the one that shrinks a quantity's interval most per FLOP.
+
+    Examples:
+
+      var-scaling design --quantity a_opt --flops 1e15
+
+      var-scaling design --quantity loss --depth 36 --images 4e8
+    """
+    from analysis.output import plain
+    from analysis.planning import design as best_design
+
+    with problems_as_requests():
+        study, where = _study(source, runs, target)
+        candidates, origin = _candidates(study, where)
+        at = _point(study, where, depth, None, images) if quantity == "loss" else None
+        found = best_design(study, candidates, quantity, study.columns.targets[0], most_flops=most, at=at)
+    if json:
+        print_json(plain({"quantity": quantity, "candidates": origin, "trials": found.table.to_dict("records")}))
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold", title=f"trials that narrow {quantity} most per FLOP")
+    for name in ("depth", "params", "images", "FLOPs", "narrows the interval by", "per FLOP, of the best"):
+        table.add_column(name, justify="right")
+    for line in found.table.head(top).itertuples():
+        table.add_row(
+            f"{line.depth}",
+            count(line.params),
+            f"{line.images:,.0f}",
+            count(line.flops),
+            f"{100 * line.shrinks:.1f} %",
+            f"{100 * line.per_flop:.0f} %",
+        )
+    out.print(table, highlight=False)
+    out.print(
+        f"local design about the fitted law; depths from {origin}; each with the study's own budgets", highlight=False
     )
+
+
+def _study(source: Path | None, runs: Path, target: str | None) -> tuple[StudyLaws, Path]:
+    """The laws of a sweep, folder or CSV; of one target only where one is asked for."""
+    from analysis.load import newest_sweep
+    from analysis.output import study_of, study_of_csv
+
+    where = source if source is not None else newest_sweep(runs)
+    with err.status(f"fitting {where}"):
+        if where.is_file():
+            return study_of_csv(where, y=() if target in (None, "loss_all_scales") else (target,)), where
+        return study_of(where, targets=None if target is None else (target,)), where
+
+
+def _candidates(study: StudyLaws, where: Path) -> tuple[pd.DataFrame, str]:
+    """Depths to choose from: the sweep's own recipe where its YAML is there, else the sizes in the rows."""
+    from analysis.planning import candidates_of_rows
+
+    file = where / "study.yaml"
+    if file.is_file():
+        import pandas as pd
+
+        from var_scaling.config.study import load_study
+        from var_scaling.planning.candidates import candidate_table
+
+        _, configs = load_study(file)
+        return pd.DataFrame(candidate_table(configs[0])), f"the recipe of {file}"
+    return candidates_of_rows(study.rows, study.columns), "the sizes in the rows"
+
+
+def _point(
+    study: StudyLaws, where: Path, depth: int | None, size: float | None, images: float | None
+) -> tuple[float, float]:
+    """Parameters and images of a model that is asked about."""
+    from analysis.planning import candidate
+
+    if (depth is None) == (size is None):
+        raise RequestProblem("say which model: --depth N, or --size PARAMETERS (one of the two)")
+    if study.columns.data is None:
+        raise RequestProblem("the rows name no data column, so no law in size and data can answer")
+    seen = float(study.rows[study.columns.data].max()) if images is None else images
+    if size is not None:
+        return float(size), seen
+    table, _ = _candidates(study, where)
+    return float(candidate(table, depth)[study.columns.params]), seen
+
+
+def _print_predictions(answers: Sequence[Prediction]) -> None:
+    from rich.table import Table
+
+    from analysis.lawtable import number, span, target_words
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("", "predicted", "95 % for one run", "95 % of the law", "law"):
+        table.add_column(name)
+    for answer in answers:
+        table.add_row(
+            target_words(answer.target),
+            number(answer.value),
+            span(answer.low, answer.high),
+            span(answer.law_low, answer.law_high),
+            answer.law,
+        )
+    out.print(table, highlight=False)
+    _print_notes([note for answer in answers for note in answer.notes])
+
+
+def _print_notes(notes: Sequence[Note]) -> None:
+    for note in {note.code: note for note in notes}.values():
+        out.print(f"note {note}", highlight=False, soft_wrap=True)
 
 
 def show_study(study: StudyLaws, written: list[Path]) -> None:

@@ -1,6 +1,6 @@
 """`var-scaling train | evaluate | sample`, `tokenizer train | evaluate`, `tokens build`: one model at a time.
 
-Each is a launch of one trial or stage through the same engine as a sweep, so it is resumed, shared and never done twice.
+Each is a launch of one trial or stage through the engine of a sweep, so it is resumed, shared and never done twice.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -29,49 +30,53 @@ STYLES = {
 }
 
 
+def _table(title: str, *columns: str, left: tuple[str, ...] = ()) -> Table:
+    """A table that fits 80 columns: no rules, numbers to the right."""
+    table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False, padding=(0, 1))
+    for name in columns:
+        table.add_column(name, justify="left" if name in left else "right", no_wrap=name not in left)
+    return table
+
+
 def plan_table(plan: Plan, limit: int = 60) -> Table:
     """One line a trial: what it will do and why, what it costs; what varies with depth besides depth is shown."""
-    table = Table(title=f"sweep {plan.study.name}", title_justify="left")
-    for name in (
-        "trial",
-        "will",
-        "params",
-        "lr",
-        "gamma",
-        "images",
-        "FLOPs",
-        "time",
-        "memory",
-        "nearest finished or started",
-    ):
-        table.add_column(
-            name, justify="right" if name in ("params", "lr", "images", "FLOPs", "time", "memory") else "left"
-        )
+    columns = ("trial", "will", "params", "lr", "gamma", "images", "FLOPs", "time", "memory")
+    table = _table(f"sweep {plan.study.name}", *columns, left=("trial", "will"))
     for trial in plan.trials[:limit]:
         config = trial.config
         table.add_row(
-            Path(trial.work.folder).name + (" (id provisional)" if trial.provisional else ""),
+            _short(trial.work.folder) + ("?" if trial.provisional else ""),
             f"[{STYLES[trial.record.state]}]{trial.reason}",
             count(sum(flops.params(config.model).values())),
-            f"{config.train.learning_rate:.3g}",
+            f"{config.train.learning_rate:.2g}",
             f"{config.model.gamma_init:.0e}",
-            f"{trial.new_images:,}",
-            count(trial.new_flops),
-            span(trial.cost.seconds),
+            count(trial.new_images) if trial.new_images else "-",
+            count(trial.new_flops) if trial.new_images else "-",
+            span(trial.cost.seconds) if trial.new_images else "-",
             f"{count(trial.cost.parameter_bytes + trial.cost.activation_bytes)}B",
-            _nearest(trial),
         )
     if len(plan.trials) > limit:
         table.add_row(f"... {len(plan.trials) - limit} more (--json lists all)")
     return table
 
 
+def _short(folder: str) -> str:
+    """`trials/var-d2-s0-c515309d2bc2` -> `d2-s0-c515309d`: long enough for the commands that take a trial."""
+    return Path(folder).name.partition("-")[2][:-4]
+
+
+def plan_nearest(plan: Plan, limit: int = 8) -> str:
+    """For new trials, the existing trial that is nearest and the fields that differ."""
+    lines = [f"{Path(t.work.folder).name} is new; nearest: {_nearest(t)}" for t in plan.trials if t.nearest]
+    more = [f"... {len(lines) - limit} more (--json lists all)"] if len(lines) > limit else []
+    return "\n".join(lines[:limit] + more)
+
+
 def _nearest(trial: PlannedTrial) -> str:
-    if not trial.nearest:
-        return ""
+    assert trial.nearest is not None
     name, fields = trial.nearest
     shown = ", ".join(f"{path}: {old} -> {new}" for path, old, new in fields[:3])
-    return f"{name.rpartition('-')[2]} ({shown}{', ...' if len(fields) > 3 else ''})"
+    return f"{name} ({shown}{', ...' if len(fields) > 3 else ''})"
 
 
 def plan_totals(plan: Plan) -> str:
@@ -81,14 +86,17 @@ def plan_totals(plan: Plan) -> str:
     seconds = sum(t.cost.seconds for t in work)
     sources = ", ".join(sorted({t.cost.source for t in work}))
     disk = sum(t.cost.disk_bytes for t in work)
+    unsure = (
+        " (? = id provisional: an image folder has not been listed)" if any(t.provisional for t in plan.trials) else ""
+    )
     stages = ", ".join(f"{s.kind} {s.id} ({'ready' if r.state == 'finished' else r.state})" for s, r in plan.stages)
-    lines = [f"{len(plan.trials)} trials: {counts}", f"stages: {stages}"]
+    lines = [f"{len(plan.trials)} trials: {counts}{unsure}", f"stages: {stages}"]
     if work:
         longest = max(work, key=lambda t: t.cost.seconds)
         recipes = sorted({(t.config.train.recipe or "", _source(t)) for t in work})
         lines += [
-            f"new work: {count(sum(t.new_flops for t in work))} FLOPs, about {span(seconds)} on one worker ({sources}); "
-            f"longest trial {span(longest.cost.seconds)} ({Path(longest.work.folder).name}); "
+            f"new work: {count(sum(t.new_flops for t in work))} FLOPs, about {span(seconds)} on one worker "
+            f"({sources}); longest trial {span(longest.cost.seconds)} ({Path(longest.work.folder).name}); "
             f"disk {count(disk)}B of {count(free_bytes(plan.runs))}B free",
             *(f"recipe {name}: {source}" for name, source in recipes[:4]),
         ]
@@ -192,10 +200,8 @@ class Bars:
 
 def rows_table(runs: Path, trials: tuple[TrialStatus, ...]) -> Table:
     """One line a row: what was trained, and how good it is."""
-    table = Table(title="rows", title_justify="left")
     labels = _evaluation_labels(runs, trials)
-    for name in ("depth", "seed", "params", "images", "FLOPs", "loss all", "loss last", "error all", *labels, "img/s"):
-        table.add_column(name, justify="right")
+    table = _table("rows", "d", "seed", "params", "images", "FLOPs", "loss", "last", "error", *labels, "img/s")
     for trial in sorted(trials, key=lambda t: (t.depth, t.seed)):
         for budget in trial.budgets:
             row = read_row(runs / trial.folder, budget)
@@ -204,7 +210,7 @@ def rows_table(runs: Path, trials: tuple[TrialStatus, ...]) -> Table:
                     str(row["depth"]),
                     str(row["seed"]),
                     count(row["params_total"]),
-                    f"{row['images_seen']:,}",
+                    count(row["images_seen"]),
                     count(row["train_flops"]),
                     f"{row['loss_all_scales']:.4f}",
                     f"{row['loss_last_scale']:.4f}",
@@ -236,9 +242,8 @@ def _fid(trial: Path, budget: int, label: str) -> str:
 
 def status_table(status: SweepStatus) -> Table:
     """Trials by depth: how many in which state, budgets n of m, time left by their own progress."""
-    table = Table(title=f"sweep {status.name}, launched {status.launched[:19]}", title_justify="left")
-    for name in ("depth", "finished", "running", "waiting", "failed", "budgets", "progress"):
-        table.add_column(name, justify="right")
+    columns = ("depth", "finished", "running", "waiting", "failed", "budgets", "progress")
+    table = _table(f"sweep {status.name}, launched {status.launched[:19]}", *columns, left=("progress",))
     depths = sorted({trial.depth for trial in status.trials})
     for depth in depths:
         group = [t for t in status.trials if t.depth == depth]

@@ -61,6 +61,8 @@ def plan(file: SweepFile, set_: Overrides = [], runs: Runs = Path("runs"), json:
         print_json(show.plan_json(planned))
         return
     out.print(show.plan_table(planned))
+    if nearest := show.plan_nearest(planned):
+        out.print(nearest, highlight=False, markup=False, soft_wrap=True)
     out.print(show.plan_totals(planned), highlight=False, soft_wrap=True)
 
 
@@ -219,7 +221,8 @@ def _compare_pilot(planned: Plan, folders: frozenset[str]) -> None:
             if row:
                 asked = estimate.cost(trial.config, trial.new_images, len(trial.budgets), rates)
                 out.print(
-                    f"{Path(trial.work.folder).name}: {row['seconds']:.1f} s to {row['images_seen']:,} images, predicted "
+                    f"{Path(trial.work.folder).name}: {row['seconds']:.1f} s to {row['images_seen']:,} images, "
+                    f"predicted "
                     f"{trial.cost.seconds * row['images_seen'] / max(1, trial.new_images):.1f} s ({trial.cost.source}); the whole "
                     f"trial now {show.span(asked.seconds)}",
                     highlight=False,
@@ -278,7 +281,7 @@ def sync(sweep: SweepName = "last", runs: Runs = Path("runs")) -> None:
     ).returncode
     if code:
         raise EnvironmentProblem(
-            "MLflow could not be brought up to date; the journals are untouched, so run it again when the tracker answers"
+            "MLflow could not be brought up to date; the journals are untouched, so run it again when it answers"
         )
 
 
@@ -312,7 +315,8 @@ def status(sweep: SweepName = "last", filters: Filters = [], runs: Runs = Path("
             record = trial.record
             out.print(
                 f"{Path(trial.folder).name}  [{show.STYLES[record.state]}]{record.state}[/]  "
-                f"{len(record.rows)} of {len(trial.budgets)} budgets  {record.what if record.state != 'finished' else ''}"
+                f"{len(record.rows)} of {len(trial.budgets)} budgets  "
+                f"{record.what if record.state != 'finished' else ''}"
                 f"{f'{record.cause}: {record.message}' if record.state == 'failed' else ''}",
                 highlight=False,
             )
@@ -405,7 +409,8 @@ def explain(
         )
     for images, row in rows.items():
         out.print(
-            f"budget {int(images):,}: loss {row['loss_all_scales']:.4f}, {count(row['train_flops'])} FLOPs, {row['seconds']:.0f} s",
+            f"budget {int(images):,}: loss {row['loss_all_scales']:.4f}, {count(row['train_flops'])} FLOPs, "
+            f"{row['seconds']:.0f} s",
             highlight=False,
         )
 

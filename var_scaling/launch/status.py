@@ -116,7 +116,7 @@ def read_status(runs: Path, name: str = "last", ask_scheduler: store.AskSchedule
 
 
 def select(trials: Sequence[TrialStatus], filters: Sequence[str]) -> tuple[TrialStatus, ...]:
-    """Trials that match every filter: `depth=16`, `state=failed`, `cause=node`, `seed=0`, or the start of a trial's name or id.
+    """Trials that match every filter: `depth=16`, `state=failed`, `cause=node`, `seed=0`, or the start of a name or id.
 
     Raises:
         RequestProblem: a filter with an unknown key, or one that is no filter.
@@ -125,11 +125,7 @@ def select(trials: Sequence[TrialStatus], filters: Sequence[str]) -> tuple[Trial
     for text in filters:
         key, equals, value = text.partition("=")
         if not equals:
-            chosen = [
-                t
-                for t in chosen
-                if Path(t.folder).name.startswith(text) or t.folder.rpartition("-")[2].startswith(text)
-            ]
+            chosen = [t for t in chosen if names_trial(text, Path(t.folder).name)]
         elif key in ("depth", "seed"):
             chosen = [t for t in chosen if str(getattr(t, key)) == value]
         elif key in ("state", "cause"):
@@ -141,6 +137,11 @@ def select(trials: Sequence[TrialStatus], filters: Sequence[str]) -> tuple[Trial
     return tuple(chosen)
 
 
+def names_trial(prefix: str, name: str) -> bool:
+    """Whether a prefix means a trial: of its name, its name without the family, or its id."""
+    return any(part.startswith(prefix) for part in (name, name.partition("-")[2], name.rpartition("-")[2]))
+
+
 def find_trial(runs: Path, prefix: str) -> Path:
     """A trial's folder by a unique start of its name or id.
 
@@ -149,7 +150,7 @@ def find_trial(runs: Path, prefix: str) -> Path:
     """
     folder = runs / "trials"
     names = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
-    found = [n for n in names if n.startswith(prefix) or n.rpartition("-")[2].startswith(prefix)]
+    found = [n for n in names if names_trial(prefix, n)]
     if len(found) != 1:
         what = f"{len(found)} trials begin with" if found else "no trial begins with"
         shown = found or names

@@ -1,7 +1,7 @@
 """What a trial will cost: time, memory, disk; each with its source.
 
-A rate measured on this machine wins over an assumption. Rates come from the rows of finished trials: seconds per
-training FLOP (visible pairs) at the nearest size, since small models are bound by overhead and large ones by arithmetic.
+A rate measured on this machine wins over an assumption. Rates come from the rows of finished trials: training FLOPs
+(visible pairs) a second at the nearest size, since small models are bound by overhead and large ones by arithmetic.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is on disk about one work: read, never written. `plan`, `status` and the launchers see the world through this."""
+"""What is on disk about one work: read, never written. `plan`, `status` and the launchers see only this."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ def _recipe(model: ModelConfig, train: TrainConfig) -> tuple[ModelConfig, TrainC
     decay = train.weight_decay if train.weight_decay is not None else recipe.weight_decay
     if horizon is not None and horizon < train.batch_size:
         raise RequestProblem(
-            f"train.horizon_images = {horizon} is below one batch of {train.batch_size}; use at least {train.batch_size}"
+            f"train.horizon_images = {horizon} is below one batch; use at least train.batch_size = {train.batch_size}"
         )
     final_decay = train.final_weight_decay
     if trunk and final_decay is not None and final_decay != decay:
@@ -139,7 +139,8 @@ def _check_batch(train: TrainConfig, micro_batch: int | None) -> None:
         valid = [m for m in range(1, train.batch_size + 1) if train.batch_size % m == 0]
         nearest = min(valid, key=lambda m: abs(m - micro_batch))
         raise RequestProblem(
-            f"execution.micro_batch = {micro_batch} does not divide train.batch_size = {train.batch_size}; use {nearest}"
+            f"execution.micro_batch = {micro_batch} does not divide train.batch_size = {train.batch_size}; "
+            f"use {nearest}"
         )
 
 

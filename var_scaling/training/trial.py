@@ -101,7 +101,7 @@ def _point_kept(attempt: Attempt, images: int) -> bool:
 
 
 def _nearest_trunk(attempt: Attempt, start: int, standing: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The furthest trunk state at or before `start`: the one in memory, the rolling checkpoint or a kept branch point."""
+    """The furthest trunk state up to `start`: the one in memory, the rolling checkpoint or a kept branch point."""
     found = [standing] if standing is not None and standing["images"] <= start else []
     if found and found[0] is not None and found[0]["images"] == start:
         return found[0]
