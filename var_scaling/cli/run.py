@@ -81,7 +81,7 @@ def _tell(kind: str, problems: list[str] | tuple[str, ...]) -> None:
 
 def count(value: float) -> str:
     """1_077_764 -> `1.08M`; FLOPs and bytes alike."""
-    for limit, suffix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+    for limit, suffix in ((1e21, "Z"), (1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= limit:
             return f"{value / limit:.3g}{suffix}"
     return f"{value:.3g}"
@@ -93,4 +93,5 @@ def span(seconds: float) -> str:
         return f"{seconds:.0f} s"
     if seconds < 5400:
         return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} days"
+    days = seconds / 86_400
+    return f"{seconds / 3600:.1f} h" if days < 2 else f"{days:.1f} days" if days < 100 else f"{days:,.0f} days"

@@ -32,9 +32,9 @@ STYLES = {
 
 def _table(title: str, *columns: str, left: tuple[str, ...] = ()) -> Table:
     """A table that fits 80 columns: no rules, numbers to the right."""
-    table = Table(title=title, title_justify="left", box=box.SIMPLE, pad_edge=False, padding=(0, 1))
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in columns:
-        table.add_column(name, justify="left" if name in left else "right", no_wrap=name not in left)
+        table.add_column(name, justify="left" if name in left else "right", no_wrap=True if name == "trial" else name not in left)
     return table
 
 
@@ -67,7 +67,8 @@ def _short(folder: str) -> str:
 
 def plan_nearest(plan: Plan, limit: int = 8) -> str:
     """For new trials, the existing trial that is nearest and the fields that differ."""
-    lines = [f"{Path(t.work.folder).name} is new; nearest: {_nearest(t)}" for t in plan.trials if t.nearest]
+    close = [t for t in plan.trials if t.nearest and len(t.nearest[1]) <= 6]  # with more it is simply another study
+    lines = [f"{_short(t.work.folder)} is new; nearest: {_nearest(t)}" for t in close]
     more = [f"... {len(lines) - limit} more (--json lists all)"] if len(lines) > limit else []
     return "\n".join(lines[:limit] + more)
 

@@ -40,23 +40,29 @@ SweepName = Annotated[str, typer.Argument(help="A sweep's name, or `last`.")]
 Filters = Annotated[list[str], typer.Argument(help="Filters: depth=16, seed=0, state=failed, cause=node, or a trial.")]
 
 
-def _plan(file: Path, overrides: list[str], runs: Path) -> Plan:
+def _plan(file: Path, overrides: list[str], runs: Path, device: str | None = None) -> Plan:
     study, configs = load_study(file, overrides)
-    return make_plan(study, configs, runs)
+    return make_plan(study, configs, runs, device)
 
 
 @app.command()
-def plan(file: SweepFile, set_: Overrides = [], runs: Runs = Path("runs"), json: Json = False) -> None:  # noqa: B006
+def plan(
+    file: SweepFile,
+    set_: Overrides = [],  # noqa: B006
+    device: Annotated[str | None, typer.Option(help="Price it on this device: A100, H100 or H200.")] = None,
+    runs: Runs = Path("runs"),
+    json: Json = False,
+) -> None:
     """Say what a launch would do and cost, for each trial and why. Writes nothing.
 
     Examples:
       var-sweep plan sweeps/depth.yaml
 
-      var-sweep plan sweeps/paper/imagenet256.yaml --json | jq .counts
+      var-sweep plan sweeps/paper/imagenet256.yaml --device A100
 
       var-sweep plan sweeps/depth.yaml --set train.learning_rate=0.01
     """
-    planned = _plan(file, set_, runs)
+    planned = _plan(file, set_, runs, device)
     if json:
         print_json(show.plan_json(planned))
         return

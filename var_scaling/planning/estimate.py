@@ -56,16 +56,21 @@ def measured_rates(runs: Path, limit: int = 400) -> list[Rate]:
 
 
 def cost(config: TrialConfig, images: int, budgets: int, rates: Sequence[Rate], device: str | None = None) -> Cost:
-    """The cost of training `images` images in all, over trunk and branches, with `budgets` kept results."""
+    """The cost of training `images` images in all, over trunk and branches, with `budgets` kept results.
+
+    Without a device, a trial placed on `cuda` is priced on an H100 and any other on this machine's CPU: rates of one
+    kind of device say nothing of the other.
+    """
     model = config.model
     size = flops.train_flops_visible_per_image(model)
-    usable = [r for r in rates if device is None or device in r.device]
+    device = device or ("H100" if config.placement.device == "cuda" else "(CPU)")
+    usable = [r for r in rates if device in r.device]
     if usable:
         nearest = min(usable, key=lambda r: abs(math.log(r.flops_per_image / size)))
         rate = nearest.flops_per_second
         same = nearest.flops_per_image == size
         source = f"measured on {nearest.device}" + ("" if same else " at the nearest size")
-    elif device and (peak := next((p for name, p in _GPU_PEAKS.items() if name in device), None)):
+    elif peak := next((p for name, p in _GPU_PEAKS.items() if name in device), None):
         rate, source = peak * ASSUMED_MFU, f"assumed {ASSUMED_MFU:.0%} of a {device}'s peak"
     else:
         rate, source = ASSUMED_CPU_FLOPS, f"assumed {ASSUMED_CPU_FLOPS / 1e9:.0f} GFLOP/s a CPU thread"
