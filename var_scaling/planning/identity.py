@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel
@@ -27,7 +28,7 @@ def canonical(config: BaseModel, without: frozenset[str] = frozenset()) -> Ident
         if name in without or any(isinstance(m, Neutral) and m.value == value for m in field.metadata):
             continue
         if isinstance(value, BaseModel):
-            result[name] = canonical(value)
+            result[name] = _section(value)
         elif value is None:
             raise TypeError(f"{type(config).__name__}.{name} is None: only a resolved config has an identity")
         elif isinstance(value, bool | int | float | str):
@@ -37,6 +38,12 @@ def canonical(config: BaseModel, without: frozenset[str] = frozenset()) -> Ident
         else:
             raise TypeError(f"{type(config).__name__}.{name} = {value!r} has no stable form")
     return result
+
+
+@lru_cache(maxsize=4096)
+def _section(config: BaseModel) -> Identity:
+    """`canonical` of a nested model; a thousand trials share their data and tokenizer. Never changed by its readers."""
+    return canonical(config)
 
 
 def of_trial(config: TrialConfig) -> Identity:
