@@ -213,9 +213,8 @@ class Law:
         else:
             unit, weights = self.unit_sentence, fit.weights
             codes = self.size_codes if self.unit == "size" else self.run_codes
-            clusters = int(codes.max()) + 1
             residual = resample.corrected_residuals(fit.jacobian, fit.residual, fit.weights, codes, power=1.0)
-            factors = resample.wild_factors(codes, resamples, rng) * np.sqrt(clusters / max(clusters - 1, 1))
+            factors = resample.wild_factors(codes, resamples, rng)
             response = fit.response - fit.residual + residual * factors
         theta, certified = fit.refit(response, weights)
         finite = certified & np.isfinite(theta).all(1)

@@ -98,7 +98,12 @@ def _read_json(path: Path) -> dict:
 def _load_study(folder: Path) -> pd.DataFrame:
     study = _read_json(folder / "study.json")
     trials = folder.parent.parent / "trials"
-    wanted = {str(evaluation["hash"]) for evaluation in study.get("evaluations", []) if "hash" in evaluation}
+    wanted = {
+        str(evaluation[key]).removesuffix(".json")
+        for evaluation in study.get("evaluations", [])
+        for key in ("name", "hash")
+        if key in evaluation
+    }
     rows, left_out = [], []
     for entry in study.get("trials", []):
         trial = trials / entry["folder"]
@@ -162,7 +167,7 @@ def _read_budget(trial: Path, budget: Path, wanted: set[str] | None) -> dict | N
     row["folder"] = trial.name
     chosen: dict[str, dict] = {}
     for evaluation_file in sorted((budget / "evaluations").glob("*.json")):
-        if wanted and evaluation_file.stem.rsplit("-", 1)[-1] not in wanted:
+        if wanted and not {evaluation_file.stem, evaluation_file.stem.rsplit("-", 1)[-1]} & wanted:
             continue
         evaluation = _read_json(evaluation_file)
         label = str(evaluation.get("label") or evaluation.get("features") or evaluation.get("kind"))

@@ -6,40 +6,28 @@ import json
 import math
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from analysis.load import load_runs
 from analysis.study import StudyLaws, fit_study
-from analysis.table import check_table, study_columns
+from analysis.table import Columns, check_table, csv_columns, study_columns
+
+Progress = Callable[[str], None] | None
 
 
 def laws_of(
-    path: str | Path,
-    folder: str | Path | None = None,
-    *,
-    holdout: int = 1,
-    params: str = "params_total",
-    compute: str = "train_flops",
-    targets: tuple[str, ...] | None = None,
-    offsets: tuple[float, ...] = (),
-    figures: bool = True,
-    progress: Callable[[str], None] | None = None,
+    path: str | Path, folder: str | Path | None = None, *, figures: bool = True, progress: Progress = None, **options
 ) -> tuple[StudyLaws, list[Path]]:
     """Load a sweep (or any folder of trials), fit all its laws and write them; what `fit-laws` does.
 
     Args:
         path: what :func:`analysis.load_runs` accepts, in the project's own row format.
         folder: where to write; None writes to ``<path>/laws``.
-        holdout: how many of the largest sizes the backtests hide.
-        params: column of N.
-        compute: column of C.
-        targets: columns to fit; None takes losses, errors and FIDs that are there.
-        offsets: fixed offsets to show beside the fitted one.
         figures: whether to draw.
         progress: called with a word as each part starts.
+        **options: of :func:`study_of`.
 
     Returns:
         The laws and the files written.
@@ -48,30 +36,96 @@ def laws_of(
         CannotFit: no rows.
         FileNotFoundError, ValueError: as :func:`analysis.load_runs`.
     """
+    study = study_of(path, progress=progress, **options)
+    target = Path(folder) if folder is not None else Path(path) / "laws"
+    return study, write_laws(study, target, figures=figures, progress=progress)
+
+
+def study_of(
+    path: str | Path,
+    *,
+    holdout: int = 1,
+    params: str = "params_total",
+    compute: str = "train_flops",
+    targets: tuple[str, ...] | None = None,
+    offsets: tuple[float, ...] = (),
+    progress: Progress = None,
+) -> StudyLaws:
+    """Load run folders and fit all laws; writes nothing.
+
+    Args:
+        path: a sweep, a folder of trials, one trial.
+        holdout: how many of the largest sizes the backtests hide.
+        params: column of N.
+        compute: column of C.
+        targets: columns to fit; None takes losses, errors and FIDs that are there.
+        offsets: fixed offsets to show beside the fitted one.
+        progress: called with a word as each part starts.
+
+    Raises:
+        CannotFit: no rows, or rows that no law can use.
+        FileNotFoundError, ValueError: as :func:`analysis.load_runs`; a column that is not there.
+    """
     rows = load_runs(path)
     name = str(rows.attrs.get("study", Path(path).name))
     if rows.empty:
-        study = fit_study(
-            rows, study_columns(pd.DataFrame(columns=["params_total", "train_flops"]), targets=()), name=name
-        )
-    else:
-        columns = study_columns(rows, params, compute, targets)
-        attrs = dict(rows.attrs)
-        losses = [target for target in columns.targets if not target.startswith("fid_")]
-        rows = check_table(rows, type(columns)(**{**columns.__dict__, "targets": tuple(losses)}), keep_duplicates=True)
-        rows.attrs |= attrs
-        study = fit_study(
-            rows,
-            columns,
-            name=name,
-            source=str(path),
-            holdout=holdout,
-            offsets=offsets,
-            folders=trials_folder(Path(path)),
-            progress=progress,
-        )
-    target = Path(folder) if folder is not None else Path(path) / "laws"
-    return study, write_laws(study, target, figures=figures, progress=progress)
+        return fit_study(rows, Columns(), name=name)
+    columns = study_columns(rows, params, compute, targets)
+    attrs = dict(rows.attrs)
+    # scores of one evaluation may be missing or below zero for some rows: each law looks at its own
+    losses = tuple(target for target in columns.targets if not target.startswith("fid_"))
+    rows = check_table(rows, replace(columns, targets=losses), keep_duplicates=True)
+    rows.attrs |= attrs
+    return fit_study(
+        rows,
+        columns,
+        name=name,
+        source=str(path),
+        holdout=holdout,
+        offsets=offsets,
+        folders=trials_folder(Path(path)),
+        progress=progress,
+    )
+
+
+def study_of_csv(
+    path: str | Path,
+    *,
+    x: str | None = None,
+    y: tuple[str, ...] = (),
+    data: str | None = None,
+    compute: str | None = None,
+    group: str | None = None,
+    budget: str | None = None,
+    holdout: int = 1,
+    offsets: tuple[float, ...] = (),
+    keep_duplicates: bool = False,
+    progress: Progress = None,
+) -> StudyLaws:
+    """Read somebody's CSV and fit all laws that its columns allow; writes nothing.
+
+    Args:
+        path: a CSV file with a header.
+        x: column of sizes.
+        y: columns of losses or errors.
+        data: column of tokens or images seen.
+        compute: column of training FLOPs.
+        group: column that names the run of a row.
+        budget: column whose values get laws of their own.
+        holdout: how many of the largest sizes the backtests hide.
+        offsets: fixed offsets to show beside the fitted one.
+        keep_duplicates: equal rows count as runs of their own instead of being refused.
+        progress: called with a word as each part starts.
+
+    Raises:
+        CannotFit, ValueError, FileNotFoundError: a sentence with column and rows.
+    """
+    table = load_runs(path)
+    columns = csv_columns(table, x, y, data, compute, group, budget)
+    table = check_table(table, columns, keep_duplicates)
+    return fit_study(
+        table, columns, name=Path(path).stem, source=str(path), holdout=holdout, offsets=offsets, progress=progress
+    )
 
 
 def trials_folder(path: Path) -> Path | None:
@@ -84,9 +138,22 @@ def trials_folder(path: Path) -> Path | None:
 
 
 def write_laws(
-    study: StudyLaws, folder: Path, *, figures: bool = True, progress: Callable[[str], None] | None = None
+    study: StudyLaws, folder: Path, *, figures: bool = True, published: str | None = None, progress: Progress = None
 ) -> list[Path]:
-    """Write laws.json, table.csv, table.tex and the figures; returns the files."""
+    """Write laws.json, table.csv, table.tex and the figures; returns the files.
+
+    Args:
+        study: what was fitted.
+        folder: made if it is not there.
+        figures: whether to draw.
+        published: "var" draws the published laws beside these.
+        progress: called with a word as each part starts.
+
+    Raises:
+        ValueError: an unknown name of published laws.
+    """
+    if published not in (None, "var"):
+        raise ValueError(f"no published laws {published!r} to draw; there are: var")
     from analysis.lawtable import latex_table, law_table
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -99,7 +166,7 @@ def write_laws(
 
         if progress is not None:
             progress("figures")
-        written += write_figures(study, folder)
+        written += write_figures(study, folder, published)
     return written
 
 

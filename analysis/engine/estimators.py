@@ -10,7 +10,7 @@ import numpy as np
 from analysis.engine import newton
 from analysis.engine.terms import PowerTerms, RepeatedTerms, log_epoch_gain
 
-REFIT_EXCESS = 1e-10  # of a resample's objective: far below the spread of its coefficients
+REFIT_EXCESS = 1e-13  # of a resample's objective: exact, like the fit itself
 REFIT_STEPS = 60  # a resample that needs more runs along a valley that closes only at infinity
 
 

@@ -3,14 +3,18 @@
 Rows of one run, or of one depth, are never independent: they share the seed's luck and the law's lack of fit. With many
 runs we draw whole runs with replacement, as multiplicity weights. With few sizes a drawn design would often lack the
 very sizes that carry the exponent, so the design stays fixed and the residuals of a size are multiplied by one random
-factor (Webb's six points: with few clusters two signs give too few different resamples).
+factor.
+
+Two choices make that honest with five to twelve clusters, and were made by simulation (docs/laws.md): residuals are
+those of the delete-one-cluster jackknife, since a fit follows its high-leverage sizes; and factors are Student-t with
+clusters - 1 degrees of freedom instead of bounded two- or six-point ones, whose percentiles cannot reach far enough
+when one noisy size carries the exponent. For a straight line the percentile interval then is the jackknife's t interval
+(CV3 with t(G-1)); for curved laws it keeps the curvature.
 """
 
 from __future__ import annotations
 
 import numpy as np
-
-WEBB = np.array([-np.sqrt(1.5), -1.0, -np.sqrt(0.5), np.sqrt(0.5), 1.0, np.sqrt(1.5)])
 
 
 def multiplicities(codes: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
@@ -35,8 +39,11 @@ def multiplicities_of(indices: np.ndarray, rows: int) -> np.ndarray:
 
 
 def wild_factors(codes: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """One Webb factor a cluster and resample, spread to the rows: (resamples, n)."""
-    return rng.choice(WEBB, size=(resamples, int(codes.max()) + 1))[:, codes]
+    """One factor a cluster and resample, spread to the rows, (resamples, n): jointly Student-t with G - 1 degrees."""
+    clusters = int(codes.max()) + 1
+    freedom = max(clusters - 1, 1)
+    scale = np.sqrt(freedom / rng.chisquare(freedom, size=(resamples, 1)))
+    return (rng.normal(size=(resamples, clusters)) * scale)[:, codes]
 
 
 def corrected_residuals(

@@ -15,12 +15,13 @@ from analysis.study import LEVEL, LawRecord, StudyLaws
 MOST_BACKTESTS = 26  # lines that a page holds
 
 
-def write_figures(study: StudyLaws, folder: Path) -> list[Path]:
+def write_figures(study: StudyLaws, folder: Path, published: str | None = None) -> list[Path]:
     """Draw every figure that the study can carry; returns the files written.
 
     Args:
         study: what fit_study returned.
         folder: exists; figures go beside laws.json, each with the rows behind it as CSV.
+        published: "var" draws the published laws beside these.
     """
     from analysis.figures import page
 
@@ -34,6 +35,10 @@ def write_figures(study: StudyLaws, folder: Path) -> list[Path]:
         written += _backtests(study, folder / "backtest")
         written += _sensitivity(study, folder / "sensitivity")
         written += _collapse(study, folder / "collapse")
+        written += _isoflop(study, folder / "isoflop")
+        written += _allocation(study, folder / "allocation")
+        if published:
+            written += _published(study, folder / f"published_{published}")
     return written
 
 
@@ -216,6 +221,82 @@ def _collapse(study: StudyLaws, stem: Path) -> list[Path]:
         ax.figure, f"Training curves of the largest budget over their last value; sd: of seeds. Notes: {codes}."
     )
     return page.save(ax.figure, stem, study.collapse.curves)
+
+
+def _isoflop(study: StudyLaws, stem: Path) -> list[Path]:
+    """Valleys, where the rows hold several sizes at equal compute."""
+    import matplotlib.pyplot as plt
+
+    from analysis.errors import CannotFit
+    from analysis.figures import isoflop, page
+    from analysis.isoflop import fit_isoflop
+
+    columns, target = study.columns, study.columns.targets[0]
+    if not (columns.params and columns.compute):
+        return []
+    rows = study.rows[study.rows[target].notna()]
+    data = rows[columns.data] if columns.data == "data" else None
+    try:
+        fit = fit_isoflop(rows[columns.compute], rows[columns.params], rows[target], data=data)
+    except CannotFit:
+        return []
+    figure, grid = plt.subplots(1, 2, figsize=(page.TEXT, 2.7))
+    isoflop.draw_valleys(fit, grid[0])
+    isoflop.draw_optimum(fit, grid[1])
+    notes = f" Notes: {_codes(list(fit.notes))}." if fit.notes else ""
+    page.footnote(
+        figure,
+        caption(
+            study, [], f"{target_words(target)}; minima by interpolation (Akima); band: {LEVEL:.0%} interval.{notes}"
+        ),
+    )
+    return page.save(figure, stem, fit.rows)
+
+
+def _allocation(study: StudyLaws, stem: Path) -> list[Path]:
+    """Loss against size at several compute budgets by the joint law: where a budget is best spent."""
+    from analysis.errors import CannotFit
+    from analysis.figures import allocation, page
+    from analysis.planning import candidates_of_rows, joint_record
+
+    target = study.columns.targets[0]
+    try:
+        record = joint_record(study, target)
+        candidates = candidates_of_rows(study.rows, study.columns)
+    except (CannotFit, ValueError):
+        return []
+    ax, table = allocation.draw_allocation(study, record, candidates)
+    page.legend_above(ax, title="training compute (FLOPs)", ncols=2)
+    more = (
+        f"{target_words(target)} by {record.law.form}; band: {LEVEL:.0%} interval of the law; diamonds: best size "
+        "between the depths trained, with its interval."
+    )
+    page.footnote(ax.figure, caption(study, [record], more))
+    return page.save(ax.figure, stem, table)
+
+
+def _published(study: StudyLaws, stem: Path) -> list[Path]:
+    import matplotlib.pyplot as plt
+
+    from analysis.figures import page
+    from analysis.figures import published as panel
+
+    target = next((name for name in study.columns.targets if name.startswith("loss")), study.columns.targets[0])
+    records = [record for record in study.find(target, "params", "power + offset") if record.law is not None]
+    if not records:
+        return []
+    figure, grid = plt.subplots(1, 2, figsize=(page.TEXT, 3.1))
+    panel.draw_reducible(records, grid[0])
+    page.legend_above(grid[0])
+    panel.draw_exponents(records, grid[1])
+    more = (
+        f"{target_words(target)}. N in parameters, loss in nats/token; VAR's law is printed for N in billions and a "
+        "loss from which 5.0 (all scales) or 4.5 nats (last) were subtracted. Tokenizers differ, so levels do not "
+        "compare; exponents do, with offsets fitted (ours, Henighan et al.) or assumed (VAR). Hollow: no interval "
+        "published."
+    )
+    page.footnote(figure, caption(study, records, more))
+    return page.save(figure, stem, panel.exponent_rows(records))
 
 
 def _legend_title(study: StudyLaws, against: str) -> str | None:

@@ -310,8 +310,8 @@ def expect(
     if answer.measured is not None:
         colour = "green" if answer.verdict == "normal" else "yellow"
         out.print(
-            f"{answer.measured:.4g} is [{colour}]{answer.verdict}[/{colour}]: {answer.deviation:+.1f} standard deviations of a "
-            "new run from the law",
+            f"{answer.measured:.4g} is [{colour}]{answer.verdict}[/{colour}]: {answer.deviation:+.1f} standard "
+            "deviations of a new run from the law",
             highlight=False,
         )
 
@@ -319,7 +319,7 @@ def expect(
 def design(
     source: Source = None,
     quantity: Annotated[
-        str, typer.Option("--quantity", help="alpha, beta, E, a_opt, ... or loss (with --depth).")
+        str, typer.Option("--quantity", help="alpha, beta, E, a_opt, ... or loss (with --depth)")
     ] = "alpha",
     depth: Depth = None,
     images: Images = None,

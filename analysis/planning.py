@@ -1,0 +1,431 @@
+"""Plans from laws: what a depth will reach, how to spend a budget, whether a loss is normal, which trial to add.
+
+Candidate depths come as a table (depth, params_total, params_blocks, train_flops_per_image, learning_rate): this
+package knows no models. Compute is the table's exact count, never 6ND: what a depth costs decides which depth is best.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from analysis.comparison import held_out_score
+from analysis.errors import CannotFit, Note
+from analysis.law import FARTHEST
+from analysis.study import LEVEL, LawRecord, StudyLaws
+from analysis.table import Columns
+
+# Peak dense 16-bit rates of the makers' data sheets; what a training reaches of them is an assumption until rows say.
+DEVICE_FLOPS = {"h200": 989e12, "h100": 989e12, "a100": 312e12, "v100": 125e12, "rtx4090": 165e12}
+ASSUMED_SHARE = 0.35
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a law says about one run.
+
+    Attributes:
+        target: column.
+        law: name of the law that was asked.
+        value: predicted.
+        law_low: of the interval of the law itself.
+        law_high: see `law_low`.
+        low: of the interval for one new run.
+        high: see `low`.
+        notes: extrapolation and the law's own.
+    """
+
+    target: str
+    law: str
+    value: float
+    law_low: float
+    law_high: float
+    low: float
+    high: float
+    notes: tuple[Note, ...]
+
+    def as_dict(self) -> dict:
+        """Plain types."""
+        return self.__dict__ | {"notes": [note.as_dict() for note in self.notes]}
+
+
+def joint_record(study: StudyLaws, target: str) -> LawRecord:
+    """The law in size and data that predicted the held-out sizes best; else Chinchilla's, else the tied one.
+
+    Raises:
+        CannotFit: the first refusal, where no joint law could be fitted.
+    """
+    records = study.find(target, "params, data")
+    fitted = [record for record in records if record.law is not None]
+    if not fitted:
+        if records:
+            refusal = records[-1].refusal
+            raise CannotFit(refusal.code, f"no law of {target} in size and data: {refusal.sentence}", refusal.number)
+        raise CannotFit("too_few_sizes", f"no law of {target} in size and data: the rows name no data column", 0)
+    judged = [record for record in fitted if record.backtests]
+    return min(judged, key=held_out_score) if judged else fitted[0]
+
+
+def predict_run(study: StudyLaws, target: str, params: float, images: float) -> Prediction:
+    """One target at one size and number of images.
+
+    Where no joint law exists, the law at that very budget answers, if there is one.
+
+    Raises:
+        CannotFit: no law can answer.
+    """
+    try:
+        record = joint_record(study, target)
+        inputs: tuple[float, ...] = (params, images)
+    except CannotFit as refusal:
+        at = [r for r in study.find(target, "params") if r.law is not None and _same(r.budget, images)]
+        if not at:
+            raise
+        judged = [r for r in at if r.backtests]
+        record, inputs = (min(judged, key=held_out_score) if judged else at[-1]), (params,)
+        del refusal
+    law = record.law
+    low, high = law.mean_interval(*inputs, level=LEVEL)
+    run_low, run_high = law.prediction_interval(*inputs, level=LEVEL)
+    return Prediction(
+        target,
+        record.name,
+        float(law.predict(*inputs)[0]),
+        float(low[0]),
+        float(high[0]),
+        float(run_low[0]),
+        float(run_high[0]),
+        law.extrapolation_notes(*inputs) + law.notes,
+    )
+
+
+def _same(budget: float | None, images: float) -> bool:
+    return budget is not None and abs(budget / images - 1) < 0.02
+
+
+def candidate(candidates: pd.DataFrame, depth: int) -> pd.Series:
+    """The candidate of one depth.
+
+    Raises:
+        ValueError: not in the table.
+    """
+    found = candidates[candidates["depth"] == depth]
+    if found.empty:
+        low, high = candidates["depth"].min(), candidates["depth"].max()
+        raise ValueError(f"depth {depth} is no candidate; there are depths {low:g} to {high:g}")
+    return found.iloc[0]
+
+
+@dataclass(frozen=True)
+class Allocation:
+    """The best depth for a compute budget.
+
+    Attributes:
+        flops: the budget.
+        depth: best depth, an integer with a recipe.
+        images: what the budget buys at that depth.
+        prediction: its loss with intervals.
+        table: every candidate: depth, params, images, loss, low, high (of the law), chance (share of the resamples in
+            which that depth is best), learning_rate.
+        continuous: the best size between depths, with its interval: params, low, high.
+        notes: extrapolation, and a best depth at the edge of the candidates.
+    """
+
+    flops: float
+    depth: int
+    images: float
+    prediction: Prediction
+    table: pd.DataFrame = field(repr=False)
+    continuous: tuple[float, float, float]
+    notes: tuple[Note, ...]
+
+
+def allocate(study: StudyLaws, candidates: pd.DataFrame, flops: float, target: str | None = None) -> Allocation:
+    """Best depth and images for a budget of training FLOPs.
+
+    Args:
+        study: holds a joint law of `target`.
+        candidates: depths with their exact cost; columns depth, the study's N, train_flops_per_image.
+        flops: training FLOPs to spend.
+        target: column; None takes the study's first.
+
+    Raises:
+        CannotFit: no joint law.
+        ValueError: a budget that is not positive.
+    """
+    if not np.isfinite(flops) or flops <= 0:
+        raise ValueError(f"the budget is {flops:g} FLOPs; give a positive number")
+    target = target or study.columns.targets[0]
+    record = joint_record(study, target)
+    law = record.law
+    params = candidates[_params_column(study.columns, candidates)].to_numpy(float)
+    images = flops / candidates["train_flops_per_image"].to_numpy(float)
+    loss = law.predict(params, images)
+    low, high = law.mean_interval(params, images, level=LEVEL)
+    drawn = law.estimator.predict(law.draws().theta, (params, images))
+    chance = np.bincount(drawn.argmin(1), minlength=len(params)) / len(drawn)
+    table = pd.DataFrame(
+        {
+            "depth": candidates["depth"].to_numpy(),
+            "params": params,
+            "images": images,
+            "loss": loss,
+            "low": low,
+            "high": high,
+            "chance": chance,
+        }
+    )
+    if "learning_rate" in candidates:
+        table["learning_rate"] = candidates["learning_rate"].to_numpy()
+    best = int(loss.argmin())
+    notes = law.extrapolation_notes(params[best], images[best])
+    if best in (0, len(params) - 1):
+        side = "shallow" if best == 0 else "deep"
+        notes += (
+            Note(
+                "edge_minimum",
+                f"the best depth, {table['depth'][best]:g}, is the most {side} candidate: the true best may lie "
+                "beyond; give more depths",
+                float(table["depth"][best]),
+            ),
+        )
+    return Allocation(
+        flops,
+        int(table["depth"][best]),
+        float(images[best]),
+        predict_run(study, target, float(params[best]), float(images[best])),
+        table,
+        _continuous(params, loss, drawn),
+        notes,
+    )
+
+
+def _continuous(params: np.ndarray, loss: np.ndarray, drawn: np.ndarray) -> tuple[float, float, float]:
+    """Vertex of the parabola through the three lowest neighbours, for the fit and each resample."""
+
+    def vertex(values: np.ndarray) -> np.ndarray:
+        x = np.log(params)
+        at = np.clip(values.argmin(-1), 1, len(params) - 2)
+        y = np.take_along_axis(values, np.stack([at - 1, at, at + 1], -1), -1)
+        a, b, c = x[at - 1], x[at], x[at + 1]
+        top = (b - a) ** 2 * (y[..., 1] - y[..., 2]) - (b - c) ** 2 * (y[..., 1] - y[..., 0])
+        bottom = (b - a) * (y[..., 1] - y[..., 2]) - (b - c) * (y[..., 1] - y[..., 0])
+        with np.errstate(divide="ignore", invalid="ignore"):
+            best = b - 0.5 * top / bottom
+        return np.exp(np.clip(np.where(np.isfinite(best), best, b), x[0], x[-1]))
+
+    if len(params) < 3:
+        best = float(params[loss.argmin()])
+        return best, best, best
+    low, high = np.quantile(vertex(drawn), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(vertex(loss[None])[0]), float(low), float(high)
+
+
+def device_rate(rows: pd.DataFrame, device: str | None) -> tuple[float, str] | None:
+    """FLOPs a second of a device and where that number comes from: measured rows first, a data sheet second.
+
+    Args:
+        rows: a study's rows (train_flops, seconds, device).
+        device: a name; None takes the device that most rows ran on.
+
+    Raises:
+        ValueError: a device that neither the rows nor the table know.
+    """
+    measured = (
+        rows.dropna(subset=["seconds", "train_flops", "device"])
+        if {"seconds", "train_flops", "device"} <= set(rows)
+        else rows.iloc[:0]
+    )
+    if device is None and measured.empty:
+        return None
+    if device is None:
+        device = str(measured["device"].mode().iloc[0])
+    same = measured[measured["device"].astype(str).str.lower().str.contains(device.lower(), regex=False)]
+    if not same.empty:
+        # large rows: small ones spend their time on overhead
+        large = same.nlargest(max(1, len(same) // 4), "train_flops")
+        rate = float(large["train_flops"].sum() / large["seconds"].sum())
+        return rate, f"measured on {device} in this study's {len(large)} largest rows"
+    key = device.lower().replace("-", "").replace(" ", "")
+    if key not in DEVICE_FLOPS:
+        raise ValueError(
+            f"no rate for device {device!r}: no row ran on it and it is not among {', '.join(DEVICE_FLOPS)}"
+        )
+    rate = DEVICE_FLOPS[key] * ASSUMED_SHARE
+    return rate, f"{DEVICE_FLOPS[key]:.3g} FLOP/s by data sheet, {ASSUMED_SHARE:.0%} of it assumed"
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """Whether a loss is normal.
+
+    Attributes:
+        prediction: the law's answer for that size and number of images.
+        measured: the loss asked about, or None.
+        verdict: "normal", "higher than expected", "lower than expected", or "" without a measurement.
+        deviation: measured minus predicted in standard deviations of a new run, or None.
+    """
+
+    prediction: Prediction
+    measured: float | None
+    verdict: str
+    deviation: float | None
+
+
+def expect(study: StudyLaws, target: str, params: float, images: float, measured: float | None = None) -> Expectation:
+    """The law's expectation of a run, and a verdict on a measured value.
+
+    Raises:
+        CannotFit: no law can answer.
+        ValueError: a measured value that is not positive.
+    """
+    prediction = predict_run(study, target, params, images)
+    if measured is None:
+        return Expectation(prediction, None, "", None)
+    if not np.isfinite(measured) or measured <= 0:
+        raise ValueError(f"the measured value is {measured}; give a positive number")
+    spread = np.log(prediction.high / prediction.low) / (2 * 1.959964)
+    deviation = float(np.log(measured / prediction.value) / spread) if spread > 0 else float("inf")
+    verdict = "normal"
+    if measured > prediction.high:
+        verdict = "higher than expected"
+    elif measured < prediction.low:
+        verdict = "lower than expected"
+    return Expectation(prediction, measured, verdict, deviation)
+
+
+@dataclass(frozen=True)
+class Design:
+    """Which trial to add.
+
+    Attributes:
+        quantity: whose interval is to shrink.
+        variance: its variance now (local, from the fit's Jacobian).
+        table: one line a candidate trial, best first: depth, images, flops, shrinks (share of the standard error that
+            it takes away), per_flop (relative to the best).
+    """
+
+    quantity: str
+    variance: float
+    table: pd.DataFrame
+
+
+def design(
+    study: StudyLaws,
+    candidates: pd.DataFrame,
+    quantity: str = "alpha",
+    target: str | None = None,
+    images: Sequence[float] = (),
+    most_flops: float | None = None,
+    at: tuple[float, float] | None = None,
+) -> Design:
+    """Rank trials by how much each shrinks the interval of one quantity per FLOP.
+
+    Local optimal design: a row with Jacobian j adds j j'/s^2 to the information, so the variance of a quantity with
+    gradient g falls by (g'V j)^2 / (s^2 + j'V j). A trial counts with all of its budgets (one trunk, several rows).
+
+    Args:
+        study: holds a joint law of `target`.
+        candidates: depths with their exact cost.
+        quantity: a coefficient or derived number of the law, or "loss" at the point `at`.
+        target: column; None takes the study's first.
+        images: budgets of the new trial, all of them; empty takes the study's own.
+        most_flops: leaves out trials that cost more.
+        at: (params, images) where "loss" is wanted.
+
+    Raises:
+        CannotFit: no joint law.
+        ValueError: an unknown quantity, or nothing within `most_flops`.
+    """
+    target = target or study.columns.targets[0]
+    law = joint_record(study, target).law
+    fit = law.estimator
+    names = fit.natural(fit.theta[None])
+    if quantity != "loss" and quantity not in names:
+        raise ValueError(f"no quantity {quantity!r}; the law has {', '.join(names)}, and loss with a point")
+    if quantity == "loss" and at is None:
+        raise ValueError("the quantity loss needs the size and images where it is wanted")
+    budgets = np.sort(np.asarray(images if len(images) else study.rows[study.columns.data].unique(), float))
+    params = candidates[_params_column(study.columns, candidates)].to_numpy(float)
+    cost = candidates["train_flops_per_image"].to_numpy(float) * budgets.max()
+
+    def value(theta: np.ndarray) -> np.ndarray:
+        if quantity == "loss":
+            return np.log(fit.predict(theta, tuple(np.array([x]) for x in at)))[:, 0]
+        return fit.natural(theta)[quantity]
+
+    gradient = _gradient(value, fit.theta)
+    noise = law.noise_sd**2
+    information = (fit.jacobian * fit.weights[:, None]).T @ fit.jacobian / noise
+    covariance = np.linalg.pinv(information, rcond=1e-13, hermitian=True)
+    variance = float(gradient @ covariance @ gradient)
+    lines = []
+    for depth, size, flops in zip(candidates["depth"], params, cost, strict=True):
+        if most_flops is not None and flops > most_flops:
+            continue
+        rows = _gradient(
+            lambda theta, size=size: fit.to_response(fit.predict(theta, (np.full(len(budgets), size), budgets))),
+            fit.theta,
+        )
+        updated = np.linalg.pinv(information + rows @ rows.T / noise, rcond=1e-13, hermitian=True)
+        share = 1 - float(np.sqrt(max(gradient @ updated @ gradient, 0.0) / variance))
+        lines.append(
+            {"depth": int(depth), "params": size, "images": float(budgets.max()), "flops": flops, "shrinks": share}
+        )
+    if not lines:
+        raise ValueError(f"no candidate costs at most {most_flops:.3g} FLOPs; the cheapest costs {cost.min():.3g}")
+    table = pd.DataFrame(lines)
+    per_flop = -np.log1p(-np.clip(table["shrinks"], 0, 1 - 1e-12)) / table["flops"]
+    table["per_flop"] = per_flop / per_flop.max() if per_flop.max() > 0 else 0.0
+    return Design(quantity, variance, table.sort_values("per_flop", ascending=False, ignore_index=True))
+
+
+def _gradient(function, theta: np.ndarray) -> np.ndarray:
+    """Central differences: (p,) for a scalar, (p, m) for m values."""
+    steps = 1e-5 * np.maximum(np.abs(theta), 1e-2)
+    moved = np.concatenate([theta + np.diag(steps), theta - np.diag(steps)])
+    values = np.asarray(function(moved))
+    p = len(theta)
+    return (values[:p] - values[p:]) / (2 * steps.reshape(-1, *([1] * (values.ndim - 1))))
+
+
+def _params_column(columns: Columns, candidates: pd.DataFrame) -> str:
+    if columns.params in candidates:
+        return columns.params
+    raise ValueError(
+        f"the candidates have no column {columns.params!r}, the N of the law; they have {', '.join(candidates)}"
+    )
+
+
+def candidates_of_rows(rows: pd.DataFrame, columns: Columns) -> pd.DataFrame:
+    """Candidates from the rows, where nobody gave a table: the sizes that were trained, at their own cost."""
+    names = [name for name in ("depth", columns.params, "train_flops_per_image", "learning_rate") if name in rows]
+    table = rows[names].drop_duplicates(columns.params).sort_values(columns.params, ignore_index=True)
+    if "train_flops_per_image" not in table:
+        if columns.compute is None or columns.data is None:
+            raise ValueError("what an image costs is unknown: give candidates, or rows with compute and data columns")
+        cost = (rows[columns.compute] / rows[columns.data]).groupby(rows[columns.params]).median()
+        table["train_flops_per_image"] = table[columns.params].map(cost)
+    if "depth" not in table:
+        table.insert(0, "depth", np.arange(1, len(table) + 1))
+    return table
+
+
+__all__ = [
+    "FARTHEST",
+    "Allocation",
+    "Design",
+    "Expectation",
+    "Prediction",
+    "allocate",
+    "candidate",
+    "candidates_of_rows",
+    "design",
+    "device_rate",
+    "expect",
+    "joint_record",
+    "predict_run",
+]
