@@ -51,9 +51,8 @@ def run(app: typer.Typer) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except Exception as error:
-        import click
-
-        if isinstance(error, click.ClickException):
+        # A usage error knows how to show itself; which module its class comes from depends on typer's version.
+        if hasattr(error, "show") and hasattr(error, "exit_code"):
             error.show()
             code = 2
         else:
