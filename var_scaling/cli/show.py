@@ -34,7 +34,8 @@ def _table(title: str, *columns: str, left: tuple[str, ...] = ()) -> Table:
     """A table that fits 80 columns: no rules, numbers to the right."""
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     for name in columns:
-        table.add_column(name, justify="left" if name in left else "right", no_wrap=True if name == "trial" else name not in left)
+        wraps = name in left and name != "trial"
+        table.add_column(name, justify="left" if name in left else "right", no_wrap=not wraps)
     return table
 
 

@@ -202,7 +202,7 @@ def _report(started: Launch, view: View, seconds: float, json: bool) -> None:
         out.print(
             f"{done} of {len(status.trials)} trials finished ({len(started.skipped)} were there already, "
             f"{len(started.jobs)} works run in {show.span(seconds)}); folder {sweep_folder(runs, name)}\n"
-            f"next: var-scaling fit-laws {name} | var-sweep status {name} | {_ui_hint(name)}",
+            f"next: var-scaling fit-laws {name} | var-sweep status {name}\n{_ui_hint(runs, name)}",
             highlight=False,
             soft_wrap=True,
         )
@@ -226,11 +226,10 @@ def _compare_pilot(planned: Plan, folders: frozenset[str]) -> None:
             row = state.read_row(planned.runs / trial.work.folder, trial.spent[0])
             if row:
                 asked = estimate.cost(trial.config, trial.new_images, len(trial.budgets), rates)
+                predicted = trial.cost.seconds * row["images_seen"] / max(1, trial.new_images)
                 out.print(
                     f"{Path(trial.work.folder).name}: {row['seconds']:.1f} s to {row['images_seen']:,} images, "
-                    f"predicted "
-                    f"{trial.cost.seconds * row['images_seen'] / max(1, trial.new_images):.1f} s ({trial.cost.source}); the whole "
-                    f"trial now {show.span(asked.seconds)}",
+                    f"predicted {predicted:.1f} s ({trial.cost.source}); the whole trial now {show.span(asked.seconds)}",
                     highlight=False,
                 )
 
@@ -267,8 +266,15 @@ def _finish_mirror(mirror: subprocess.Popen[bytes], runs: Path, name: str) -> No
     )
 
 
-def _ui_hint(name: str) -> str:
-    return f"mlflow ui --backend-store-uri {os.environ.get('MLFLOW_TRACKING_URI', 'sqlite:///mlflow.db')}"
+def _ui_hint(runs: Path, name: str) -> str:
+    """Where to look at the curves: the page that shows all trials at once, and how to serve it."""
+    from var_scaling.tracking.mlflow_mirror import read_ui_address, tracking_uri
+
+    address = read_ui_address(runs, name)
+    if address is None:
+        return f"curves: var-sweep sync {name} sends them to MLflow"
+    serve = "" if tracking_uri().startswith("http") else f"mlflow ui --backend-store-uri {tracking_uri()}, then "
+    return f"curves: {serve}{address}"
 
 
 @app.command()
