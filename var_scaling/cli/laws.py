@@ -55,6 +55,16 @@ def problems_as_requests() -> Iterator[None]:
         raise RequestProblem(str(error)) from error
 
 
+def _locate(source: Path | None, runs: Path) -> Path:
+    """What was named: a path, else a sweep by its name, else the newest sweep."""
+    from analysis.load import newest_sweep
+
+    if source is None:
+        return newest_sweep(runs)
+    named = runs / "sweeps" / source
+    return named if not source.exists() and named.is_dir() else source
+
+
 def fit_laws(
     source: Source = None,
     runs: Runs = Path("runs"),
@@ -92,11 +102,10 @@ def fit_laws(
 
       var-scaling fit-laws results.csv --x n_params --data n_tokens --y loss --offset 1.69
     """
-    from analysis.load import newest_sweep
     from analysis.output import plain, study_of, study_of_csv, write_laws
 
     with problems_as_requests():
-        where = source if source is not None else newest_sweep(runs)
+        where = _locate(source, runs)
         is_csv = where.is_file()
         with err.status(f"fitting {where}") as status:
 
@@ -370,10 +379,9 @@ def design(
 
 def _study(source: Path | None, runs: Path, target: str | None) -> tuple[StudyLaws, Path]:
     """The laws of a sweep, folder or CSV; of one target only where one is asked for."""
-    from analysis.load import newest_sweep
     from analysis.output import study_of, study_of_csv
 
-    where = source if source is not None else newest_sweep(runs)
+    where = _locate(source, runs)
     with err.status(f"fitting {where}"):
         if where.is_file():
             return study_of_csv(where, y=() if target in (None, "loss_all_scales") else (target,)), where

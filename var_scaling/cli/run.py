@@ -13,7 +13,8 @@ from rich.console import Console
 
 from var_scaling.errors import EnvironmentProblem, RequestProblem
 
-out = Console()
+# A pipe has no width of its own; tables are made for a wide one, so that nothing is cut in a log.
+out = Console(width=None if sys.stdout.isatty() else 150)
 err = Console(stderr=True)
 
 

@@ -229,7 +229,7 @@ def _compare_pilot(planned: Plan, folders: frozenset[str]) -> None:
                 predicted = trial.cost.seconds * row["images_seen"] / max(1, trial.new_images)
                 out.print(
                     f"{Path(trial.work.folder).name}: {row['seconds']:.1f} s to {row['images_seen']:,} images, "
-                    f"predicted {predicted:.1f} s ({trial.cost.source}); the whole trial now {show.span(asked.seconds)}",
+                    f"predicted {predicted:.1f} s ({trial.cost.source}); the trial now {show.span(asked.seconds)}",
                     highlight=False,
                 )
 
