@@ -73,9 +73,7 @@ def test_a_shift_moves_every_pixel_and_stays_within_two():
     plain = np.pad(images.train[13, :, :, 0], 2)
     for view in images.batch(rows, np.arange(64)):
         pixels = np.rint((view[0].numpy() + 1) * 127.5).astype(np.uint8)
-        places = [
-            (dy, dx) for dy in range(5) for dx in range(5) if (plain[dy : dy + 32, dx : dx + 32] == pixels).all()
-        ]
+        places = [(dy, dx) for dy in range(5) for dx in range(5) if (plain[dy : dy + 32, dx : dx + 32] == pixels).all()]
         assert places, "a view is the image shifted by at most 2 pixels"
         seen.add(places[0])
     assert len(seen) > 15, "64 views visit most of the 25 shifts"
@@ -125,6 +123,16 @@ def test_threads_and_batches_do_not_change_a_folders_pixels(folder):
     assert torch.equal(alone.batch(rows, views), threads.batch(rows, views))
     assert torch.equal(alone.batch([7], 1)[0], alone.batch(rows, views)[7])
     assert not torch.equal(alone.batch([7], 1), alone.batch([7], 0))
+
+
+def test_an_image_file_is_decoded_once_for_all_its_views(folder, monkeypatch):
+    images, names = open_folder(folder), []
+    original = images._decode
+    monkeypatch.setattr(images, "_decode", lambda name, split: names.append(name) or original(name, split))
+    together = images.batch([7, 2, 7, 7], np.array([0, 1, 1, 2]))
+    assert len(names) == 2
+    for place, (row, view) in enumerate([(7, 0), (2, 1), (7, 1), (7, 2)]):
+        assert torch.equal(together[place], images.batch([row], view)[0])
 
 
 def test_a_grey_folder_and_a_subset(folder):

@@ -104,7 +104,7 @@ def test_kid_is_torch_fidelitys_on_one_whole_subset(pair):
     theirs = kid_features_to_metric(
         torch.from_numpy(a), torch.from_numpy(b), kid_subsets=1, kid_subset_size=300, verbose=False
     )
-    ours = kernel_distance(a, b, block=70)
+    ours = kernel_distance(a, b)
     assert ours.value == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-9)
     assert ours.low < ours.value < ours.high
 

@@ -75,7 +75,13 @@ class Sweep:
     def evaluation(self, trial, budget, fid):
         path = self.trial(trial) / "budgets" / str(budget) / "evaluations" / "fid-123.json"
         finished = 1_700_010_000.0 + budget
-        value = {"label": "classifier-train-2000-g1.5", "fid": fid + 0.5, "fid_corrected": fid, "kid": 0.01}
+        value = {
+            "label": "classifier-train-2000-g1.5",
+            "fid": fid + 0.5,
+            "fid_corrected": fid,
+            "kid": 0.01,
+            "tokenizer_rfid": 3.25,
+        }
         self._json(path, {**value, "finished": finished})
 
 

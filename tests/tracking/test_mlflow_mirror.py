@@ -72,6 +72,7 @@ def test_it_equals_the_effective_journal_over_attempts_branches_and_rounds(sweep
     assert stored["scale/loss_02", 900] == (3.0, at)
     assert stored["fid/classifier-train-2000-g1.5", 900][0] == 5.25
     assert stored["fid/classifier-train-2000-g1.5_raw", 900][0] == 5.75
+    assert stored["fid/classifier-train-2000-g1.5_floor", 900][0] == 3.25
 
 
 def test_a_lost_state_and_a_kill_between_making_a_run_and_remembering_it_make_no_ghost(
@@ -144,6 +145,14 @@ def test_a_failed_trial_and_a_deleted_run_are_seen(sweep, uri, tmp_path):
     client = MlflowClient(tracking_uri=uri)
     (run,) = client.search_runs([client.get_experiment_by_name("depth").experiment_id], "tags.trial = '02aa'")
     assert run.info.status == "FAILED"
+    second = sweep.journal("02aa", attempt=1)
+    sweep.train(second, "trunk", 300, 400)
+    mirror = Mirror(sweep.runs, sweep.name, uri)
+    mirror.sync()
+    assert client.get_run(run.info.run_id).info.status == "RUNNING"
+    store.write_json(sweep.trial("02aa") / "attempts" / "001" / "end.json", {"cause": "stopped", "time": 1.0})
+    mirror.sync()
+    assert client.get_run(run.info.run_id).info.status == "KILLED"
     client.delete_run(run.info.run_id)
     sweep.train(journal, "trunk", 300, 500)
     sweep.durable(journal, "trunk", 500)

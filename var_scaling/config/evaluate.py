@@ -6,7 +6,7 @@ different `unique_images` are then compared in one space against one reference.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -64,7 +64,7 @@ class EvaluateConfig(Strict):
     """What a study asks for at each of its budgets; no part of a trial's identity."""
 
     fid: FidConfig | tuple[FidConfig, ...] | None = None
-    samples_grid: int | Literal["off"] = Field(default=8)  # images of each class, saved with a budget
+    samples_grid: Annotated[int, Field(ge=1, le=64)] | Literal["off"] = 8  # images of each class, saved with a budget
     classifier: ClassifierConfig = ClassifierConfig()
 
     @property

@@ -174,23 +174,39 @@ class FolderImages(Images):
         return self._whole[split]
 
     def _pixels(self, rows: NDArray[np.int64], views: NDArray[np.int64], split: Split) -> NDArray[np.uint8]:
-        pairs = list(zip(rows.tolist(), views.tolist(), strict=True))
-        if self.workers == 1 or len(pairs) < 2:
-            return np.stack([self._one(row, view, split) for row, view in pairs])
-        with ThreadPoolExecutor(min(self.workers, len(pairs))) as pool:
-            return np.stack(list(pool.map(lambda pair: self._one(pair[0], pair[1], split), pairs)))
+        side, channels = self.config.resolution or 0, self.config.channels or 0
+        pixels = np.empty((len(rows), side, side, channels), np.uint8)
+        unique, of_place = np.unique(rows, return_inverse=True)
 
-    def _one(self, row: int, view: int, split: Split) -> NDArray[np.uint8]:
+        def fill(number: int) -> None:
+            image = self._scaled(int(unique[number]), split)  # once, however many views of it are asked for
+            for place in np.flatnonzero(of_place == number):
+                pixels[place] = self._crop(image, int(rows[place]), int(views[place]))
+
+        if self.workers == 1 or len(unique) < 2:
+            for number in range(len(unique)):
+                fill(number)
+        else:
+            with ThreadPoolExecutor(min(self.workers, len(unique))) as pool:
+                list(pool.map(fill, range(len(unique))))
+        return pixels
+
+    def _scaled(self, row: int, split: Split) -> Image.Image:
+        """The image of a row, or a class-mate's where it cannot be read, with its shorter side at 1.125 x."""
         image = self._decode(self.files[split][row], split)
-        if image is not None:
-            return self._crop(image, row, view)
-        labels = self.labels(split)
-        mates = np.flatnonzero(labels == labels[row])
-        for candidate in np.roll(mates, -int(np.searchsorted(mates, row)))[1:]:
-            image = self._decode(self.files[split][candidate], split)
-            if image is not None:
-                return self._crop(image, row, view)
-        raise EnvironmentProblem(f"no image of class {labels[row]} of {self.folder} can be read")
+        if image is None:
+            labels = self.labels(split)
+            mates = np.flatnonzero(labels == labels[row])
+            others = np.roll(mates, -int(np.searchsorted(mates, row)))[1:]
+            found = (self._decode(self.files[split][other], split) for other in others)
+            image = next((other for other in found if other is not None), None)
+        if image is None:
+            raise EnvironmentProblem(f"no image of class {self.labels(split)[row]} of {self.folder} can be read")
+        shorter = round(1.125 * (self.config.resolution or 0))
+        width, height = image.size
+        # torchvision's rounding: the longer side is truncated.
+        size = (shorter, shorter * height // width) if width <= height else (shorter * width // height, shorter)
+        return image.resize(size, Image.Resampling.LANCZOS)
 
     def _decode(self, name: str, split: Split) -> Image.Image | None:
         try:
@@ -213,16 +229,10 @@ class FolderImages(Images):
 
     def _crop(self, image: Image.Image, row: int, view: int) -> NDArray[np.uint8]:
         side = self.config.resolution or 0
-        shorter = round(1.125 * side)
-        width, height = image.size
-        # torchvision's rounding: the longer side is truncated, the centre is rounded half to even.
-        size = (shorter, shorter * height // width) if width <= height else (shorter * width // height, shorter)
-        image = image.resize(size, Image.Resampling.LANCZOS)
         rows, views = np.array([row]), np.array([view])
-        top = int(self._offsets("y", rows, views, size[1] - side)[0])
-        left = int(self._offsets("x", rows, views, size[0] - side)[0])
-        pixels = np.asarray(image.crop((left, top, left + side, top + side)), np.uint8)
-        return pixels.reshape(side, side, -1)
+        top = int(self._offsets("y", rows, views, image.height - side)[0])
+        left = int(self._offsets("x", rows, views, image.width - side)[0])
+        return np.asarray(image.crop((left, top, left + side, top + side)), np.uint8).reshape(side, side, -1)
 
 
 def load_images(config: DataConfig, *, image_folder: str | None = None, workers: int = 1) -> Images:

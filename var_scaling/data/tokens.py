@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -147,12 +148,18 @@ def _encode(
 ) -> NDArray[Any]:
     rows = np.repeat(np.arange(start, stop), views)
     each = np.tile(np.arange(views), stop - start)
-    parts = []
-    for begin in range(0, len(rows), ENCODE_BATCH):
-        part = slice(begin, begin + ENCODE_BATCH)
-        maps = tokenizer.encode(images.batch(rows[part], each[part], split).to(device))
-        parts.append(torch.cat(maps, dim=1).cpu().numpy())
-    return np.concatenate(parts).reshape(stop - start, views, -1)
+    parts = [slice(begin, begin + ENCODE_BATCH) for begin in range(0, len(rows), ENCODE_BATCH)]
+    encoded = []
+    # The next batch is read while this one is encoded: image files and a GPU then work side by side.
+    with ThreadPoolExecutor(1) as reader:
+        waiting = reader.submit(images.batch, rows[parts[0]], each[parts[0]], split)
+        for number in range(len(parts)):
+            batch = waiting.result()
+            if number + 1 < len(parts):
+                ahead = parts[number + 1]
+                waiting = reader.submit(images.batch, rows[ahead], each[ahead], split)
+            encoded.append(torch.cat(tokenizer.encode(batch.to(device)), dim=1).cpu().numpy())
+    return np.concatenate(encoded).reshape(stop - start, views, -1)
 
 
 @torch.no_grad()

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from var_scaling.config.evaluate import SAMPLES_PER_DIMENSION
 
 Float = NDArray[np.float64]
+BLOCK = 4_000  # rows worked on at a time
 NORMAL_95 = 1.959963984540054
 
 
@@ -129,11 +130,13 @@ def frechet(features_nD: NDArray[Any], reference: Reference, strata: NDArray[Any
     half = count // 2
     halves = [reference.distance(Gaussian.of(part)) for part in (x_nD[:half], x_nD[count - half :])]
     corrected = 2 * raw - sum(halves) / 2
-    centred_nD = x_nD - sample.mean
     gap = sample.mean - reference.gaussian.mean
-    # d FID = 2 (mu - m) d mu + tr((1 - T) d S), seen by one sample.
-    influence_n = 2 * centred_nD @ gap + (centred_nD**2).sum(1) - ((centred_nD @ transport) * centred_nD).sum(1)
-    error = _standard_error(influence_n, strata)
+    influence = []
+    for start in range(0, count, BLOCK):  # 50,000 Inception features in float64 fill a gigabyte, once
+        centred_BD = x_nD[start : start + BLOCK] - sample.mean
+        # d FID = 2 (mu - m) d mu + tr((1 - T) d S), seen by one sample.
+        influence.append(2 * centred_BD @ gap + (centred_BD**2).sum(1) - ((centred_BD @ transport) * centred_BD).sum(1))
+    error = _standard_error(np.concatenate(influence), strata)
     return Fid(raw, corrected, corrected - NORMAL_95 * error, corrected + NORMAL_95 * error, count, count / size)
 
 
@@ -164,7 +167,6 @@ def kernel_distance(
     reference_mD: NDArray[Any],
     strata: NDArray[Any] | None = None,
     reference_strata: NDArray[Any] | None = None,
-    block: int = 2_000,
 ) -> Kid:
     """KID on all pairs: the unbiased MMD^2 with the kernel (x y / D + 1)^3, which torch-fidelity averages over subsets.
 
@@ -176,22 +178,21 @@ def kernel_distance(
         reference_mD: (m, D).
         strata: (n,) the class of each sample, where the classes' shares are fixed; None: independent draws.
         reference_strata: (m,) the same of the reference.
-        block: rows of the kernel matrix that are held at a time.
     """
     x, y = (np.asarray(f, np.float64) for f in (features_nD, reference_mD))
-    mean_x, mean_y = _means_within(x, strata, block), _means_within(y, reference_strata, block)
-    x_to_y, y_to_x = _kernel_sums(x, y, block) / len(y), _kernel_sums(y, x, block) / len(x)
+    mean_x, mean_y = _means_within(x, strata), _means_within(y, reference_strata)
+    x_to_y, y_to_x = _kernel_sums(x, y) / len(y), _kernel_sums(y, x) / len(x)
     value = float(mean_x.mean() + mean_y.mean() - 2 * x_to_y.mean())
     # The projection of the U-statistic on each sample.
     error = 2 * math.hypot(_standard_error(mean_x - x_to_y, strata), _standard_error(mean_y - y_to_x, reference_strata))
     return Kid(value, value - NORMAL_95 * error, value + NORMAL_95 * error)
 
 
-def _means_within(x: Float, strata: NDArray[Any] | None, block: int) -> Float:
+def _means_within(x: Float, strata: NDArray[Any] | None) -> Float:
     """For each row the mean kernel value with the other rows, as if all were independent draws from the mixture."""
     count = len(x)
     own = (np.square(x).sum(1) / x.shape[1] + 1) ** 3
-    sums = _kernel_sums(x, x, block)
+    sums = _kernel_sums(x, x)
     if strata is None:
         return (sums - own) / (count - 1)
     alike, weight = np.zeros(count), np.ones(count)
@@ -199,13 +200,14 @@ def _means_within(x: Float, strata: NDArray[Any] | None, block: int) -> Float:
         rows = np.flatnonzero(strata == stratum)
         if len(rows) < 2:
             return (sums - own) / (count - 1)
-        alike[rows] = _kernel_sums(x[rows], x[rows], block)
+        alike[rows] = _kernel_sums(x[rows], x[rows])
         weight[rows] = len(rows) / (len(rows) - 1)
     return (sums - alike + weight * (alike - own)) / count
 
 
-def _kernel_sums(a: Float, b: Float, block: int) -> Float:
+def _kernel_sums(a: Float, b: Float) -> Float:
     """For each row of `a`, the sum of kernel values with the rows of `b`."""
+    block = max(1, 4_000_000 // len(b))  # 32 MB of the kernel matrix at a time
     sums = [(((a[i : i + block] @ b.T) / a.shape[1] + 1) ** 3).sum(1) for i in range(0, len(a), block)]
     return np.concatenate(sums)
 

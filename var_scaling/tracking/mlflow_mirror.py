@@ -261,9 +261,8 @@ class Mirror:
             self.state.save()
         sent += self._files(key, run_id, points.trial_files(folder, budgets))
         done = len(rows) == len(budgets)
-        failure = None if done else points.failure(folder)
         end = max((float(r.get("finished", 0)) for r in rows.values()), default=0.0) if done else None
-        self._status(key, run_id, "FINISHED" if done else "FAILED" if failure else "RUNNING", end or None)
+        self._status(key, run_id, "FINISHED" if done else points.status(folder), end or None)
         return sent
 
     def _budget_points(self, folder: Path, rows: Mapping[int, Mapping[str, Any]]) -> Iterator[tuple[str, list[Point]]]:
@@ -386,10 +385,12 @@ def _follow(mirror: Mirror, attempt: store.Attempt) -> bool:
     while True:
         last = attempt.stop.is_set() or os.getppid() != launcher
         attempt.check_owner()
+        begin = time.monotonic()
         fine = _try(mirror)
         if last:
             return fine
-        wait = POLL_SECONDS if fine else min(2 * wait, 30.0)
+        # A round over a thousand trials reads for seconds: rest ten times as long, for this may be a login node.
+        wait = max(POLL_SECONDS, 10 * (time.monotonic() - begin)) if fine else min(2 * wait, 30.0)
         until = time.monotonic() + wait
         while time.monotonic() < until and not attempt.stop.is_set() and os.getppid() == launcher:
             time.sleep(0.1)

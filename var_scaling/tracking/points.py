@@ -60,7 +60,7 @@ def row_points(row: Mapping[str, Any], at: int, step: int) -> Iterator[Point]:
 
 def evaluation_points(evaluation: Mapping[str, Any], at: int, step: int) -> Iterator[Point]:
     label = str(evaluation.get("label", evaluation.get("kind", "evaluation")))
-    names = {"fid_corrected": f"fid/{label}", "fid": f"fid/{label}_raw"}
+    names = {"fid_corrected": f"fid/{label}", "fid": f"fid/{label}_raw", "tokenizer_rfid": f"fid/{label}_floor"}
     names |= {n: f"quality/{n}_{label}" for n in ("kid", "inception_score", "precision", "recall")}
     for name, target in names.items():
         if isinstance(evaluation.get(name), int | float):
@@ -104,11 +104,13 @@ def finished(runs: Path, trial: Mapping[str, Any]) -> bool:
     return all((budgets / str(b["images"]) / "row.json").exists() for b in trial["budgets"])
 
 
-def failure(folder: Path) -> str | None:
-    """Why the last attempt ended, if it failed."""
+def status(folder: Path) -> str:
+    """MLflow's word for an unfinished trial: by how its last attempt ended, if it has."""
     numbers = store.attempt_numbers(folder)
     end = store.read_json(folder / "attempts" / f"{numbers[-1]:03d}" / "end.json") if numbers else None
-    return str(end["cause"]) if end and end.get("cause") not in SUCCESS else None
+    if not end:
+        return "RUNNING"
+    return "KILLED" if end.get("cause") in SUCCESS else "FAILED"  # killed: stopped, and goes on at the next launch
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
