@@ -19,7 +19,7 @@ from analysis.power import fit_power_law
 from analysis.table import Columns, run_names
 
 
-def study_sensitivity(rows: pd.DataFrame, columns: Columns) -> tuple[dict[str, pd.DataFrame], str]:
+def study_sensitivity(rows: pd.DataFrame, columns: Columns, delta: float) -> tuple[dict[str, pd.DataFrame], str]:
     """The first target's law, over all budgets if they carry one, repeated; and which law that is, in words."""
     target = columns.targets[0]
     table = rows[rows[target].notna()]
@@ -27,10 +27,10 @@ def study_sensitivity(rows: pd.DataFrame, columns: Columns) -> tuple[dict[str, p
     try:
         if columns.data is None:
             raise CannotFit("too_few_sizes", "no data column", 0)
-        _joint(table, columns, target, columns.params, np.ones(len(table), bool), 1e-3)
+        _joint(table, columns, target, columns.params, np.ones(len(table), bool), delta)
         names, of = ("E", "alpha", "beta", "a_opt"), f"E + A/N^alpha + B/D^beta of {target}, all budgets"
 
-        def fit(mask: np.ndarray, params: str = columns.params, delta: float = 1e-3) -> Law:
+        def fit(mask: np.ndarray, params: str = columns.params, delta: float = delta) -> Law:
             return _joint(table, columns, target, params, mask, delta)
 
         tables["delta"] = sensitivity.deltas(lambda delta: fit(np.ones(len(table), bool), delta=delta), names)

@@ -49,6 +49,7 @@ def study_of(
     compute: str = "train_flops",
     targets: tuple[str, ...] | None = None,
     offsets: tuple[float, ...] = (),
+    delta: float = float("inf"),
     progress: Progress = None,
 ) -> StudyLaws:
     """Load run folders and fit all laws; writes nothing.
@@ -60,6 +61,7 @@ def study_of(
         compute: column of C.
         targets: columns to fit; None takes losses, errors and FIDs that are there.
         offsets: fixed offsets to show beside the fitted one.
+        delta: Huber's switch point of the law in size and data; see :func:`analysis.study.fit_study`.
         progress: called with a word as each part starts.
 
     Raises:
@@ -83,6 +85,7 @@ def study_of(
         source=str(path),
         holdout=holdout,
         offsets=offsets,
+        delta=delta,
         folders=trials_folder(Path(path)),
         progress=progress,
     )
@@ -99,6 +102,7 @@ def study_of_csv(
     budget: str | None = None,
     holdout: int = 1,
     offsets: tuple[float, ...] = (),
+    delta: float = float("inf"),
     keep_duplicates: bool = False,
     progress: Progress = None,
 ) -> StudyLaws:
@@ -114,6 +118,7 @@ def study_of_csv(
         budget: column whose values get laws of their own.
         holdout: how many of the largest sizes the backtests hide.
         offsets: fixed offsets to show beside the fitted one.
+        delta: Huber's switch point of the law in size and data; see :func:`analysis.study.fit_study`.
         keep_duplicates: equal rows count as runs of their own instead of being refused.
         progress: called with a word as each part starts.
 
@@ -124,7 +129,14 @@ def study_of_csv(
     columns = csv_columns(table, x, y, data, compute, group, budget)
     table = check_table(table, columns, keep_duplicates)
     return fit_study(
-        table, columns, name=Path(path).stem, source=str(path), holdout=holdout, offsets=offsets, progress=progress
+        table,
+        columns,
+        name=Path(path).stem,
+        source=str(path),
+        holdout=holdout,
+        offsets=offsets,
+        delta=delta,
+        progress=progress,
     )
 
 

@@ -8,18 +8,19 @@ dimension, solved to the last digit.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from analysis import checks
+from analysis.engine.collapse_rows import design_points
 from analysis.errors import CannotFit, Note
 from analysis.law import Certificate, ParametricLaw
 from analysis.parametric import require_plane
 
 GRID = 64
-REFIT_GRID = 24  # resamples lie near the optimum, but a floor may vanish: look over the whole range, coarsely
+REFIT_GRID = 24
 WIDEST = 12.0  # largest exponent tried, per unit of log span
 FREE = ((0, 1, 2), (1, 2), (0, 1), (0, 2))  # which of (E, a, b) are above zero; a law needs a falling term
 
@@ -68,17 +69,32 @@ class TiedEstimator:
     def refit(self, response: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Grid over eta, then Newton in eta on the projected cost; a flat resample is not certified."""
         response, weights = np.broadcast_arrays(np.atleast_2d(response), np.atleast_2d(weights))
+        points = design_points(self.logs)
+        if points is not None:
+            response, weights = points.means(response, weights)
+            return replace(self, logs=points.values).refit(response, weights)
         many = len(response) > 1
-        number = REFIT_GRID if many else GRID
-        etas = self.largest * np.linspace(0.004, 1.0, number) ** 1.5
+        if not many:
+            return self._search(response, weights, GRID, 34)
+        # resamples lie near the optimum: step from it, and search the whole range only where a floor vanishes
+        theta, certified = _polish(np.repeat(self.theta[None], len(response), 0), self.logs, response, weights)
+        rest = np.flatnonzero(~certified)
+        if len(rest):
+            theta[rest], certified[rest] = self._search(response[rest], weights[rest], REFIT_GRID, 16)
+        return theta, certified
+
+    def _search(
+        self, response: np.ndarray, weights: np.ndarray, grid: int, steps: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The global minimum: a grid over eta, golden section, and a polish."""
+        etas = self.largest * np.linspace(0.004, 1.0, grid) ** 1.5
         cost = np.stack([self._project(np.full(len(response), eta), response, weights)[1] for eta in etas], 1)
         best = cost.argmin(1)
-        certified = (best > 0) & (best < number - 1)
-        low, high = etas[np.maximum(best - 1, 0)], etas[np.minimum(best + 1, number - 1)]
-        eta = _golden(lambda values: self._project(values, response, weights)[1], low, high, 16 if many else 34)
+        certified = (best > 0) & (best < grid - 1)
+        low, high = etas[np.maximum(best - 1, 0)], etas[np.minimum(best + 1, grid - 1)]
+        eta = _golden(lambda values: self._project(values, response, weights)[1], low, high, steps)
         linear, _ = self._project(eta, response, weights)
-        theta = np.column_stack([linear, eta])
-        return _polish(theta, self.logs, response, weights), certified
+        return _polish(np.column_stack([linear, eta]), self.logs, response, weights)[0], certified
 
     def _project(self, eta: np.ndarray, response: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Best non-negative (E, a', b') for one eta a problem, and half the sum of squares."""
@@ -235,8 +251,11 @@ def _golden(cost, low: np.ndarray, high: np.ndarray, steps: int) -> np.ndarray:
     return (low + high) / 2
 
 
-def _polish(theta: np.ndarray, logs: np.ndarray, response: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """A few Gauss-Newton steps on the coefficients that are above zero; kept only where the cost does not rise."""
+def _polish(
+    theta: np.ndarray, logs: np.ndarray, response: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """A few Gauss-Newton steps on the coefficients that are above zero, and whether they ended at a minimum inside."""
+    settled = np.zeros(len(theta), bool)
 
     def parts(theta: np.ndarray):
         _, a, b, eta = (theta[:, j, None] for j in range(4))
@@ -245,20 +264,22 @@ def _polish(theta: np.ndarray, logs: np.ndarray, response: np.ndarray, weights: 
         jacobian = np.stack([np.ones_like(size), size, data, -2 * (a * size * logs[0] + b * data * logs[1])], 2)
         return prediction, jacobian
 
-    for _ in range(12):
-        prediction, jacobian = parts(theta)
-        jacobian = jacobian * (theta != 0)[:, None, :]
-        residual = response - prediction
-        scale = np.sqrt(np.einsum("snp,sn->sp", jacobian**2, weights))
-        scaled = jacobian / np.where(scale > 0, scale, 1.0)[:, None, :]
-        normal = np.einsum("snp,snq,sn->spq", scaled, scaled, weights)
-        right = np.einsum("snp,sn,sn->sp", scaled, weights, residual)
-        step = np.einsum("spq,sq->sp", np.linalg.pinv(normal, rcond=1e-14), right) / np.where(scale > 0, scale, 1.0)
-        tried = theta + step
-        before = np.einsum("sn,sn->s", residual**2, weights)
-        after = np.einsum("sn,sn->s", (response - parts(tried)[0]) ** 2, weights)
-        better = (after < before) & (tried[:, :3] >= 0).all(1) & (tried[:, 3] > 0)
-        if not better.any():
-            break
-        theta = np.where(better[:, None], tried, theta)
-    return theta
+    with np.errstate(over="ignore", invalid="ignore"):  # a step too far is turned down, not worth a warning
+        for _ in range(12):
+            prediction, jacobian = parts(theta)
+            jacobian = jacobian * (theta != 0)[:, None, :]
+            residual = response - prediction
+            scale = np.sqrt(np.einsum("snp,sn->sp", jacobian**2, weights))
+            scaled = jacobian / np.where(scale > 0, scale, 1.0)[:, None, :]
+            normal = np.einsum("snp,snq,sn->spq", scaled, scaled, weights)
+            right = np.einsum("snp,sn,sn->sp", scaled, weights, residual)
+            step = np.einsum("spq,sq->sp", np.linalg.pinv(normal, rcond=1e-14), right) / np.where(scale > 0, scale, 1.0)
+            tried = theta + step
+            before = np.einsum("sn,sn->s", residual**2, weights)
+            after = np.einsum("sn,sn->s", (response - parts(tried)[0]) ** 2, weights)
+            better = (after < before) & (tried[:, :3] >= 0).all(1) & (tried[:, 3] > 0)
+            settled = (np.abs(step) <= 1e-6 * np.abs(theta)).all(1) & (theta[:, :3] > 0).all(1)
+            if not better.any():
+                break
+            theta = np.where(better[:, None], tried, theta)
+    return theta, settled

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from analysis.engine import newton
+from analysis.engine.collapse_rows import design_points
 from analysis.engine.terms import PowerTerms, RepeatedTerms, log_epoch_gain
 
 REFIT_EXCESS = 1e-13  # of a resample's objective: exact, like the fit itself
@@ -114,25 +115,16 @@ class NewtonEstimator:
         """Newton from the optimum; resamples of a fit lie near it (laws.md: other starts find nothing better)."""
         problems = len(response) if np.ndim(response) == 2 else len(np.atleast_2d(weights))
         terms = self.terms
-        if np.isinf(self.delta) and self.shape == "power":
-            terms, response, weights = self._one_row_a_size(response, weights)
+        if np.isinf(self.delta) and isinstance(terms, PowerTerms):
+            points = design_points(terms.logs)
+            if points is not None:
+                terms = PowerTerms(points.values, terms.offset)
+                response, weights = points.means(response, weights)
         found = newton.minimize(
             terms, np.repeat(self.theta[None], problems, 0), response, weights, self.delta, REFIT_STEPS, REFIT_EXCESS
         )
         # running away along a valley that closes only at infinity still names a quantile: keep it unless not a number
         return found.theta, found.converged | (found.decrement < 1e-6)
-
-    def _one_row_a_size(self, response: np.ndarray, weights: np.ndarray) -> tuple[PowerTerms, np.ndarray, np.ndarray]:
-        """Least squares sees rows of one size only through their mean: a hundred seeds cost no more than one."""
-        log_x = self.terms.logs[0]
-        sizes, codes = np.unique(log_x, return_inverse=True)
-        if len(sizes) == len(log_x):
-            return self.terms, response, weights
-        member = np.zeros((len(log_x), len(sizes)))
-        member[np.arange(len(log_x)), codes] = 1.0
-        total = weights @ member
-        mean = (weights * response) @ member / np.where(total > 0, total, 1.0)
-        return PowerTerms(sizes[None], self.terms.offset), mean, total
 
     def natural(self, theta: np.ndarray) -> dict[str, np.ndarray]:
         """Coefficients in natural units, and derived numbers."""

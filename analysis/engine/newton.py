@@ -213,7 +213,8 @@ def _minimize_batch(
             good = tried <= value[problem] + 1e-4 * length[pending] * slope[pending]
             trial_value[pending[good]] = tried[good]
             length[pending[~good]] *= 0.5
-            pending = pending[~good]
+            # where the quadratic promises less than rounding, one failure is proof enough
+            pending = pending[~good & (drop[pending] > 1e-10 * floor[pending])]
         stepped = moving & np.isfinite(trial_value)
         # no step falls although the quadratic promises less than rounding: that is the minimum to machine precision
         rounding = moving & ~stepped & convex & (drop <= 1e-10 * floor)

@@ -82,6 +82,10 @@ def fit_laws(
     keep_duplicates: Annotated[
         bool, typer.Option("--keep-duplicates", help="CSV: equal rows are runs of their own.")
     ] = False,
+    delta: Annotated[
+        float,
+        typer.Option("--delta", help="Huber's delta of the law in size and data; inf: least squares, 0: absolute."),
+    ] = float("inf"),
     published: Annotated[
         str | None, typer.Option("--published", help="Draw published laws beside these: var.", metavar="NAME")
     ] = None,
@@ -125,6 +129,7 @@ def fit_laws(
                     budget=budget,
                     holdout=holdout,
                     offsets=tuple(offset),
+                    delta=delta,
                     keep_duplicates=keep_duplicates,
                     progress=progress,
                 )
@@ -137,6 +142,7 @@ def fit_laws(
                     compute=compute or "train_flops",
                     targets=tuple(y) or None,
                     offsets=tuple(offset),
+                    delta=delta,
                     progress=progress,
                 )
                 target = folder or where / "laws"

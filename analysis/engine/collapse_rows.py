@@ -1,0 +1,35 @@
+"""Least squares sees rows of one design point only through their mean: a hundred seeds cost no more than one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class DesignPoints:
+    """Distinct design points of n rows.
+
+    Attributes:
+        values: (k, m) regressors at the m distinct points.
+        member: (n, m) one where a row belongs to a point.
+    """
+
+    values: np.ndarray
+    member: np.ndarray
+
+    def means(self, response: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Weighted mean response and total weight of each point, (m,) or (S, m)."""
+        total = weights @ self.member
+        return (weights * response) @ self.member / np.where(total > 0, total, 1.0), total
+
+
+def design_points(logs: np.ndarray) -> DesignPoints | None:
+    """Distinct columns of (k, n) regressors; None where no two rows share one."""
+    values, codes = np.unique(logs, axis=1, return_inverse=True)
+    if values.shape[1] == logs.shape[1]:
+        return None
+    member = np.zeros((logs.shape[1], values.shape[1]))
+    member[np.arange(logs.shape[1]), codes.ravel()] = 1.0
+    return DesignPoints(values, member)
