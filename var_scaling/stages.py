@@ -243,8 +243,9 @@ def _evaluate(context: Context, config: TrialConfig, asked: Asked, tokenizer: An
                 weights=context.placement.feature_weights,
             )
             floor = store.read_json(context.runs / request["reconstruction"] / "result" / "report.json")
-            if floor:
-                result["tokenizer_rfid"] = floor[f"rfid_{evaluation.fid.reference}"]
+            rfid = f"rfid_{evaluation.fid.reference}"
+            if floor and rfid in floor:
+                result["tokenizer_rfid"] = floor[rfid]
             context.attempt.check_owner()
             store.write_json(folder / "evaluations" / request["name"], result)
 

@@ -96,7 +96,8 @@ def launch(
       var-sweep launch sweeps/study.yaml --cores 2
     """
     planned = _plan(file, set_, runs)
-    _check_data(planned)
+    if _check_data(planned):
+        planned = _plan(file, set_, runs)
     ends = _smallest_and_largest(planned) if pilot else frozenset()
     started = prepare(
         planned,
@@ -115,19 +116,26 @@ def _smallest_and_largest(planned: Plan) -> frozenset[str]:
     return frozenset({by_cost[0].work.folder, by_cost[-1].work.folder})
 
 
-def _check_data(planned: Plan) -> None:
-    """Refuse before anything is written where the images are not there."""
+def _check_data(planned: Plan) -> bool:
+    """Refuse before anything is written where the images are not there; True if ids have become final just now."""
     from var_scaling.config.data import FOLDER_SETS, folder_path
+    from var_scaling.config.image_manifest import build_manifest
 
+    to_list = set()
     for trial in planned.trials:
         data = trial.config.data
         if data.name in FOLDER_SETS:
             folder = folder_path(data, trial.config.placement.image_folder)
+            to_list |= {folder} if trial.provisional else set()
             if not (folder / "train").is_dir() or not (folder / "val").is_dir():
                 raise EnvironmentProblem(
                     f"{data.name} is not on this machine: {folder} has no train/ and val/; set VAR_SCALING_DATA to the "
                     "folder that holds it (the study can be planned without it)"
                 )
+    for folder in to_list:
+        err.print(f"listing {folder}, once, so that ids are final", highlight=False)
+        build_manifest(folder, planned.runs / "store")
+    return bool(to_list)
 
 
 def drive(started: Launch, launcher: LocalLauncher, mlflow: bool, json: bool, quiet: bool = False) -> None:

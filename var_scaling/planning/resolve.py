@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
-from var_scaling.config.data import DataConfig, resolve_data
+from var_scaling.config.data import DataConfig, mirrors, resolve_data
 from var_scaling.config.model import ModelConfig
 from var_scaling.config.study import Budgets
 from var_scaling.config.tokenizer import TokenizerConfig, resolve_tokenizer
@@ -42,8 +42,8 @@ def resolve(config: TrialConfig, store: Path | None = None) -> TrialConfig:
     """
     try:
         data = _data(config.data, config.placement.image_folder, store)
-        assert data.resolution is not None and data.channels is not None and data.flip is not None
-        tokenizer = _tokenizer(config.tokenizer, data.resolution, data.channels, data.flip)
+        assert data.resolution is not None and data.channels is not None
+        tokenizer = _tokenizer(config.tokenizer, data.resolution, data.channels, mirrors(data))
     except ValueError as error:
         raise RequestProblem(str(error)) from None
     model, train = _recipe(config.model, config.train)
