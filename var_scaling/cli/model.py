@@ -202,8 +202,8 @@ def sample(
 
 def _stage(
     kind: Kind, base: Path | None, overrides: list[str], runs: Path, cores: int | None, json: bool, fid: bool = False
-) -> None:
-    """Build one stage and what it needs, and print its report."""
+) -> Path:
+    """Build one stage and what it needs, and print its report; returns its result folder."""
     planned, text = _plan(base, overrides, runs, 10**9, {"samples": 2_000, "features": "classifier"} if fid else None)
     drive(prepare(planned, text, "local", stages_only=(kind,)), LocalLauncher(runs, cores), False, False, quiet=True)
     (stage,) = [work for work, _ in planned.stages if work.kind == kind]
@@ -214,13 +214,15 @@ def _stage(
         record = read_record(runs, stage)
         err.print(f"{stage.folder}: {record.state}: {record.message or ''}", highlight=False, soft_wrap=True)
         raise Failed
+    result = runs / stage.folder / "result"
     if json:
         print_json({"schema": 1, "stage": stage.folder, **report})
-        return
+        return result
     out.print(f"{stage.folder}", highlight=False)
     for key, value in report.items():
         if isinstance(value, int | float | str):
             out.print(f"  {key:<26}{value:.4f}" if isinstance(value, float) else f"  {key:<26}{value}", highlight=False)
+    return result
 
 
 @tokenizer.command("train")
@@ -254,7 +256,14 @@ def tokenizer_evaluate(
 
     Example: var-scaling tokenizer evaluate --set tokenizer.preset=small
     """
-    _stage("reconstruction", base, set_, runs, cores, json, fid=True)
+    result = _stage("reconstruction", base, set_, runs, cores, json, fid=True)
+    sanity = store.read_json(result / "sanity.json")
+    if sanity and not json:
+        out.print(
+            "what the same FID says of images whose quality is known (validation images against training images):"
+        )
+        for row in sanity:
+            out.print(f"  {row['images']:<22}{row['fid']:8.3f}", highlight=False)
 
 
 @tokens.command("build")

@@ -56,7 +56,8 @@ def evaluate_tokenizer(
         extractor_folder: where our classifier was published.
         weights: folder of published feature networks.
         cache: a folder where reference features are kept by content.
-        out: gets report.json and reconstructions.png (truth above, reconstruction below).
+        out: gets report.json, sanity.json (see `sanity_report`) and reconstructions.png (truth above, reconstruction
+            below).
         attempt: told of progress, asked whether to stop.
         device: where it runs.
 
@@ -67,6 +68,9 @@ def evaluate_tokenizer(
     report = reconstruction_report(tokenizer, images, extractor, cache=cache, attempt=attempt, device=device)
     if out is not None:
         store.write_json(out / "report.json", report)
+        if evaluation.fid.features == "classifier":  # seconds on small sets; published networks would take hours
+            sanity = sanity_report(images, extractor, tokenizer=tokenizer, cache=cache, device=device)
+            store.write_json(out / "sanity.json", sanity)
         _save_pairs(tokenizer, images, out / "reconstructions.png", device)
     return report
 
