@@ -7,6 +7,7 @@ absolute sum at delta 0, or half their squares at delta inf. Optima are exact an
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,10 +21,14 @@ from analysis.law import Certificate, ParametricLaw
 
 STARTS = 10
 VANISHED = 1e-6
+FADED = 1e-2  # share of E where a search that did not end was going
 SHORTEST_OFF_RAY = 0.05  # sd of (log N, log D) across their common line: below, N and D are one variable
 SHORT_OFF_RAY = 0.35  # a note: a factor 1.4 apart
 AGREE = 1e-9
 SMOOTHING = 0.1  # resamples of a least-absolute fit: delta as a share of the residuals' robust spread
+
+
+NO_FLOOR = Note("at_bound", "E is 0, its bound: the rows show no floor, so E has no lower limit", 0.0)
 
 
 def fit_chinchilla(
@@ -76,13 +81,14 @@ def fit_chinchilla(
 
     terms = PowerTerms(logs, offset=True)
     chosen = _choose_starts(guesses, terms, loss, weights)
-    theta, objective, certificate = _solve(terms, chosen, log_loss, weights, delta)
-    if terms.evaluate(theta[None]).shares[0].max() < VANISHED:
+    solution = _solve(terms, chosen, log_loss, weights, delta)
+    if solution.lost_floor:
         terms = PowerTerms(logs, offset=False)
-        chosen = _choose_starts(guesses, terms, loss, weights)
-        theta, objective, certificate = _solve(terms, chosen, log_loss, weights, delta)
-        notes += (Note("at_bound", "E is 0, its bound: the rows show no floor, so E has no lower limit", 0.0),)
-    _check_falls(terms, theta, spans)
+        solution = _solve(terms, _choose_starts(guesses, terms, loss, weights), log_loss, weights, delta)
+        notes += (NO_FLOOR,)
+    _check_falls(terms, solution.theta, spans)
+    _require_minimum(solution, logs, log_loss, weights)
+    theta, objective, certificate = solution.theta, solution.objective, solution.certificate
     return _law(
         terms,
         theta,
@@ -163,17 +169,18 @@ def fit_repeated(
     unit = starts.exponent_starts(3 * STARTS, 2, np.random.default_rng(seed), 0.05, 1.0)
     guesses = unit * np.minimum(12.0 / np.array(spans), 2.0)
     terms = RepeatedTerms(log_params, log_unique, extra)
-    theta, objective, certificate = _solve(
-        terms, _repeated_starts(terms, guesses, loss, weights), np.log(loss), weights, delta
-    )
-    if terms.evaluate(theta[None]).shares[0].max() < VANISHED:
+    solution = _solve(terms, _repeated_starts(terms, guesses, loss, weights), np.log(loss), weights, delta)
+    if solution.lost_floor:
         terms = RepeatedTerms(log_params, log_unique, extra, offset=False)
-        theta, objective, certificate = _solve(
-            terms, _repeated_starts(terms, guesses, loss, weights), np.log(loss), weights, delta
-        )
-        notes += (Note("at_bound", "E is 0, its bound: the rows show no floor, so E has no lower limit", 0.0),)
-    _check_falls(terms, theta, spans)
-    reuse, most = float(np.exp(theta[-1])), float(extra[used].max())
+        solution = _solve(terms, _repeated_starts(terms, guesses, loss, weights), np.log(loss), weights, delta)
+        notes += (NO_FLOOR,)
+    most, least = float(extra[used].max()), float(extra[used][extra[used] > 0].min())
+    if not solution.minimum or not 0.01 * least < np.exp(solution.theta[-1]) < 100 * most:
+        solution = _reuse_at_its_bound(solution, terms, guesses, loss, weights, delta, (1e-6 * least, 1e8 * most))
+    _check_falls(terms, solution.theta, spans)
+    _require_minimum(solution, np.stack([log_params, log_unique + np.log1p(extra)]), np.log(loss), weights)
+    theta, objective, certificate = solution.theta, solution.objective, solution.certificate
+    reuse = float(np.exp(theta[-1]))
     if reuse > 30 * most:
         notes += (
             Note(
@@ -183,7 +190,7 @@ def fit_repeated(
                 reuse,
             ),
         )
-    elif reuse < 0.02 * float(extra[used][extra[used] > 0].min()):
+    elif reuse < 0.02 * least:
         notes += (
             Note(
                 "at_bound",
@@ -283,45 +290,40 @@ def _repeated_starts(terms: RepeatedTerms, guesses: np.ndarray, loss: np.ndarray
     return np.concatenate(best)
 
 
-def _solve(
-    terms, theta: np.ndarray, log_loss: np.ndarray, weights: np.ndarray, delta: float
-) -> tuple[np.ndarray, float, Certificate]:
+@dataclass(frozen=True)
+class _Solution:
+    """The best of all starts, certified as a minimum or not."""
+
+    theta: np.ndarray
+    objective: float
+    certificate: Certificate
+    minimum: bool
+    lost_floor: bool  # E ran towards 0: the form without it is the one to fit
+
+
+def _solve(terms, theta: np.ndarray, log_loss: np.ndarray, weights: np.ndarray, delta: float) -> _Solution:
+    def lost_floor(at: np.ndarray, limit: float) -> bool:
+        return terms.offset and terms.evaluate(at[None]).shares[0].max() < limit
+
     if delta == 0:
         corner = minimize_absolute(terms, theta, log_loss, weights)
-        if not corner.certified:
-            raise CannotFit(
-                "not_converged",
-                f"the sum of absolute residuals could not be certified as minimal (stationarity "
-                f"{corner.stationarity:.1e}); use delta=1e-3",
-                corner.stationarity,
-            )
         # all starts join one smoothed path, so agreement is the path's
-        certificate = Certificate(
-            corner.stationarity,
-            corner.stationarity,
-            1 - min(corner.largest_multiplier, 1.0),
-            len(theta),
-            len(theta),
-            corner.method,
-        )
-        return corner.theta, corner.value, certificate
+        slack = 1 - min(corner.largest_multiplier, 1.0)
+        agree = len(theta) if corner.certified else 0
+        certificate = Certificate(corner.stationarity, corner.stationarity, slack, len(theta), agree, corner.method)
+        lost = lost_floor(corner.theta, VANISHED if corner.certified else FADED)
+        return _Solution(corner.theta, corner.value, certificate, corner.certified, lost)
     found = newton.minimize(terms, theta, log_loss, weights, delta)
     value = np.where(np.isfinite(found.value), found.value, np.inf)
     best = int(np.argmin(value))
     floor = 1e-26 * weights.sum()
     agreeing = int((value <= value[best] * (1 + AGREE) + floor).sum())
-    if not found.converged[best] and not value[best] <= floor:
-        better = np.flatnonzero(found.converged & (value <= value[best] * (1 + 1e-9)))
-        if not len(better):
-            raise CannotFit(
-                "not_converged",
-                f"the best of {len(theta)} starts is no certified minimum (relative excess "
-                f"{found.decrement[best]:.1e}); the rows hardly determine this form: use a simpler one, or a "
-                "larger delta",
-                float(found.decrement[best]),
-            )
-        best = int(better[0])
-    eigenvalues = np.linalg.eigvalsh(found.hessian[best])
+    minimum = bool(found.converged[best] or value[best] <= floor)
+    if not minimum:
+        better = np.flatnonzero(found.converged & (value <= value[best] * (1 + AGREE)))
+        if len(better):
+            best, minimum = int(better[0]), True
+    eigenvalues = np.linalg.eigvalsh(np.nan_to_num(found.hessian[best]))
     scale = weights.sum() * (1.0 if np.isinf(delta) else delta)
     certificate = Certificate(
         float(np.abs(found.gradient[best]).max() / scale),
@@ -331,7 +333,44 @@ def _solve(
         agreeing,
         "Newton, exact Hessian, projected starts",
     )
-    return found.theta[best], float(value[best]), certificate
+    lost = lost_floor(found.theta[best], VANISHED if minimum else FADED)
+    return _Solution(found.theta[best], float(value[best]), certificate, minimum, lost)
+
+
+def _require_minimum(solution: _Solution, logs: np.ndarray, log_loss: np.ndarray, weights: np.ndarray) -> None:
+    """Refuse what is no certified minimum, and say why it ran away where the rows show it."""
+    if solution.minimum:
+        return
+    design = np.column_stack([np.ones(len(log_loss)), *logs]) * np.sqrt(weights)[:, None]
+    slopes = np.linalg.lstsq(design, log_loss * np.sqrt(weights), rcond=None)[0][1:]
+    for name, slope in zip(("model size", "data"), slopes, strict=True):
+        if slope >= 0:
+            raise CannotFit(
+                "loss_rises",
+                f"the loss rises with {name} (slope {slope:+.3g} in logs); the law describes a fall: check the columns "
+                "and the recipe",
+                float(slope),
+            )
+    excess = solution.certificate.excess
+    raise CannotFit(
+        "not_converged",
+        f"the best of {solution.certificate.starts} starts is no certified minimum (relative excess {excess:.1e}); the "
+        "rows hardly determine this form: use a simpler one, or a larger delta",
+        excess,
+    )
+
+
+def _reuse_at_its_bound(solution: _Solution, terms, guesses, loss, weights, delta, ends) -> _Solution:
+    """Where R runs off, repeated data are as good as new or worth nothing: that limit is Chinchilla's form."""
+    best = solution
+    for reuse in ends:
+        gain, _, _ = log_epoch_gain(terms.extra_epochs, np.log(reuse))
+        limit = PowerTerms(np.stack([terms.log_params, terms.log_unique + gain]), terms.offset)
+        tried = _solve(limit, _choose_starts(guesses, limit, loss, weights), np.log(loss), weights, delta)
+        # the limit has to be as good as what ran towards it
+        if tried.minimum and tried.objective <= best.objective * (1 + 1e-4) + 1e-15 * weights.sum():
+            best = replace(tried, theta=np.append(tried.theta, np.log(reuse)))
+    return best
 
 
 def _check_falls(terms, theta: np.ndarray, spans: list[float]) -> None:

@@ -120,7 +120,7 @@ class RepeatedTerms:
 
 def log_epoch_gain(extra_epochs: np.ndarray, log_reuse: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """log(1 + R (1 - exp(-m/R))) for m extra epochs, with first and second derivative in log R."""
-    reuse = np.exp(log_reuse)
+    reuse = np.exp(np.clip(log_reuse, -40, 60))  # beyond, nothing changes and the powers overflow
     ratio = extra_epochs / reuse
     decay = np.exp(-ratio)
     saved = -np.expm1(-ratio)
