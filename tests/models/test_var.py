@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from var_scaling.config.model import ModelConfig
-from var_scaling.models.attention import block_causal_attention, masked_attention
+from var_scaling.models.attention import attention, block_causal_attention, masked_attention
 from var_scaling.models.tokenizer import Tokenizer
 from var_scaling.models.var import VAR, build_var
 
@@ -68,6 +68,7 @@ def test_attention_against_four_plain_lines():
     scores = (q @ k.transpose(2, 3)) * 0.7
     plain = scores.masked_fill(level[:, None] < level[None, :], -math.inf).softmax(-1) @ v
     sizes = [1, 4, 9]
+    q, k, v, plain = (x.transpose(1, 2) for x in (q, k, v, plain))
     torch.testing.assert_close(block_causal_attention(sizes)(q, k, v, 0.7), plain)
     torch.testing.assert_close(masked_attention(sizes)(q, k, v, 0.7), plain)
 
@@ -92,11 +93,11 @@ def test_gradient_causality(scale, masked):
 
 
 def without_mask(q, k, v, scale):
-    return F.scaled_dot_product_attention(q, k, v, scale=scale)
+    return attention(q, k, v, scale)
 
 
 def token_causal(q, k, v, scale):
-    return F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=scale)
+    return attention(q, k, v, scale, torch.ones(TOKENS, TOKENS, dtype=torch.bool).tril())
 
 
 @pytest.mark.parametrize("wrong", [without_mask, token_causal])

@@ -23,22 +23,28 @@ Attend = Callable[[Tensor, Tensor, Tensor, float], Tensor]
 
 
 class _Prefixes(torch.autograd.Function):
-    """The first `end` tokens of x_BHLD for each end, as views; gradients of overlapping prefixes add up in place.
+    """The first `end` tokens of x_BLHD for each end, as views; gradients of overlapping prefixes add up in place.
 
     Autograd on plain slices would pad every gradient to full length with zeros before adding it.
     """
 
     @staticmethod
-    def forward(ctx, x_BHLD: Tensor, ends: tuple[int, ...]) -> tuple[Tensor, ...]:
+    def forward(ctx, x_BLHD: Tensor, ends: tuple[int, ...]) -> tuple[Tensor, ...]:
         ctx.ends = ends
-        return tuple(x_BHLD[:, :, :end] for end in ends)
+        return tuple(x_BLHD[:, :end] for end in ends)
 
     @staticmethod
     def backward(ctx, *grads: Tensor) -> tuple[Tensor, None]:
-        total_BHLD = grads[-1].clone()
+        total_BLHD = grads[-1].clone()
         for end, grad in zip(ctx.ends[:-1], grads[:-1], strict=True):
-            total_BHLD[:, :, :end] += grad
-        return total_BHLD, None
+            total_BLHD[:, :end] += grad
+        return total_BLHD, None
+
+
+def attention(q_BLHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor, scale: float, mask_LL: Tensor | None = None) -> Tensor:
+    """Every query against every key that the mask leaves; (B, L, H, D), the layout in which torch's kernels write."""
+    q_BHLD, k_BHLD, v_BHLD = q_BLHD.transpose(1, 2), k_BLHD.transpose(1, 2), v_BLHD.transpose(1, 2)
+    return F.scaled_dot_product_attention(q_BHLD, k_BHLD, v_BHLD, attn_mask=mask_LL, scale=scale).transpose(1, 2)
 
 
 def block_causal_attention(sizes: Sequence[int]) -> Attend:
@@ -48,16 +54,13 @@ def block_causal_attention(sizes: Sequence[int]) -> Attend:
         sizes: tokens of each scale, coarse to fine.
 
     Returns:
-        A function (q_BHLD, k_BHLD, v_BHLD, scale) -> (B, H, L, D).
+        A function (q_BLHD, k_BLHD, v_BLHD, scale) -> (B, L, H, D).
     """
     sizes, ends = tuple(sizes), tuple(accumulate(sizes))
 
-    def attend(q_BHLD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor, scale: float) -> Tensor:
-        queries, keys, values = q_BHLD.split(sizes, dim=2), _Prefixes.apply(k_BHLD, ends), _Prefixes.apply(v_BHLD, ends)
-        maps = [
-            F.scaled_dot_product_attention(q, k, v, scale=scale) for q, k, v in zip(queries, keys, values, strict=True)
-        ]
-        return torch.cat(maps, dim=2)
+    def attend(q_BLHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor, scale: float) -> Tensor:
+        queries, keys, values = q_BLHD.split(sizes, dim=1), _Prefixes.apply(k_BLHD, ends), _Prefixes.apply(v_BLHD, ends)
+        return torch.cat([attention(*qkv, scale) for qkv in zip(queries, keys, values, strict=True)], dim=1)
 
     return attend
 
@@ -67,9 +70,8 @@ def masked_attention(sizes: Sequence[int]) -> Attend:
     level_L = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(tuple(sizes)))
     visible_LL = level_L[:, None] >= level_L[None, :]
 
-    def attend(q_BHLD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor, scale: float) -> Tensor:
-        mask_LL = visible_LL.to(q_BHLD.device)
-        return F.scaled_dot_product_attention(q_BHLD, k_BHLD, v_BHLD, attn_mask=mask_LL, scale=scale)
+    def attend(q_BLHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor, scale: float) -> Tensor:
+        return attention(q_BLHD, k_BLHD, v_BLHD, scale, visible_LL.to(q_BLHD.device))
 
     return attend
 
@@ -77,16 +79,16 @@ def masked_attention(sizes: Sequence[int]) -> Attend:
 class KeyValueCache:
     """Keys and values of one block, allocated once for a whole image and filled scale by scale."""
 
-    def __init__(self, batch: int, heads: int, tokens: int, head_dim: int, dtype: torch.dtype, device: torch.device):
-        self.keys_BHLD, self.values_BHLD = torch.empty(2, batch, heads, tokens, head_dim, dtype=dtype, device=device)
+    def __init__(self, batch: int, tokens: int, heads: int, head_dim: int, dtype: torch.dtype, device: torch.device):
+        self.keys_BLHD, self.values_BLHD = torch.empty(2, batch, tokens, heads, head_dim, dtype=dtype, device=device)
         self.filled = 0
 
-    def append(self, k_BHLD: Tensor, v_BHLD: Tensor) -> tuple[Tensor, Tensor]:
+    def append(self, k_BLHD: Tensor, v_BLHD: Tensor) -> tuple[Tensor, Tensor]:
         """Adds the tokens of one scale; returns all keys and values so far (views)."""
-        begin, self.filled = self.filled, self.filled + k_BHLD.shape[2]
-        self.keys_BHLD[:, :, begin : self.filled] = k_BHLD
-        self.values_BHLD[:, :, begin : self.filled] = v_BHLD
-        return self.keys_BHLD[:, :, : self.filled], self.values_BHLD[:, :, : self.filled]
+        begin, self.filled = self.filled, self.filled + k_BLHD.shape[1]
+        self.keys_BLHD[:, begin : self.filled] = k_BLHD
+        self.values_BLHD[:, begin : self.filled] = v_BLHD
+        return self.keys_BLHD[:, : self.filled], self.values_BLHD[:, : self.filled]
 
 
 class SelfAttention(nn.Module):
@@ -118,13 +120,13 @@ class SelfAttention(nn.Module):
             scale, qk_BLHD = 1.0, self._normalise(qk_BLHD)
         else:
             scale = 0.25 / math.sqrt(self.head_dim)
-        q_BHLD, k_BHLD = (half.transpose(1, 2) for half in qk_BLHD.split(self.heads, dim=2))
-        v_BHLD = v_BLC.view(batch, tokens, self.heads, self.head_dim).transpose(1, 2)
+        q_BLHD, k_BLHD = qk_BLHD.split(self.heads, dim=2)
+        v_BLHD = v_BLC.view(batch, tokens, self.heads, self.head_dim)
         if cache is None:
-            out_BHLD = self.attend(q_BHLD, k_BHLD, v_BHLD, scale)
+            out_BLHD = self.attend(q_BLHD, k_BLHD, v_BLHD, scale)
         else:
-            out_BHLD = F.scaled_dot_product_attention(q_BHLD, *cache.append(k_BHLD, v_BHLD), scale=scale)
-        return self.proj(out_BHLD.transpose(1, 2).reshape(batch, tokens, width))
+            out_BLHD = attention(q_BLHD, *cache.append(k_BLHD, v_BLHD), scale)
+        return self.proj(out_BLHD.reshape(batch, tokens, width))
 
     def _normalise(self, qk_BLHD: Tensor) -> Tensor:
         """Unit length for both halves, times the temperature for the queries: one pass over memory for all of it."""

@@ -181,7 +181,7 @@ class VAR(nn.Module):
         modulations, head_modulation = self._modulations(class_RC)
         positions_1LC = self._positions()
         dtype = modulations[0][0].dtype
-        cache_shape = (len(rows_R), self.heads, self.tokens, self.width // self.heads)
+        cache_shape = (len(rows_R), self.tokens, self.heads, self.width // self.heads)
         caches = [KeyValueCache(*cache_shape, dtype, device) for _ in self.blocks]
 
         picture, tokens = tokenizer.empty_picture(batch), []

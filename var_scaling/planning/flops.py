@@ -132,7 +132,7 @@ def activation_bytes_per_image(config: ModelConfig, *, bytes_per_number: int = 4
     """
     depth, width, _, vocabulary, _, sizes = _sizes(config)
     tokens = sum(sizes)
-    saved_widths = 24 * depth + 3  # tensors of (tokens, width); feed-forward's hidden layer counts as four
+    saved_widths = 28 * depth + 3  # tensors of (tokens, width); the hidden layer of feed-forward counts as four
     return bytes_per_number * saved_widths * width * tokens + 4 * 2 * vocabulary * tokens
 
 
