@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -11,7 +10,6 @@ from typing import Any
 
 import torch
 
-import var_scaling
 from var_scaling import store
 from var_scaling.config import yaml
 from var_scaling.config.data import DataConfig
@@ -20,6 +18,7 @@ from var_scaling.config.tokenizer import TokenizerConfig
 from var_scaling.config.train import ExecutionConfig, PlacementConfig
 from var_scaling.config.trial import TrialConfig
 from var_scaling.errors import EnvironmentProblem
+from var_scaling.frozen import code_hash
 from var_scaling.store import Attempt
 
 
@@ -257,16 +256,6 @@ _WORK: dict[str, Callable[[Context], None]] = {
     "reconstruction": _reconstruction,
     "trial": _trial,
 }
-
-
-def code_hash() -> str:
-    """Hash of our own sources, as they are imported here."""
-    whole = hashlib.sha256()
-    for path in sorted(Path(var_scaling.__file__).parent.rglob("*.py")):
-        whole.update(
-            path.relative_to(Path(var_scaling.__file__).parent).as_posix().encode() + b"\0" + path.read_bytes()
-        )
-    return whole.hexdigest()[:12]
 
 
 def _device_name(device: torch.device) -> str:

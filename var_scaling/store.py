@@ -32,6 +32,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+from var_scaling.slurm_task import parse_holder, this_task
+
 Life = Literal["alive", "dead", "unknown"]
 AskScheduler = Callable[[str], Life]
 
@@ -150,18 +152,16 @@ def _process_start(pid: int) -> str | None:
 def this_process() -> Holder:
     """The holder that the running process is; a new token each time."""
     host, boot, namespace = _machine()
-    env = os.environ
-    if array := env.get("SLURM_ARRAY_JOB_ID"):
-        scheduler = f"slurm:{array}_{env['SLURM_ARRAY_TASK_ID']}"
-    else:
-        scheduler = f"slurm:{env['SLURM_JOB_ID']}" if "SLURM_JOB_ID" in env else ""
+    task = this_task()
     pid = os.getpid()
-    return Holder(host, boot, namespace, pid, _process_start(pid) or "", scheduler, uuid.uuid4().hex)
+    return Holder(host, boot, namespace, pid, _process_start(pid) or "", task.holder if task else "", uuid.uuid4().hex)
 
 
 def life(holder: Holder, ask_scheduler: AskScheduler | None = None) -> Life:
     """Whether a holder lives, as far as anybody here can tell. Unknown is not dead."""
     host, boot, namespace = _machine()
+    if _earlier_run_of_this_task(holder):
+        return "dead"
     if boot and (holder.boot, holder.namespace) == (boot, namespace):
         return "alive" if _process_start(holder.pid) == holder.start else "dead"
     if holder.host == host and holder.boot and boot and holder.boot != boot and not holder.scheduler:
@@ -169,6 +169,15 @@ def life(holder: Holder, ask_scheduler: AskScheduler | None = None) -> Life:
     if holder.scheduler and ask_scheduler:
         return ask_scheduler(holder.scheduler)
     return "unknown"
+
+
+def _earlier_run_of_this_task(holder: Holder) -> bool:
+    """Whether SLURM has put this process in the holder's place: it runs a task again once it has given the copy up.
+
+    That copy may still compute, on a node that lost touch. The fence keeps it from writing, so it counts as dead.
+    """
+    task, other = this_task(), parse_holder(holder.scheduler)
+    return task is not None and other is not None and other[0] == task.job and other[1] < task.restarts
 
 
 # ---- attempts -------------------------------------------------------------------------------------------------------
@@ -200,6 +209,7 @@ class Attempt:
     holder: Holder
     stop: threading.Event = field(default_factory=threading.Event)
     journal: Any = None  # a tracking.journal.Journal; set by the worker
+    ends_at: float | None = None  # time.monotonic() at which the scheduler ends this process; set by the worker
     _progress_at: float = 0.0
 
     @property
@@ -211,8 +221,9 @@ class Attempt:
         if (self.work / "attempts" / f"{self.number + 1:03d}").exists():
             raise Lost(f"{self.work.name}: attempt {self.number} was taken over by attempt {self.number + 1}")
 
-    def stop_requested(self) -> bool:
-        return self.stop.is_set()
+    def stop_requested(self, needed: float = 0.0) -> bool:
+        """Whether to save and leave: asked to, or so many seconds no longer fit before the time limit."""
+        return self.stop.is_set() or (self.ends_at is not None and time.monotonic() + needed > self.ends_at)
 
     def stopped(self) -> Stopped:
         return Stopped(f"{self.work.name}: stopped on request")

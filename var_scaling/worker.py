@@ -1,8 +1,8 @@
 """`python -m var_scaling.worker FOLDER`: does the work of one folder on the machine it stands on.
 
 The folder says what (identity.json, config.yaml, needs.json, and asked/ for a trial); the worker claims it, does what
-is missing, publishes, and leaves why it ended in its attempt. The exit code is a hint for launchers; disk is the truth.
-What each kind of work does is in `stages`; this file is what they share, and imports no torch before it holds a claim.
+is missing, publishes, and leaves why it ended in its attempt. The exit code is a hint for launchers; the truth is on
+disk. What each kind of work does is in `stages`; this file is what they share, and imports no torch before a claim.
 """
 
 from __future__ import annotations
@@ -11,19 +11,24 @@ import errno
 import os
 import signal
 import sys
+import threading
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from var_scaling import store
+from var_scaling import frozen, health, slurm_task, store
 from var_scaling.config import yaml
 from var_scaling.errors import EnvironmentProblem
-from var_scaling.exits import EXIT_BLOCKED, EXIT_DONE, EXIT_FAILED, EXIT_HELD, EXIT_STOPPED
-from var_scaling.planning.record import nothing_missing
+from var_scaling.exits import EXIT_BLOCKED, EXIT_DONE, EXIT_FAILED, EXIT_HELD, EXIT_STOPPED, EXIT_WITHHELD
+from var_scaling.planning.record import FRUITLESS_LIMIT, fruitless_attempts, nothing_missing
+from var_scaling.slurm_task import SlurmTask
 from var_scaling.store import Attempt
 from var_scaling.tracking.journal import Journal
 
 Do = Callable[[str, Path, Path, Attempt], None]  # kind, runs, folder, attempt
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 
 
 def do_work(kind: str, runs: Path, folder: Path, attempt: Attempt) -> None:
@@ -35,15 +40,33 @@ def do_work(kind: str, runs: Path, folder: Path, attempt: Attempt) -> None:
 
 def main(folder: Path, do: Do = do_work) -> int:
     """Claim the folder and do what is missing there; returns the exit code."""
+    asked: list[str] = []
+    stop = threading.Event()
+
+    def on_signal(number: int, _: object) -> None:  # a flag and nothing else; the loop looks at it
+        asked.append(signal.Signals(number).name)
+        stop.set()
+
+    for number in SIGNALS:
+        signal.signal(number, on_signal)
+    try:
+        frozen.check()
+    except EnvironmentProblem as problem:
+        print(problem, flush=True)
+        return EXIT_FAILED
     runs = folder.parents[1] if folder.parent.name == "trials" else folder.parents[2]
     kind = store.read_json(folder / "identity.json")["kind"]
+    task = slurm_task.this_task()
+    if (reason := _turned_away(folder, task)) is not None:
+        print(f"{folder.name}: not started: {reason}", flush=True)
+        return EXIT_WITHHELD
     missing = [need for need in store.read_json(folder / "needs.json") if not (runs / need / "result").exists()]
     if missing:
         print(f"{folder.name}: not built yet: {', '.join(missing)}", flush=True)
         return EXIT_BLOCKED
     try:
         take_over = os.environ.get("VAR_SCALING_TAKE_OVER") == "1"
-        attempt = store.take(folder, take_over=take_over, done=nothing_missing)
+        attempt = store.take(folder, slurm_task.life, take_over=take_over, done=nothing_missing)
     except store.Done:
         return EXIT_DONE
     except store.Held as held:
@@ -51,23 +74,83 @@ def main(folder: Path, do: Do = do_work) -> int:
         return EXIT_HELD
     _redirect_output(attempt.folder / "log.txt")
     attempt.journal = Journal(attempt.folder / "journal.jsonl")
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(number, lambda *_: attempt.stop.set())  # a flag and nothing else; the loop looks at it
+    attempt.stop = stop
+    if task and (left := task.seconds_left()) is not None:
+        attempt.ends_at = time.monotonic() + left
+    begin = time.monotonic()
     try:
         do(kind, runs, folder, attempt)
         attempt.end("finished")
         return EXIT_DONE
     except store.Stopped:
-        attempt.end("stopped")
-        return EXIT_STOPPED
+        return _stopped(attempt, task, asked)
     except store.Lost as lost:
         print(lost, flush=True)  # the folder is another's now: leave without writing to it
         return EXIT_HELD
     except Exception as error:
         traceback.print_exc()
         cause, message = classify(error)
-        attempt.end(cause, message=message, place=_place(error))
+        place = _place(error)
+        attempt.end(cause, message=message, place=place, node=_node(task, attempt))
+        _tell_others(folder, attempt, task, (cause, place, message), time.monotonic() - begin)
         return EXIT_FAILED
+
+
+def _stopped(attempt: Attempt, task: SlurmTask | None, asked: list[str]) -> int:
+    """Everything is saved: say why, and ask SLURM once to run this task again unless it was taken back."""
+    if task is None:
+        attempt.end("stopped")
+        return EXIT_STOPPED
+    mark = store.read_json(attempt.work / "cancelled.json") or {}
+    if mark.get("job") == task.job or "SIGINT" in asked or task.was_cancelled():
+        attempt.end("stopped", message="cancelled")
+        return EXIT_STOPPED
+    cause = "preempted" if asked and asked[0] != "SIGUSR2" else "time-limit"
+    if asked:
+        message = f"{asked[0]} from SLURM"
+    else:
+        message = "the next step no longer fitted before the time limit"
+    attempt.end(cause, message=f"{message}; saved, and asked to run again")
+    if task.rank == 0:
+        print(f"requeue {task.job}: {task.requeue() or 'accepted'}", flush=True)
+    return EXIT_STOPPED
+
+
+def _turned_away(folder: Path, task: SlurmTask | None) -> str | None:
+    """Why this work should not even be claimed here, or None."""
+    launch = os.environ.get("VAR_SCALING_LAUNCH")
+    if not launch:
+        return None
+    numbers = store.attempt_numbers(folder)
+    launched = float(os.environ.get("VAR_SCALING_LAUNCHED", 0.0))
+    if (lost := fruitless_attempts(folder, numbers, since=launched)) >= FRUITLESS_LIMIT:
+        return f"its last {lost} attempts of this launch ended without a checkpoint; `var-sweep retry` starts it again"
+    notes = health.read_notes(Path(launch))
+    if bug := health.common_bug(notes):
+        return (
+            f"{health.EQUAL_FAILURES} works failed in the same way before any progress ({bug.cause}: {bug.message}), "
+            "so the rest is held; mend it and launch again"
+        )
+    if task and task.node in health.bad_nodes(notes):
+        task.leave_node()
+        answer = task.requeue() or "accepted"
+        return f"two works died at once on {task.node}; excluded it and asked to run elsewhere: {answer}"
+    return None
+
+
+def _tell_others(
+    folder: Path, attempt: Attempt, task: SlurmTask | None, failure: tuple[str, str, str], seconds: float
+) -> None:
+    launch = os.environ.get("VAR_SCALING_LAUNCH")
+    gained = (folder / "budgets").is_dir() or any((attempt.folder / "checkpoints").glob("*"))
+    if launch and not gained and failure[0] != "diverged":
+        cause, place, message = failure
+        note = health.Note(folder.name, cause, place, message, _node(task, attempt), seconds, time.time())
+        health.note_failure(Path(launch), note)
+
+
+def _node(task: SlurmTask | None, attempt: Attempt) -> str:
+    return task.node if task and task.node else attempt.holder.host
 
 
 def classify(error: BaseException) -> tuple[str, str]:

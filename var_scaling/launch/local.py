@@ -13,6 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from var_scaling import frozen
 from var_scaling.exits import EXIT_BLOCKED, EXIT_HELD
 from var_scaling.launch.protocol import Job, Queue
 from var_scaling.planning.record import nothing_missing, read_record
@@ -41,9 +42,11 @@ class LocalLauncher:
         self.held_because: str | None = None
         self._causes: dict[tuple[str, str], int] = {}
         self._launch = runs
+        self._code: Mapping[str, str] = {}
 
     def submit(self, jobs: Sequence[Job], launch: Path) -> None:
         self._launch = launch
+        self._code = frozen.environment(frozen.freeze(self.runs)) if jobs else {}
         self.waiting += sorted(jobs, key=lambda job: (job.work.kind == "trial", -job.seconds))
 
     def states(self) -> Mapping[str, Queue]:
@@ -126,7 +129,7 @@ class LocalLauncher:
     def _spawn(self, job: Job, threads: int) -> subprocess.Popen[bytes]:
         logs = self._launch / "logs"
         logs.mkdir(parents=True, exist_ok=True)
-        env = dict(os.environ, OMP_NUM_THREADS=str(threads), MKL_NUM_THREADS=str(threads))
+        env = {**os.environ, **self._code, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         # A session of its own: Ctrl-C reaches the launcher alone, which asks the workers to save and stop.
         with open(logs / f"{Path(job.work.folder).name}.log", "ab") as log:
             return subprocess.Popen(

@@ -19,6 +19,7 @@ class Job:
     work: Work
     after: tuple[str, ...]
     seconds: float  # expected; longer ones start first
+    memory_bytes: int = 0  # expected: weights, moments and activations
 
 
 class Launcher(Protocol):

@@ -9,6 +9,7 @@ from typing import Any
 
 from var_scaling import store
 from var_scaling.errors import RequestProblem
+from var_scaling.launch.arrays import Queued, look_up, read_arrays
 from var_scaling.planning.record import Record, read_record, row_path
 
 
@@ -22,6 +23,7 @@ class TrialStatus:
     budgets: tuple[int, ...]
     evaluations: tuple[str, ...]
     record: Record
+    queued: Queued | None = None  # its place in a scheduler's queue, where it was given to one
 
     @property
     def state(self) -> str:
@@ -42,6 +44,7 @@ class TrialStatus:
             "done_images": record.done,
             "total_images": record.total,
             "doing": record.what,
+            "queue": str(self.queued) if self.queued else None,
             "holder": str(record.holder) if record.holder and record.state in ("running", "unknown") else None,
         }
 
@@ -56,6 +59,8 @@ class SweepStatus:
     stages: Mapping[str, Record]
     trials: tuple[TrialStatus, ...]
     failures: Mapping[tuple[str, str], tuple[TrialStatus, ...]] = field(default_factory=dict)  # by cause and place
+    queue: Mapping[str, Queued] = field(default_factory=dict)  # of stages and trials
+    silent: str | None = None  # the scheduler's words where it gave no answer
 
 
 def find_sweep(runs: Path, name: str) -> Path:
@@ -80,9 +85,15 @@ def find_sweep(runs: Path, name: str) -> Path:
 
 
 def read_status(runs: Path, name: str = "last", ask_scheduler: store.AskScheduler | None = None) -> SweepStatus:
-    """The status of one sweep."""
+    """The status of one sweep, with one question to SLURM where anything of it was handed to SLURM."""
     folder = find_sweep(runs, name)
     study = store.read_json(folder / "study.json")
+    queue: Mapping[str, Queued] = {}
+    silent = None
+    if arrays := read_arrays(runs):
+        queue, answer = look_up(arrays)
+        silent = answer.silent
+        ask_scheduler = ask_scheduler or answer.life
     trials = []
     stages: dict[str, Record] = {}
     for entry in study["trials"]:
@@ -99,6 +110,7 @@ def read_status(runs: Path, name: str = "last", ask_scheduler: store.AskSchedule
                 budgets,
                 tuple(entry["evaluations"]),
                 record,
+                queue.get(f"trials/{entry['folder']}"),
             )
         )
     failures: dict[tuple[str, str], list[TrialStatus]] = {}
@@ -112,6 +124,8 @@ def read_status(runs: Path, name: str = "last", ask_scheduler: store.AskSchedule
         stages,
         tuple(trials),
         {key: tuple(group) for key, group in failures.items()},
+        queue,
+        silent,
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from var_scaling import store
+from var_scaling import health, store
 from var_scaling.config import yaml
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.launch.protocol import Job, Launcher, Queue
@@ -27,6 +27,9 @@ class Launch:
     folder: Path  # runs/sweeps/<name>/launches/<NNN>
     jobs: tuple[Job, ...]
     skipped: tuple[tuple[str, str], ...]  # trials that are not started, with the reason
+
+
+STAGE_BYTES = 2**30  # a working guess: images, a small network and its activations
 
 
 def sweep_folder(runs: Path, name: str) -> Path:
@@ -80,9 +83,7 @@ def _prepare(
     name = plan.study.name
     folder = sweep_folder(plan.runs, name)
     launch = _new_launch_folder(folder)
-    jobs: dict[str, Job] = {}
-    skipped = []
-    stages = {stage.folder: (stage, record) for stage, record in plan.stages}
+    jobs, skipped = missing_jobs(plan, only, first_budget_only, failed_too, health.excused(folder / "launches"))
     for trial in plan.trials:
         budgets = trial.spent[:1] if first_budget_only else trial.spent
         evaluations = [] if first_budget_only else trial.works.evaluations
@@ -96,27 +97,55 @@ def _prepare(
                 "samples_grid": "off" if first_budget_only else plan.study.evaluate.samples_grid,
             },
         )
+    for job in jobs:
+        _write_work(plan.runs, job.work)
+    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
+    store.write_bytes(folder / "study.yaml", source.encode())
+    store.write_json(folder / "study.json", _study_json(plan, now))
+    store.write_json(
+        launch / "launch.json",
+        {
+            "launched": now,
+            "launcher": launcher,
+            "jobs": [j.work.folder for j in jobs],
+            "skipped": skipped,
+            "pilot": first_budget_only,
+        },
+    )
+    return Launch(plan, launch, tuple(jobs), tuple(skipped))
+
+
+def missing_jobs(
+    plan: Plan,
+    only: Callable[[PlannedTrial], bool] = lambda trial: True,
+    first_budget_only: bool = False,
+    failed_too: bool = False,
+    excused: frozenset[str] = frozenset(),
+) -> tuple[list[Job], list[tuple[str, str]]]:
+    """What there is to run, stages before what needs them, and the trials that are skipped, with the reason.
+
+    `excused` names failed trials that are started again unasked, since their node was to blame. Writes nothing.
+    """
+    jobs: dict[str, Job] = {}
+    skipped = []
+    stages = {stage.folder: (stage, record) for stage, record in plan.stages}
+    for trial in plan.trials:
         if not only(trial):
             continue
         state = trial.record.state
-        if state == "finished" or (state == "failed" and not failed_too):
+        retried = failed_too or Path(trial.work.folder).name in excused
+        if state == "finished" or (state == "failed" and not retried):
             skipped.append((trial.work.folder, trial.reason))
             continue
         needs = trial.work.needs if first_budget_only else tuple(s.folder for s in trial.works.stages)
         for need in needs:
             stage, record = stages[need]
             if record.state != "finished" and need not in jobs:
-                _write_work(plan.runs, stage)
-                jobs[need] = Job(stage, stage.needs, _stage_seconds(stage))
-        jobs[trial.work.folder] = Job(trial.work, needs, trial.cost.seconds)
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
-    store.write_bytes(folder / "study.yaml", source.encode())
-    store.write_json(folder / "study.json", _study_json(plan, now))
-    store.write_json(
-        launch / "launch.json",
-        {"launched": now, "launcher": launcher, "jobs": list(jobs), "skipped": skipped, "pilot": first_budget_only},
-    )
-    return Launch(plan, launch, tuple(jobs.values()), tuple(skipped))
+                jobs[need] = Job(stage, stage.needs, _stage_seconds(stage), STAGE_BYTES)
+        jobs[trial.work.folder] = Job(
+            trial.work, needs, trial.cost.seconds, trial.cost.parameter_bytes + trial.cost.activation_bytes
+        )
+    return list(jobs.values()), skipped
 
 
 def _prepare_stages(plan: Plan, kinds: Collection[Kind]) -> Launch:
@@ -128,7 +157,7 @@ def _prepare_stages(plan: Plan, kinds: Collection[Kind]) -> Launch:
     missing = [stage for stage in wanted if not nothing_missing(plan.runs / stage.folder)]
     for stage in missing:
         _write_work(plan.runs, stage)
-    jobs = tuple(Job(stage, stage.needs, _stage_seconds(stage)) for stage in missing)
+    jobs = tuple(Job(stage, stage.needs, _stage_seconds(stage), STAGE_BYTES) for stage in missing)
     folder = plan.runs / "store"
     folder.mkdir(parents=True, exist_ok=True)
     return Launch(plan, folder, jobs, ())

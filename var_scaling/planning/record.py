@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # a worker starts without pydantic: it only looks at folders
 State = Literal["new", "running", "unknown", "interrupted", "stopped", "finished", "failed"]
 
 # Ends that say nothing against the work itself: the next launch goes on with it.
-RESUMABLE_CAUSES = frozenset({"stopped", "finished", "preempted", "node"})
+RESUMABLE_CAUSES = frozenset({"stopped", "finished", "preempted", "time-limit", "node"})
 FRUITLESS_LIMIT = 3  # attempts in a row that were killed and gained nothing
 
 
@@ -126,7 +126,7 @@ def _of_last_attempt(
         state = "stopped" if end["cause"] in RESUMABLE_CAUSES else "failed"
     cause = end["cause"] if end else None
     message = end.get("message") if end else None
-    if state == "interrupted" and _fruitless(folder, numbers):
+    if (state == "interrupted" or cause in ("preempted", "time-limit")) and _fruitless(folder, numbers):
         state, cause = "failed", "killed without progress"
         message = f"the last {FRUITLESS_LIMIT} attempts were killed before their first checkpoint"
     return Record(
@@ -145,11 +145,32 @@ def _of_last_attempt(
 
 
 def _fruitless(folder: Path, numbers: list[int]) -> bool:
-    last = numbers[-FRUITLESS_LIMIT:]
-    if len(last) < FRUITLESS_LIMIT:
+    return fruitless_attempts(folder, numbers) >= FRUITLESS_LIMIT
+
+
+def fruitless_attempts(folder: Path, numbers: Sequence[int], since: float = 0.0) -> int:
+    """How many of the last attempts were killed or sent away without a gain, of those claimed after `since`."""
+    count = 0
+    for number in reversed(numbers):
+        attempt = folder / "attempts" / f"{number:03d}"
+        end = store.read_json(attempt / "end.json")
+        if (end and end["cause"] not in ("preempted", "time-limit")) or _gained(attempt):
+            break
+        if since and (store.read_json(attempt / "claim.json") or {}).get("time", 0.0) < since:
+            break
+        count += 1
+    return count
+
+
+def _gained(attempt: Path) -> bool:
+    """Whether an attempt left something durable: a checkpoint, or a budget that was published."""
+    if _names(attempt / "checkpoints"):
+        return True
+    try:
+        text = (attempt / "journal.jsonl").read_text(errors="replace")
+    except OSError:
         return False
-    attempts = [folder / "attempts" / f"{n:03d}" for n in last]
-    return not any((a / "end.json").exists() or _names(a / "checkpoints") for a in attempts)
+    return '"event": "checkpoint"' in text or '"event": "budget"' in text
 
 
 def _names(folder: Path) -> set[str]:

@@ -1,0 +1,188 @@
+"""SLURM's commands: one batched `squeue`, a bounded `sacct`, and what their words mean. Asks; changes nothing."""
+
+from __future__ import annotations
+
+import datetime
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import cast
+
+from var_scaling import store
+from var_scaling.errors import EnvironmentProblem
+from var_scaling.launch.protocol import Queue
+from var_scaling.slurm_task import STATES, parse_holder
+
+SECONDS = 30.0
+
+# What a pending job's reason means to a person; others are shown as SLURM says them.
+REASONS: Mapping[str, str] = {
+    "Priority": "others are before it",
+    "Resources": "waits for a free node",
+    "Dependency": "waits for its stages",
+    "DependencyNeverSatisfied": "its stage failed, so it will never start: cancel it, then launch again",
+    "BeginTime": "was requeued, starts again soon",
+    "JobArrayTaskLimit": "the array's cap on parallel tasks",
+    "PartitionTimeLimit": "asks for more time than the partition allows: it will never start",
+    "PartitionNodeLimit": "asks for more nodes than the partition has: it will never start",
+    "ReqNodeNotAvail": "a node that it asks for is down or reserved",
+    "JobHeldUser": "held by you: scontrol release",
+    "JobHeldAdmin": "held by an administrator",
+    "launch failed requeued held": "could not be started on its node and is held: scontrol release",
+}
+
+
+def meaning(state: str) -> Queue:
+    """A SLURM state as a launcher's; words may follow it (`CANCELLED by 0`), `+` may end it (cut off by sacct)."""
+    word = state.strip().split(" ")[0].rstrip("+")
+    return cast(Queue, STATES.get(word, "unknown"))
+
+
+def translate(reason: str) -> str:
+    """Why a job waits, for a person."""
+    return REASONS.get(reason, REASONS.get(reason.partition(",")[0], reason))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One array task in the queue."""
+
+    job: str  # "52_7"
+    state: str
+    reason: str
+    name: str
+    node: str
+
+    @property
+    def queue(self) -> Queue:
+        return meaning(self.state)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the scheduler said; `silent` holds its words where it gave no answer."""
+
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+    silent: str | None = None
+
+    def of(self, job: str) -> Queue:
+        """The state of one task. What an answering scheduler does not know has left the queue."""
+        if self.silent is not None:
+            return "unknown"
+        entry = self.entries.get(job)
+        return entry.queue if entry else "gone"
+
+    def life(self, scheduler: str) -> store.Life:
+        """Whether the holder of a claim lives, by its scheduler's name: what `store.life` asks."""
+        parsed = parse_holder(scheduler)
+        if parsed is None or self.silent is not None:
+            return "unknown"
+        state = self.of(parsed[0])
+        return "dead" if state in ("gone", "waiting") else "alive" if state == "running" else "unknown"
+
+
+def available() -> bool:
+    """Whether SLURM's commands are on this machine."""
+    return shutil.which("sbatch") is not None and shutil.which("squeue") is not None
+
+
+def require() -> None:
+    """Raise where there is no SLURM.
+
+    Raises:
+        EnvironmentProblem: the commands are not there.
+    """
+    if not available():
+        raise EnvironmentProblem(
+            "no SLURM on this machine: sbatch and squeue are not on the PATH; run this on a login node, or use "
+            "--launcher local (for a try-out, `make slurm-up` starts a SLURM on this machine)"
+        )
+
+
+def run(*command: str, seconds: float = SECONDS) -> subprocess.CompletedProcess[str]:
+    """Run a command of SLURM; a time-out is an answer with code 124, a missing program one with 127."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return subprocess.CompletedProcess(command, 124, "", f"{command[0]} gave no answer in {seconds:.0f} s")
+    except OSError as error:
+        return subprocess.CompletedProcess(command, 127, "", f"{command[0]}: {error.strerror}")
+
+
+def ask_queue(jobs: Iterable[str] = (), names: Sequence[str] = ()) -> Answer:
+    """One `squeue` for all jobs (arrays or tasks); a second one for names only where an array's id is not known yet."""
+    ids = sorted({job.partition("_")[0] for job in jobs}, key=int)
+    entries: dict[str, Entry] = {}
+    for option, values in (("-j", ids), ("-n", sorted(names))):
+        if not values:
+            continue
+        done = run("squeue", "-h", "-r", "-t", "all", "-o", "%i|%T|%r|%j|%N", option, ",".join(values))
+        # One id that is unknown is an error, several are not: it has left the queue long ago.
+        if done.returncode and "Invalid job id" not in done.stderr:
+            return Answer(silent=done.stderr.strip() or f"squeue ended with {done.returncode}")
+        entries |= parse_queue(done.stdout)
+    return Answer(entries)
+
+
+def parse_queue(text: str) -> dict[str, Entry]:
+    """The lines of `squeue -r -o '%i|%T|%r|%j|%N'`; lines of another shape are left out."""
+    entries = {}
+    for line in text.splitlines():
+        parts = line.split("|")
+        if len(parts) == 5 and re.fullmatch(r"\d+(_\d+)?", parts[0]):
+            entries[parts[0]] = Entry(*parts)
+    return entries
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a task's last run ended, by the accounting."""
+
+    state: str
+    exit_code: str
+    node: str
+
+    def __str__(self) -> str:
+        where = f" on {self.node}" if self.node not in ("", "None assigned") else ""
+        return f"{self.state}{where}" + (f", exit {self.exit_code}" if self.exit_code != "0:0" else "")
+
+
+def ask_accounting(jobs: Iterable[str], since: datetime.datetime) -> dict[str, Ended]:
+    """The ends of tasks that have left the queue. Bounded by the time of the launch, because ids are used again.
+
+    Empty where there is no accounting: states work without it, it only adds causes.
+    """
+    ids = sorted({job.partition("_")[0] for job in jobs}, key=int)
+    if not ids:
+        return {}
+    start = since.astimezone().strftime("%Y-%m-%dT%H:%M:%S")
+    done = run("sacct", "-n", "-X", "-P", "-S", start, "-j", ",".join(ids), "-o", "jobid,state,exitcode,nodelist")
+    return parse_accounting(done.stdout) if done.returncode == 0 else {}
+
+
+def parse_accounting(text: str) -> dict[str, Ended]:
+    """The lines of `sacct -P -o jobid,state,exitcode,nodelist`; of several lines a task, the last counts."""
+    found = {}
+    for line in text.splitlines():
+        parts = line.split("|")
+        if len(parts) == 4 and re.fullmatch(r"\d+(_\d+)?", parts[0]):
+            found[parts[0]] = Ended(*parts[1:])
+    return found
+
+
+def cluster_limits() -> dict[str, str]:
+    """The values of `scontrol show config`.
+
+    Raises:
+        EnvironmentProblem: the controller does not answer.
+    """
+    require()
+    done = run("scontrol", "show", "config")
+    if done.returncode:
+        raise EnvironmentProblem(
+            f"SLURM's controller does not answer ({done.stderr.strip()}); nothing was submitted, try again when it does"
+        )
+    pairs = (line.partition("=") for line in done.stdout.splitlines() if "=" in line)
+    return {key.strip(): value.strip() for key, _, value in pairs}

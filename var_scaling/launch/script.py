@@ -1,0 +1,107 @@
+"""The sbatch script of one array, written and submitted by submitit; what runs in it is our own worker.
+
+submitit checks every option, writes the script and reads the id. Its pickles stay unused, for three reasons that were
+measured or read in its source: a launcher killed between sbatch and the renaming of the pickles leaves an array whose
+tasks all fail; its signal handlers swallow TERM; and DESIGN lets nothing but a folder's path travel to a worker. So the
+command of the script is the worker itself, on the line of a list that belongs to its array index.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import submitit
+
+from var_scaling.launch.profile import Profile
+from var_scaling.launch.resources import Resources
+
+
+class ArrayExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
+    """submitit's executor with our own command in the script."""
+
+    def text(self, command: str) -> str:
+        """The script."""
+        return str(self._make_submission_file_text(command, "dry-run"))
+
+    def send(self, command: str) -> str:
+        """Submit; returns the array's id.
+
+        Raises:
+            submitit.core.utils.FailedJobError, FailedSubmissionError: sbatch refused, or nobody knows.
+        """
+        return str(self._submit_command(command).job_id)
+
+
+def array_script(
+    profile: Profile,
+    resources: Resources,
+    *,
+    count: int,
+    folder: Path,
+    name: str,
+    comment: str,
+    after: Sequence[str],
+    worker: Sequence[str],
+    runs: Path,
+    listing: Path,
+    env: Mapping[str, str],
+) -> tuple[ArrayExecutor, str]:
+    """The executor and the command of one array.
+
+    Args:
+        profile: the cluster's answers.
+        resources: what each task asks for.
+        count: tasks in the array.
+        folder: where the script and SLURM's logs go; it must exist (a missing one is a failure without a log).
+        name: of the job, with the token by which it is found again.
+        comment: sweep, launch and token.
+        after: tasks (`52_3`) that must have succeeded; a hint, for the worker looks itself.
+        worker: the command that is given a work's folder; empty: our worker by the profile's python.
+        runs: the runs folder, absolute.
+        listing: file with one work folder a line, in the order of the array's indices.
+        env: variables for the worker.
+    """
+    tasks = max(resources.gpus, 1)
+    options: dict[str, Any] = {"requeue": True, "kill-on-invalid-dep": "yes", **profile.sbatch}
+    setup = [*profile.setup, *(f"export {key}={shlex.quote(value)}" for key, value in env.items())]
+    # Since SLURM 22.05 srun no longer inherits --cpus-per-task, and every rank would sit on one core.
+    setup.append("export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}")
+    if profile.scratch:
+        setup.append(f"export TMPDIR={shlex.quote(profile.scratch)}; mkdir -p $TMPDIR")
+    setup.append(f'work=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {shlex.quote(str(listing))})')
+    parameters: dict[str, Any] = {
+        "job_name": name,
+        "comment": comment,
+        "time": resources.minutes,
+        "nodes": 1,
+        "ntasks_per_node": tasks,
+        "cpus_per_task": resources.cpus,
+        "mem": f"{resources.memory_gb * tasks * 1024}M",
+        "array_parallelism": profile.limits.parallel,
+        "map_count": count,
+        "signal_delay_s": profile.signal_seconds,
+        "stderr_to_stdout": True,
+        "wckey": "",
+        "setup": setup,
+    }
+    if resources.gpus and profile.gpu:
+        if profile.gpu.request == "gres":
+            parameters["gres"] = f"gpu:{resources.gpus}"
+        else:
+            parameters["gpus_per_node"] = resources.gpus
+    if after:
+        parameters["dependency"] = "afterok:" + ":".join(after)
+    for key in ("partition", "account", "qos", "constraint", "exclude"):
+        if value := getattr(profile, key):
+            parameters[key] = value
+    executor = ArrayExecutor(folder)
+    parameters["additional_parameters"] = options
+    executor.parameters = {k: v for k, v in parameters.items() if k != "wckey"}
+    command = (
+        shlex.join(worker) if worker else f"{profile.python or shlex.quote(sys.executable)} -P -u -m var_scaling.worker"
+    )
+    return executor, f'{command} {shlex.quote(str(runs))}/"$work"'

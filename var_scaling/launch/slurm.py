@@ -1,0 +1,243 @@
+"""The SLURM launcher: one job array per class of resources, submitted once whatever sbatch answers, then left alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+from var_scaling import frozen, store
+from var_scaling.errors import EnvironmentProblem
+from var_scaling.launch import scheduler
+from var_scaling.launch.arrays import Array, look_up, new_array, read_arrays
+from var_scaling.launch.profile import Profile
+from var_scaling.launch.protocol import Job, Queue
+from var_scaling.launch.resources import Resources, levels, resources
+from var_scaling.launch.script import ArrayExecutor, array_script
+
+# Words of an overloaded controller: the same request may pass in a minute. Everything else is a refusal.
+TRANSIENT = (
+    "socket timed out",
+    "unable to contact slurm controller",
+    "temporarily unable to accept job",
+    "resource temporarily unavailable",
+    "connection refused",
+    "connection timed out",
+    "connection reset",
+    "zero bytes were transmitted",
+    "transport endpoint is not connected",
+    "unexpected message",
+    "no answer",
+)
+PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0)
+AMBIGUOUS_LOOKS = (0.3, 1.0, 2.0)  # seconds before each look for a token: the queue may show a job a moment late
+
+
+@dataclass
+class Submitted:
+    """What a submission came to."""
+
+    arrays: list[Array] = field(default_factory=list)
+    already: dict[str, str] = field(default_factory=dict)  # works that are queued or running: their task
+    held: list[str] = field(default_factory=list)  # beyond what the cluster takes at once: for a later launch
+
+
+class SlurmLauncher:
+    """Submits, asks and cancels. It keeps nothing in memory, so any other process can go on where it left."""
+
+    name = "slurm"
+
+    def __init__(
+        self,
+        runs: Path,
+        profile: Profile,
+        sweep: str,
+        *,
+        worker: Sequence[str] = (),
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.runs, self.profile, self.sweep = runs.resolve(), profile, sweep
+        self.worker, self.pause = tuple(worker), pause
+        self.env: Mapping[str, str] = {}
+        self.submitted = Submitted()
+        self._launch: Path | None = None
+
+    # ---- submitting -----------------------------------------------------------------------------------------------
+
+    def submit(self, jobs: Sequence[Job], launch: Path) -> None:
+        """Queue what is not queued yet, stages first; all of it or, if SLURM refuses any, nothing.
+
+        Raises:
+            EnvironmentProblem: SLURM refused; its own words, and what to change.
+        """
+        scheduler.require()
+        self._launch = launch = launch.resolve()
+        queued, answer = look_up(read_arrays(self.runs))
+        if answer.silent is not None:
+            raise EnvironmentProblem(
+                f"SLURM does not answer ({answer.silent}), so nobody can say what is queued already; nothing was "
+                "submitted, try again when it does"
+            )
+        alive = {f: q.job for f, q in queued.items() if q.queue != "gone" and q.job}
+        tasks: dict[str, str] = dict(alive)
+        if jobs:
+            self.env = frozen.environment(frozen.freeze(self.runs))
+        new = [job for job in jobs if job.work.folder not in alive]
+        self.submitted = result = Submitted(
+            already={j.work.folder: alive[j.work.folder] for j in jobs if j.work.folder in alive}
+        )
+        try:
+            for group, folders in self._groups(new, result, len(alive)):
+                chosen = set(folders)
+                needs = {need for job in new if job.work.folder in chosen for need in job.after if need in tasks}
+                array = self._send(group, folders, sorted(tasks[n] for n in needs), launch)
+                result.arrays.append(array)
+                tasks |= {folder: array.task(folder) for folder in folders}
+        except BaseException:
+            self._withdraw(result.arrays)
+            raise
+
+    def scripts(self, jobs: Sequence[Job], launch: Path) -> list[str]:
+        """What would be submitted, for `--dry-run`; ids that do not exist yet are named by their stages."""
+        result, texts = Submitted(), []
+        for group, folders in self._groups(list(jobs), result, 0):
+            chosen = set(folders)
+            known = {job.work.folder for job in jobs}
+            needs = sorted({n for job in jobs if job.work.folder in chosen for n in job.after if n in known})
+            executor, command = self._script(group, folders, [f"<{n}>" for n in needs], launch, "<token>")
+            works = "".join(f"# task {i}: {folder}\n" for i, folder in enumerate(folders))
+            texts.append(f"# {len(folders)} tasks of {group}\n{works}{executor.text(command)}")
+        if result.held:
+            texts.append(f"# held back for a later launch: {len(result.held)} works\n")
+        return texts
+
+    def _groups(self, jobs: Sequence[Job], result: Submitted, queued: int) -> Iterable[tuple[Resources, list[str]]]:
+        """Arrays in the order of submission: by level, then the longest first; cut at the cluster's limits."""
+        level = levels(jobs)
+        groups: dict[Resources, list[Job]] = {}
+        for job in sorted(jobs, key=lambda j: -j.seconds):
+            groups.setdefault(resources(job, level[job.work.folder], self.profile), []).append(job)
+        room = (self.profile.limits.jobs or 10**9) - queued
+        largest = self._largest_array()
+        for group in sorted(groups, key=lambda g: (g.level, -g.minutes, -g.gpus)):
+            folders = [job.work.folder for job in groups[group]]
+            while folders:
+                if room <= 0:
+                    result.held += folders
+                    break
+                part, folders = folders[: min(largest, room)], folders[min(largest, room) :]
+                room -= len(part)
+                yield group, part
+
+    def _largest_array(self) -> int:
+        if self.profile.limits.array:
+            return self.profile.limits.array
+        if not scheduler.available():  # a dry run on a laptop
+            return 1000
+        value = scheduler.cluster_limits().get("MaxArraySize", "1001")
+        return max(1, int(value) - 1)  # MaxArraySize bounds the index, exclusively
+
+    def _script(
+        self, group: Resources, folders: Sequence[str], after: Sequence[str], launch: Path, token: str
+    ) -> tuple[ArrayExecutor, str]:
+        return array_script(
+            self.profile,
+            group,
+            count=len(folders),
+            folder=launch / "slurm",
+            name=f"{self.sweep}-{token}",
+            comment=f"var-scaling {self.sweep} {launch.name} {token}",
+            after=after,
+            worker=self.worker,
+            runs=self.runs,
+            listing=launch / "slurm" / f"{token}.list",
+            env={"VAR_SCALING_LAUNCH": str(launch), "VAR_SCALING_LAUNCHED": f"{time.time():.0f}", **self.env},
+        )
+
+    def _send(self, group: Resources, folders: Sequence[str], after: Sequence[str], launch: Path) -> Array:
+        array = new_array(launch, self.sweep, folders, asdict(group))
+        executor, command = self._script(group, folders, after, launch, array.token)
+        for pause in (*PAUSES, None):
+            try:
+                return array.save(job=executor.send(command))
+            except (FailedJobError, FailedSubmissionError) as error:
+                words = str(error).strip()
+            # It may have been accepted all the same: sbatch is no transaction.
+            if job := self._find(array):
+                return array.save(job=job)
+            if pause is None or not any(word in words.lower() for word in TRANSIENT):
+                array.save(refused=words)
+                raise EnvironmentProblem(_refusal(words, group, self.profile))
+            self.pause(pause)
+        raise AssertionError("the last turn returns or raises")
+
+    def _find(self, array: Array) -> str | None:
+        """The id of an array whose answer got lost."""
+        for seconds in AMBIGUOUS_LOOKS:
+            answer = scheduler.ask_queue(names=[array.name])
+            for entry in answer.entries.values():
+                return entry.job.partition("_")[0]
+            self.pause(seconds)
+        return None
+
+    def _withdraw(self, arrays: Sequence[Array]) -> None:
+        """Take back what this launch has queued before the refusal: nothing stays half-submitted."""
+        for array in arrays:
+            scheduler.run("scancel", str(array.job))
+            array.save(refused="taken back, for a later array of the same launch was refused")
+
+    # ---- asking and cancelling ------------------------------------------------------------------------------------
+
+    def states(self) -> Mapping[str, Queue]:
+        root = self._launch or self.runs
+        queued, _ = look_up(read_arrays(root))
+        known: dict[str, Queue] = {folder: q.queue for folder, q in queued.items()}  # type: ignore[misc]
+        return known
+
+    def cancel(self, folders: Sequence[str]) -> None:
+        cancel(self.runs, folders)
+
+
+def cancel(runs: Path, folders: Sequence[str]) -> dict[str, str]:
+    """Withdraw waiting tasks and ask running ones to save and stop; returns what was done to each.
+
+    The wish is written down first, where the worker finds it: a worker that is merely signalled takes it for preemption
+    and asks to be run again.
+    """
+    queued, answer = look_up(read_arrays(runs))
+    chosen = {f: q for f, q in queued.items() if f in set(folders) and q.queue != "gone" and q.job}
+    waiting: list[str] = []
+    running: list[str] = []
+    done = {}
+    for folder, task in chosen.items():
+        store.write_json(runs / folder / "cancelled.json", {"job": task.job, "time": time.time()})
+        (running if task.queue == "running" else waiting).append(str(task.job))
+        done[folder] = f"asked {task.job} to save and stop" if task.queue == "running" else f"withdrew {task.job}"
+    for option, jobs in (([], waiting), (["--signal=USR1"], running)):
+        for start in range(0, len(jobs), 500):
+            scheduler.run("scancel", *option, *jobs[start : start + 500], seconds=60)
+    return done
+
+
+def _refusal(words: str, group: Resources, profile: Profile) -> str:
+    """SLURM's own words, and which line of the profile they speak of."""
+    text = words.replace("sbatch: error: ", "").replace("Batch job submission failed: ", "").strip()
+    lower = text.lower()
+    hints = {
+        "invalid partition": f"partition = {profile.partition} is not one of this cluster's (`sinfo -s` lists them)",
+        "invalid account": f"account = {profile.account} may not be used there (`sacctmgr show assoc user=$USER`)",
+        "invalid qos": f"qos = {profile.qos} may not be used there (`sacctmgr show assoc user=$USER format=qos`)",
+        "time limit": f"limits.hours = {profile.limits.hours} is above the partition's (`sinfo -o '%P %l'`)",
+        "invalid generic resource": f"gpu.request = {profile.gpu and profile.gpu.request}, or no such GPUs there",
+        "gres": "gpu: no node of the partition has such GPUs (`sinfo -o '%P %G'`)",
+        "feature": f"constraint = {profile.constraint} names no feature of its nodes (`sinfo -o '%P %f'`)",
+        "node configuration is not available": f"{group} is more than any node of it has",
+        "memory": f"memory_gb: {group} is more than the partition allows",
+        "array": "limits.array is above the cluster's MaxArraySize - 1",
+        "job violates accounting": "limits.jobs is above what your account may queue (MaxSubmitJobs)",
+    }
+    hint = next((h for word, h in hints.items() if word in lower), "see `var-sweep doctor --profile ...`")
+    return f"SLURM refused {group}: {' '.join(text.split())}; in the profile {profile.name}: {hint}; nothing is queued"
