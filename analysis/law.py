@@ -21,6 +21,7 @@ from analysis.errors import CannotFit, Note
 
 FEW_SIZES = 20  # up to here the sizes are the unit (wild cluster bootstrap); above, whole runs are drawn
 RESAMPLES = 2000
+NOISE_POINTS = 101
 FARTHEST = 4.0  # predictions beyond this factor of the fitted range carry the note `extrapolation`
 
 
@@ -278,24 +279,26 @@ class Law:
         tail = (1 - level) / 2
         return np.quantile(drawn, tail, axis=0), np.quantile(drawn, 1 - tail, axis=0)
 
-    def prediction_interval(
-        self, *inputs, level: float = 0.95, runs: int = 1, seed: int = 1
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def prediction_interval(self, *inputs, level: float = 0.95, runs: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Interval for the mean of `runs` new runs: uncertainty of the law, lack of fit and seed noise together.
 
         Several seeds average seed noise away and lack of fit not at all; where the rows cannot tell the two apart,
         all of it counts as lack of fit.
         """
         drawn = self.estimator.predict(self._enough().theta, self._inputs(inputs))
-        rng = np.random.default_rng(seed)
         spread = self.noise_sd
         if runs > 1 and self.noise["seed_sd"] is not None:
             spread = np.sqrt(max(spread**2 - self.noise["seed_sd"] ** 2 * (1 - 1 / runs), 0.0))
-        noise = spread * rng.standard_t(self.noise_freedom, size=(len(drawn), 1))
+        # every draw of the law meets the same evenly spaced quantiles of the noise: no luck of the draw at the tails
+        from scipy.stats import t as student
+
+        shares = (np.arange(NOISE_POINTS) + 0.5) / NOISE_POINTS
+        noise = spread * student.ppf(shares, self.noise_freedom)[:, None, None]
         with np.errstate(invalid="ignore", over="ignore"):
-            seen = self.estimator.from_response(self.estimator.to_response(drawn) + noise)
+            seen = self.estimator.from_response(self.estimator.to_response(drawn) + noise).reshape(-1, drawn.shape[1])
         tail = (1 - level) / 2
-        return np.nanquantile(seen, tail, axis=0), np.nanquantile(seen, 1 - tail, axis=0)
+        low, high = np.nanquantile(seen, [tail, 1 - tail], axis=0)
+        return low, high
 
     @property
     def noise_freedom(self) -> int:

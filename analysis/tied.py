@@ -71,8 +71,9 @@ class TiedEstimator:
         response, weights = np.broadcast_arrays(np.atleast_2d(response), np.atleast_2d(weights))
         points = design_points(self.logs)
         if points is not None:
-            response, weights = points.means(response, weights)
-            return replace(self, logs=points.values).refit(response, weights)
+            mean, total = points.means(self.response, self.weights)
+            few = replace(self, logs=points.values, response=mean[0] if mean.ndim == 2 else mean, weights=total)
+            return few.refit(*points.means(response, weights))
         many = len(response) > 1
         if not many:
             return self._search(response, weights, GRID, 34)

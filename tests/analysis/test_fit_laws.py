@@ -88,7 +88,7 @@ def test_a_law_that_does_not_hold_is_said(tmp_path):
     row = next((tmp_path / "trials").glob("depth=6*")) / "budgets" / "61440" / "row.json"
     values = json.loads(row.read_text()) | {"loss_all_scales": 9.0}
     row.write_text(json.dumps(values))
-    code, text, _ = run("fit-laws", sweep, "--no-figures")
+    code, text, _ = run("fit-laws", sweep, "--no-figures", "--y", "loss_all_scales")
     assert code == 0
     assert "loss_all_scales rises with size: " in text
     assert "9" in text

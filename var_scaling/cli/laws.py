@@ -186,6 +186,7 @@ def predict(
     from analysis import CannotFit
     from analysis.planning import predict_run
 
+    _one_model(depth, size)
     with problems_as_requests():
         study, where = _study(source, runs, None)
         params, seen = _point(study, where, depth, size, images)
@@ -238,6 +239,8 @@ def allocate(
     from analysis.planning import allocate as best_allocation
     from analysis.planning import device_rate
 
+    if not flops > 0:
+        raise RequestProblem(f"the budget is {flops:g} FLOPs; give a positive number")
     with problems_as_requests():
         study, where = _study(source, runs, target)
         candidates, origin = _candidates(study, where)
@@ -311,6 +314,7 @@ def expect(
     """
     from analysis.planning import expect as expectation
 
+    _one_model(depth, size)
     with problems_as_requests():
         study, where = _study(source, runs, target)
         params, seen = _point(study, where, depth, size, images)
@@ -355,6 +359,8 @@ def design(
     from analysis.output import plain
     from analysis.planning import design as best_design
 
+    if quantity == "loss":
+        _one_model(depth, None)
     with problems_as_requests():
         study, where = _study(source, runs, target)
         candidates, origin = _candidates(study, where)
@@ -394,6 +400,12 @@ def _study(source: Path | None, runs: Path, target: str | None) -> tuple[StudyLa
         return study_of(where, targets=None if target is None else (target,)), where
 
 
+def _one_model(depth: int | None, size: float | None) -> None:
+    """Asked before the slow part: a model is named by its depth or its size."""
+    if (depth is None) == (size is None):
+        raise RequestProblem("say which model: --depth N, or --size PARAMETERS (one of the two)")
+
+
 def _candidates(study: StudyLaws, where: Path) -> tuple[pd.DataFrame, str]:
     """Depths to choose from: the sweep's own recipe where its YAML is there, else the sizes in the rows."""
     from analysis.planning import candidates_of_rows
@@ -416,8 +428,6 @@ def _point(
     """Parameters and images of a model that is asked about."""
     from analysis.planning import candidate
 
-    if (depth is None) == (size is None):
-        raise RequestProblem("say which model: --depth N, or --size PARAMETERS (one of the two)")
     if study.columns.data is None:
         raise RequestProblem("the rows name no data column, so no law in size and data can answer")
     seen = float(study.rows[study.columns.data].max()) if images is None else images
