@@ -1,0 +1,104 @@
+"""What a tokenizer preset reaches in how many CPU seconds: PSNR, rFID, use of the codes.
+
+    python -m benchmarks.tokenizer_quality tiny
+    python -m benchmarks.tokenizer_quality small --classifier runs/store/classifier/<id>/result
+    python -m benchmarks.tokenizer_quality small --images 19200 --set update=gradient --set data_init=false
+
+One thread, embedded images, about 1 to 2 CPU minutes. CPU seconds are this process's own, so other work on the
+machine lengthens them somewhat. With a trained classifier's folder it adds rFID against the training images, and the
+FID of images shrunk to 8x8 and enlarged again in the same features: `small` has to stay below 1/25 of it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from var_scaling import store
+from var_scaling.config.data import DataConfig, resolve_data
+from var_scaling.config.tokenizer import (
+    CodebookConfig,
+    GanConfig,
+    PerceptualConfig,
+    TokenizerConfig,
+    TokenizerTrainConfig,
+    resolve_tokenizer,
+)
+from var_scaling.data.images import load_images
+from var_scaling.evaluation.features import load_extractor
+from var_scaling.evaluation.reconstruction import reconstruction_report, sanity_report
+from var_scaling.models.tokenizer import build_tokenizer
+from var_scaling.tracking.journal import Journal
+from var_scaling.training.tokenizer import Training, train_tokenizer
+
+
+def rate(config: TokenizerConfig, steps: int = 12) -> float:
+    """Training images per CPU second, the best of some steps."""
+    training = Training(config, torch.device("cpu"))
+    batch = torch.rand(config.train.batch_size, config.image_channels, config.resolution, config.resolution) * 2 - 1
+    training.step(batch)
+    seconds = []
+    for _ in range(steps):
+        begin = time.process_time()
+        training.step(batch)
+        seconds.append(time.process_time() - begin)
+    return config.train.batch_size / min(seconds)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("preset", choices=["tiny", "small"])
+    parser.add_argument("--images", type=int)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--classifier", type=Path)
+    parser.add_argument("--set", action="append", default=[], metavar="FIELD=VALUE", help="of the codebook's rules")
+    parser.add_argument("--perceptual", type=float, help="weight of the random-feature loss")
+    parser.add_argument("--gan", type=float, help="weight of the adversarial loss")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    data = resolve_data(DataConfig(name="fashion-mnist-mini"))
+    rules = {"update": "ema"}
+    for text in args.set:
+        name, _, value = text.partition("=")
+        rules[name] = yaml.safe_load(value)
+    train = TokenizerTrainConfig(
+        images=args.images,
+        seed=args.seed,
+        codebook=CodebookConfig(**rules) if args.set else None,
+        perceptual=PerceptualConfig(network="random", weight=args.perceptual) if args.perceptual else None,
+        gan=GanConfig(weight=args.gan) if args.gan else None,
+    )
+    asked = TokenizerConfig(preset=args.preset, train=train)
+    config = resolve_tokenizer(asked, resolution=data.resolution, channels=data.channels, flip=False)
+    images = load_images(data)
+    with tempfile.TemporaryDirectory() as folder:
+        attempt = store.take(Path(folder))
+        attempt.journal = Journal(attempt.folder / "journal.jsonl")
+        begin = time.process_time()
+        report = train_tokenizer(config, images, attempt=attempt, out=(out := attempt.scratch("result")))
+        seconds = time.process_time() - begin
+        tokenizer = build_tokenizer(config)
+        tokenizer.load_state_dict(load_file(out / "weights.safetensors"))
+    parameters = sum(p.numel() for p in tokenizer.parameters())
+    print(f"{args.preset}, seed {args.seed}: {report['images']:,} images, {parameters:,} parameters")
+    print(f"{seconds:.0f} CPU s with validation; best steps: {rate(config):.0f} images per CPU s")
+    print(f"PSNR {report['psnr']:.2f} dB, codes used {report['usage']:.1%}")
+    for side, usage in report["usage_per_scale"].items():
+        print(f"  {side}x{side}: {usage:.0%} of the codes, perplexity {report['perplexity_per_scale'][side]:.0f}")
+    if args.classifier:
+        extractor = load_extractor("classifier", data=data, classifier_folder=args.classifier)
+        found = reconstruction_report(tokenizer, images, extractor)
+        shrunk = next(row["fid"] for row in sanity_report(images, extractor) if row["images"].startswith("shrunk"))
+        print(f"rFID {found['rfid_train']:.2f} (corrected {found['rfid_train_corrected']:.2f})", end=", ")
+        print(f"to validation images {found['rfid_validation']:.2f}")
+        print(f"shrunk to 8x8 and back: {shrunk:.1f} = {shrunk / found['rfid_train']:.0f} times the tokenizer's rFID")
+
+
+if __name__ == "__main__":
+    main()
