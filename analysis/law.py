@@ -215,7 +215,7 @@ class Law:
             unit, weights = self.unit_sentence, fit.weights
             codes = self.size_codes if self.unit == "size" else self.run_codes
             residual = resample.corrected_residuals(fit.jacobian, fit.residual, fit.weights, codes, power=1.0)
-            factors = resample.wild_factors(codes, resamples, rng)
+            factors = resample.wild_factors(codes, len(fit.theta), resamples, rng)
             response = fit.response - fit.residual + residual * factors
         theta, certified = fit.refit(response, weights)
         finite = certified & np.isfinite(theta).all(1)

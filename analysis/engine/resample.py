@@ -5,11 +5,12 @@ runs we draw whole runs with replacement, as multiplicity weights. With few size
 very sizes that carry the exponent, so the design stays fixed and the residuals of a size are multiplied by one random
 factor.
 
-Two choices make that honest with five to twelve clusters, and were made by simulation (docs/laws.md): residuals are
-those of the delete-one-cluster jackknife, since a fit follows its high-leverage sizes; and factors are Student-t with
-clusters - 1 degrees of freedom instead of bounded two- or six-point ones, whose percentiles cannot reach far enough
-when one noisy size carries the exponent. For a straight line the percentile interval then is the jackknife's t interval
-(CV3 with t(G-1)); for curved laws it keeps the curvature.
+Two choices make that honest with five to twelve clusters, and were made by simulation (docs/laws.md). Residuals are
+those of the delete-one-cluster jackknife, since a fit follows its high-leverage sizes. Factors are unbounded: the
+percentiles of the usual two- or six-point factors cannot reach far enough when one noisy size carries the exponent.
+For laws of two parameters they are Student-t with clusters - 1 degrees of freedom, so that the percentile interval of
+a straight line is the jackknife's t interval; with three parameters or more the jackknife's residuals overshoot
+already, and normal factors cover as they should.
 """
 
 from __future__ import annotations
@@ -38,12 +39,14 @@ def multiplicities_of(indices: np.ndarray, rows: int) -> np.ndarray:
     return counts
 
 
-def wild_factors(codes: np.ndarray, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """One factor a cluster and resample, spread to the rows, (resamples, n): jointly Student-t with G - 1 degrees."""
+def wild_factors(codes: np.ndarray, parameters: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
+    """One factor a cluster and resample, spread to the rows, (resamples, n); see the module for their distribution."""
     clusters = int(codes.max()) + 1
-    freedom = max(clusters - 1, 1)
-    scale = np.sqrt(freedom / rng.chisquare(freedom, size=(resamples, 1)))
-    return (rng.normal(size=(resamples, clusters)) * scale)[:, codes]
+    factors = rng.normal(size=(resamples, clusters))
+    if parameters <= 2:
+        freedom = max(clusters - 1, 1)
+        factors *= np.sqrt(freedom / rng.chisquare(freedom, size=(resamples, 1)))
+    return factors[:, codes]
 
 
 def corrected_residuals(

@@ -17,6 +17,8 @@ from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator  # noqa: E402
 
+from analysis.figures.fonts import small_font  # noqa: E402
+
 STYLE = Path(__file__).with_name("paper.mplstyle")
 FORMATS = ("png", "svg", "pdf")
 COLUMN, TEXT = 3.25, 5.5  # widths in inches: one column, a NeurIPS text block
@@ -28,7 +30,7 @@ NAMED = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000
 @contextmanager
 def paper_style() -> Iterator[None]:
     """The style sheet, for the figures drawn inside; nothing outside changes."""
-    with plt.style.context(str(STYLE)):
+    with plt.style.context([str(STYLE), small_font()]):
         yield
 
 
