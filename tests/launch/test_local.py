@@ -240,16 +240,35 @@ def test_a_second_launch_waits_for_what_the_first_one_runs(fake_study: Path, run
         process.wait()
 
 
-def test_a_holder_that_cannot_be_asked_is_left_alone(fake_study: Path, runs: Path) -> None:
-    launch, _ = engine.start(fake_study, runs)
-    trial = next(j.work for j in launch.jobs if j.work.kind == "trial")
-    store.take(runs / trial.folder)
-    path = runs / trial.folder / "attempts" / "000" / "claim.json"
+def _elsewhere(folder: Path) -> None:
+    """Make a claim look like that of a machine that nobody here can ask."""
+    store.take(folder)
+    path = folder / "attempts" / "000" / "claim.json"
     claim = json.loads(path.read_text())
     claim["holder"].update(host="elsewhere", boot="other", pid=os.getpid())
     path.write_text(json.dumps(claim))
-    (planned,) = [t for t in engine.plan(fake_study, runs).trials if t.work.folder == trial.folder]
-    assert planned.reason.startswith("unknown: pid")
+
+
+def test_a_holder_that_cannot_be_asked_is_left_alone(
+    fake_study: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch, _ = engine.start(fake_study, runs)
+    trial = next(j.work for j in launch.jobs if j.work.kind == "trial")
+    _elsewhere(runs / trial.folder)
+    status = engine.run(fake_study, runs)  # ends, and leaves it
+    states = {t.folder: t.state for t in status.trials}
+    assert states.pop(trial.folder) == "unknown"
+    assert set(states.values()) == {"finished"}
+    monkeypatch.setenv("VAR_SCALING_TAKE_OVER", "1")
+    status = engine.run(fake_study, runs, failed_too=True)
+    engine.check_rows(runs, status)
+
+
+def test_a_stage_held_elsewhere_is_not_waited_for(fake_study: Path, runs: Path) -> None:
+    launch, _ = engine.start(fake_study, runs)
+    _elsewhere(runs / next(j.work.folder for j in launch.jobs if j.work.kind == "tokenizer"))
+    status = engine.run(fake_study, runs)
+    assert {t.state for t in status.trials} == {"new"}
 
 
 def test_views_are_drawn(fake_study: Path, runs: Path) -> None:

@@ -101,8 +101,9 @@ class LocalLauncher:
     def _start(self) -> None:
         busy = sum(_threads(job) for job, _ in self.running.values())
         for job in list(self.waiting):
-            if self._cannot_be_built(job):
-                self.waiting.remove(job)
+            mine = read_record(self.runs, job.work.folder).state
+            if self._cannot_be_built(job) or (mine == "unknown" and not _take_over()):
+                self.waiting.remove(job)  # what stands on it cannot be built either
                 self.gone.add(job.work.folder)
                 self.failed.add(job.work.folder)
                 continue
@@ -111,16 +112,13 @@ class LocalLauncher:
                 self.gone.add(job.work.folder)
                 continue
             threads = min(_threads(job), self.cores)
-            if busy + threads > self.cores or not self._ready(job):
-                continue
+            if busy + threads > self.cores or mine == "running" or not self._ready(job):
+                continue  # one that runs is another launch's; starting a worker would only say so
             self.waiting.remove(job)
             self.running[job.work.folder] = (job, self._spawn(job, threads))
             busy += threads
 
     def _ready(self, job: Job) -> bool:
-        mine = read_record(self.runs, job.work.folder)
-        if mine.state in ("running", "unknown"):  # another launch's; starting a worker would only say so
-            return False
         return all((self.runs / need / "result").exists() for need in job.after)
 
     def _cannot_be_built(self, job: Job) -> bool:
@@ -140,6 +138,11 @@ class LocalLauncher:
                 env=env,
                 start_new_session=True,
             )
+
+
+def _take_over() -> bool:
+    """Set by `retry --take-over`, for the launcher and for its workers alike."""
+    return os.environ.get("VAR_SCALING_TAKE_OVER") == "1"
 
 
 def _threads(job: Job) -> int:

@@ -134,8 +134,9 @@ def missing_jobs(
             continue
         state = trial.record.state
         retried = failed_too or Path(trial.work.folder).name in excused
-        if state == "finished" or (state == "failed" and not retried):
-            skipped.append((trial.work.folder, trial.reason))
+        if state == "finished" or (state in ("failed", "unknown") and not retried):
+            way_out = "; `var-sweep retry --take-over` starts it anew" if state == "unknown" else ""
+            skipped.append((trial.work.folder, trial.reason + way_out))
             continue
         needs = trial.work.needs if first_budget_only else tuple(s.folder for s in trial.works.stages)
         for need in needs:
