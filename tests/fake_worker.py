@@ -5,6 +5,7 @@ tested with real processes and real folders. What it does is set by files in the
 
     step_seconds        how long a step of 1,000 images takes
     fail_<trial>        text of the failure of a trial whose folder begins so; `once:` fails the first attempt only
+    bad_node            name of a SLURM node on which every trial fails
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ def do(kind: str, runs: Path, folder: Path, attempt: Attempt) -> None:
             text = path.read_text()
             if not text.startswith("once:") or attempt.number == 0:
                 raise RuntimeError(text)
+    if kind == "trial" and (runs / "bad_node").exists():
+        if (runs / "bad_node").read_text() == os.environ.get("SLURMD_NODENAME"):
+            raise OSError(5, "Input/output error")
     if kind != "trial":
         out = attempt.scratch("result")
         store.write_json(out / "report.json", {"kind": kind})

@@ -68,9 +68,13 @@ class SlurmTask:
         return None if text is None else parse_span(text.strip())
 
     def was_cancelled(self) -> bool:
-        """Whether somebody took the job back with `scancel`, so that asking for a requeue would undo their wish."""
+        """Whether somebody took the job back with `scancel`, so that asking for a requeue would undo their wish.
+
+        SLURM (22.05) says COMPLETING then, as it does at the end of the time limit; it says RUNNING during the grace of
+        a preemption and PENDING after a requeue. So the caller asks this only where time is left.
+        """
         text = _ask("scontrol", "show", "job", "-o", self.job)
-        return text is not None and ("JobState=CANCELLED" in text or "Reason=CANCELLED" in text)
+        return text is not None and ("JobState=COMPLETING" in text or "JobState=CANCELLED" in text)
 
     def requeue(self) -> str:
         """Ask for this task to run again later; returns what SLURM said, empty where it said nothing."""

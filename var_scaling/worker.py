@@ -29,6 +29,7 @@ from var_scaling.tracking.journal import Journal
 Do = Callable[[str, Path, Path, Attempt], None]  # kind, runs, folder, attempt
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+TIME_LIMIT_SLACK = 35.0  # seconds: SLURM looks every 30 s whose time is up
 
 
 def do_work(kind: str, runs: Path, folder: Path, attempt: Attempt) -> None:
@@ -102,16 +103,15 @@ def _stopped(attempt: Attempt, task: SlurmTask | None, asked: list[str]) -> int:
         attempt.end("stopped")
         return EXIT_STOPPED
     mark = store.read_json(attempt.work / "cancelled.json") or {}
-    if mark.get("job") == task.job or "SIGINT" in asked or task.was_cancelled():
+    if mark.get("job") == task.job or "SIGINT" in asked:
         attempt.end("stopped", message="cancelled")
         return EXIT_STOPPED
-    cause = "preempted" if asked and asked[0] != "SIGUSR2" else "time-limit"
-    if asked:
-        message = f"{asked[0]} from SLURM"
-    else:
-        message = "the next step no longer fitted before the time limit"
-    attempt.end(cause, message=f"{message}; saved, and asked to run again")
-    if task.rank == 0:
+    in_time = attempt.ends_at is None or time.monotonic() < attempt.ends_at - TIME_LIMIT_SLACK
+    cause = "time-limit" if not in_time or not asked or asked[0] == "SIGUSR2" else "preempted"
+    why = f"{asked[0]} from SLURM" if asked else "the next step no longer fitted before the time limit"
+    ending = in_time and task.was_cancelled()
+    attempt.end(cause, message=f"{why}; saved" + ("; the job was ending" if ending else ", and asked to run again"))
+    if task.rank == 0 and not ending:
         print(f"requeue {task.job}: {task.requeue() or 'accepted'}", flush=True)
     return EXIT_STOPPED
 

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from var_scaling import store
-from var_scaling.cli import show
+from var_scaling.cli import cluster, show
 from var_scaling.cli.run import Failed, Interrupted, count, err, out, print_json, run
 from var_scaling.config.study import load_study
 from var_scaling.errors import EnvironmentProblem, RequestProblem
@@ -36,6 +36,10 @@ Runs = Annotated[Path, typer.Option("--runs", help="Folder of trials, stages and
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Overrides = Annotated[list[str], typer.Option("--set", help="Override a field of the base, e.g. train.batch_size=128.")]
 SweepFile = Annotated[Path, typer.Argument(help="A sweep file, e.g. sweeps/depth.yaml.")]
+ProfileFile = Annotated[Path | None, typer.Option("--profile", help="A cluster's profile, slurm/profiles/<name>.yaml.")]
+LauncherName = Annotated[str, typer.Option("--launcher", help="local, slurm or ray.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Launch without asking, whatever it costs.")]
+MostHours = Annotated[float | None, typer.Option("--max-gpu-hours", help="Refuse a launch that may take more.", min=0)]
 SweepName = Annotated[str, typer.Argument(help="A sweep's name, or `last`.")]
 Filters = Annotated[list[str], typer.Argument(help="Filters: depth=16, seed=0, state=failed, cause=node, or a trial.")]
 
@@ -50,6 +54,7 @@ def plan(
     file: SweepFile,
     set_: Overrides = [],  # noqa: B006
     device: Annotated[str | None, typer.Option(help="Price it on this device: A100, H100 or H200.")] = None,
+    profile: ProfileFile = None,
     runs: Runs = Path("runs"),
     json: Json = False,
 ) -> None:
@@ -62,7 +67,8 @@ def plan(
 
       var-sweep plan sweeps/depth.yaml --set train.learning_rate=0.01
     """
-    planned = _plan(file, set_, runs, device)
+    chosen = cluster.load_profile(profile) if profile else None
+    planned = _plan(file, set_, runs, device or (chosen.gpu.name if chosen and chosen.gpu else None))
     if json:
         print_json(show.plan_json(planned))
         return
@@ -70,6 +76,10 @@ def plan(
     if nearest := show.plan_nearest(planned):
         out.print(nearest, highlight=False, markup=False, soft_wrap=True)
     out.print(show.plan_totals(planned), highlight=False, soft_wrap=True)
+    if chosen:
+        out.print(cluster.profile_price(planned, chosen), highlight=False, soft_wrap=True)
+    if changed := cluster.code_text(planned):
+        out.print(changed, highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -82,11 +92,19 @@ def launch(
         bool, typer.Option(help="Only the smallest and the largest trial, to their first budget.")
     ] = False,
     mlflow: Annotated[bool, typer.Option(help="Mirror curves and rows to MLflow.")] = True,
+    launcher: LauncherName = "local",
+    profile: ProfileFile = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the sbatch scripts; submit and write nothing.")
+    ] = False,
+    max_gpu_hours: MostHours = None,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Run what is missing of a study: skip finished trials, resume interrupted ones, train the rest.
 
-    Ctrl-C saves and stops; the same command goes on from there.
+    On this machine it stays until all is done; Ctrl-C saves and stops, and the same command goes on from there. With
+    `--launcher slurm` it submits job arrays and ends.
 
     Examples:
       var-sweep launch sweeps/depth.yaml
@@ -94,11 +112,28 @@ def launch(
       var-sweep launch sweeps/depth.yaml --pilot
 
       var-sweep launch sweeps/study.yaml --cores 2
+
+      var-sweep launch sweeps/depth.yaml --launcher slurm --profile slurm/profiles/a100.yaml --pilot
     """
-    planned = _plan(file, set_, runs)
-    if _check_data(planned):
-        planned = _plan(file, set_, runs)
+    cluster.check_launcher(launcher, profile)
+    device = cluster.device_of(profile)
+    planned = _plan(file, set_, runs, device)
+    if _check_data(planned, write=not dry_run):
+        planned = _plan(file, set_, runs, device)
     ends = _smallest_and_largest(planned) if pilot else frozenset()
+    if launcher == "slurm":
+        assert profile is not None
+        cluster.launch_on_slurm(
+            planned,
+            file.read_text(),
+            profile,
+            cluster.Spend(max_gpu_hours, yes),
+            only=(lambda trial: trial.work.folder in ends) if pilot else (lambda trial: True),
+            pilot=pilot,
+            dry_run=dry_run,
+            json=json,
+        )
+        return
     started = prepare(
         planned,
         file.read_text(),
@@ -116,7 +151,7 @@ def _smallest_and_largest(planned: Plan) -> frozenset[str]:
     return frozenset({by_cost[0].work.folder, by_cost[-1].work.folder})
 
 
-def _check_data(planned: Plan) -> bool:
+def _check_data(planned: Plan, write: bool = True) -> bool:
     """Refuse before anything is written where the images are not there; True if ids have become final just now."""
     from var_scaling.config.data import FOLDER_SETS, folder_path
     from var_scaling.config.image_manifest import build_manifest
@@ -132,7 +167,7 @@ def _check_data(planned: Plan) -> bool:
                     f"{data.name} is not on this machine: {folder} has no train/ and val/; set VAR_SCALING_DATA to the "
                     "folder that holds it (the study can be planned without it)"
                 )
-    for folder in to_list:
+    for folder in to_list if write else ():
         err.print(f"listing {folder}, once, so that ids are final", highlight=False)
         build_manifest(folder, planned.runs / "store")
     return bool(to_list)
@@ -344,15 +379,18 @@ def status(sweep: SweepName = "last", filters: Filters = [], runs: Runs = Path("
     stages = ", ".join(f"{n.split('/')[1]} [{show.STYLES[r.state]}]{r.state}[/]" for n, r in now.stages.items())
     out.print(f"stages: {stages}", highlight=False)
     out.print(show.status_table(now))
-    if text := show.failures_text(now):
-        out.print(text, markup=False, highlight=False, soft_wrap=True)
+    for text in (show.failures_text(now), cluster.queue_text(now)):
+        if text:
+            out.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
 def watch(
     sweep: SweepName = "last",
     runs: Runs = Path("runs"),
-    every: Annotated[float, typer.Option(help="Seconds between two looks.", min=0.2)] = 2.0,
+    every: Annotated[
+        float | None, typer.Option(help="Seconds between two looks (default: 2; 30 on a cluster).", min=0.2)
+    ] = None,
 ) -> None:
     """Follow a sweep until nothing runs any more. Leaving it stops no job.
 
@@ -360,10 +398,9 @@ def watch(
     """
     name = state.find_sweep(runs, sweep).name
     current = [state.read_status(runs, name)]
+    every = every or (30.0 if current[0].queue else 2.0)  # a scheduler is asked seldom
     with show.live(lambda: show.status_table(current[0]), out):
-        while any(t.state in ("running", "unknown") for t in current[0].trials) or any(
-            r.state == "running" for r in current[0].stages.values()
-        ):
+        while current[0].busy:
             time.sleep(every)
             current[0] = state.read_status(runs, name)
     err.print(f"nothing runs now; `var-sweep status {name}` says more")
@@ -385,7 +422,11 @@ def logs(
     folder = state.find_trial(runs, trial)
     numbers = store.attempt_numbers(folder)
     if not numbers:
-        raise RequestProblem(f"{folder.name} has not been started yet")
+        if (queued := cluster.queued_log(runs, folder)) is None:
+            raise RequestProblem(f"{folder.name} has not been started yet")
+        err.print(f"{queued[1]} (SLURM's own log of {queued[0]}; it made no attempt)", highlight=False)
+        print("\n".join(queued[1].read_text(errors="replace").splitlines()[-lines:]))
+        return
     path = folder / "attempts" / f"{numbers[-1]:03d}" / "log.txt"
     err.print(f"{path} (attempt {numbers[-1] + 1} of {len(numbers)})", highlight=False)
     text = path.read_text(errors="replace").splitlines() if path.exists() else []
@@ -467,7 +508,7 @@ def cancel(
     runs: Runs = Path("runs"),
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only count.")] = False,
 ) -> None:
-    """Ask running trials of this machine to save and stop, and withdraw what waits. Counts first; --yes acts.
+    """Ask running trials to save and stop, and withdraw what waits in SLURM's queue. Counts first; --yes acts.
 
     Examples:
       var-sweep cancel depth
@@ -475,10 +516,16 @@ def cancel(
       var-sweep cancel depth depth=8 --yes
     """
     now = state.read_status(runs, sweep)
-    chosen = [t for t in state.select(now.trials, filters) if t.state in ("running", "unknown")]
+    selected = state.select(now.trials, filters)
+    queued = [t.folder for t in selected if t.queued and t.queued.queue != "gone"]
+    if not filters:  # with the trials go the stages that nobody else waits for
+        queued += [name for name in now.stages if name in now.queue and now.queue[name].queue != "gone"]
+    chosen = [t for t in selected if t.state in ("running", "unknown") and t.folder not in queued]
     if not yes:
-        out.print(f"{len(chosen)} running trials would be stopped; add --yes")
+        out.print(f"{len(chosen) + len(queued)} running or queued works would be stopped; add --yes")
         return
+    for text in cluster.cancel_on_slurm(runs, queued):
+        out.print(text, highlight=False)
     here = store.this_process()
     for trial in chosen:
         holder = trial.record.holder
@@ -500,6 +547,10 @@ def retry(
     ] = False,
     runs: Runs = Path("runs"),
     cores: Annotated[int | None, typer.Option(min=1)] = None,
+    launcher: Annotated[str | None, typer.Option(help="local or slurm (default: as launched).")] = None,
+    profile: ProfileFile = None,
+    max_gpu_hours: MostHours = None,
+    yes: Yes = False,
     json: Json = False,
 ) -> None:
     """Start failed trials again from their last checkpoint. It may change execution, never identity.
@@ -516,7 +567,10 @@ def retry(
                 f"--set {text}: retry may change execution and placement only, for anything else is another trial; "
                 "edit the sweep file and launch it"
             )
-    planned = _plan(folder / "study.yaml", set_, runs)
+    used, used_profile = cluster.last_launcher(folder)
+    launcher, profile = launcher or used, profile or used_profile
+    cluster.check_launcher(launcher, profile)
+    planned = _plan(folder / "study.yaml", set_, runs, cluster.device_of(profile) if launcher == "slurm" else None)
     chosen = {t.folder for t in state.select(state.read_status(runs, folder.name).trials, filters)}
 
     def wanted(trial: PlannedTrial) -> bool:
@@ -525,6 +579,12 @@ def retry(
 
     if take_over:
         os.environ["VAR_SCALING_TAKE_OVER"] = "1"
+    if launcher == "slurm" and any(wanted(trial) for trial in planned.trials):
+        assert profile is not None
+        source = (folder / "study.yaml").read_text()
+        spend = cluster.Spend(max_gpu_hours, yes)
+        cluster.launch_on_slurm(planned, source, profile, spend, only=wanted, failed_too=True, json=json)
+        return
     started = prepare(planned, (folder / "study.yaml").read_text(), "local", only=wanted, failed_too=True)
     if not started.jobs:
         out.print(f"nothing to retry: no trial of {folder.name} that matches has failed")

@@ -179,7 +179,8 @@ class SlurmLauncher:
         for seconds in AMBIGUOUS_LOOKS:
             answer = scheduler.ask_queue(names=[array.name])
             for entry in answer.entries.values():
-                return entry.job.partition("_")[0]
+                if entry.name == array.name:
+                    return entry.job.partition("_")[0]
             self.pause(seconds)
         return None
 

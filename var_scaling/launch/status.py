@@ -62,6 +62,14 @@ class SweepStatus:
     queue: Mapping[str, Queued] = field(default_factory=dict)  # of stages and trials
     silent: str | None = None  # the scheduler's words where it gave no answer
 
+    @property
+    def busy(self) -> bool:
+        """Whether anything of it runs, may run, or waits in a queue."""
+        records = [*self.stages.values(), *(t.record for t in self.trials)]
+        mine = [*self.stages, *(t.folder for t in self.trials)]
+        queued = (self.queue[name].queue for name in mine if name in self.queue)
+        return any(r.state in ("running", "unknown") for r in records) or any(q != "gone" for q in queued)
+
 
 def find_sweep(runs: Path, name: str) -> Path:
     """A sweep's folder by name, or `last`.

@@ -1,0 +1,241 @@
+"""What `var-sweep` does with clusters: launch there and leave, say what waits and why, prove a profile."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from var_scaling import health, store
+from var_scaling.cli.run import count, err, out, print_json, span
+from var_scaling.errors import RequestProblem
+from var_scaling.frozen import changed_files, code_hash
+from var_scaling.launch import scheduler
+from var_scaling.launch.profile import Profile, load_profile
+from var_scaling.launch.status import SweepStatus
+from var_scaling.launch.sweep import Launch, free_bytes, missing_jobs, prepare, sweep_folder
+from var_scaling.planning.plan import Plan, PlannedTrial
+from var_scaling.planning.record import row_path
+
+LAUNCHERS = ("local", "slurm", "ray")
+
+
+@dataclass(frozen=True)
+class Spend:
+    """What a user allows a launch to spend."""
+
+    most: float | None  # --max-gpu-hours
+    yes: bool
+
+
+def check_launcher(launcher: str, profile: Path | None) -> None:
+    """Refuse a launcher that does not exist, or one without its profile.
+
+    Raises:
+        RequestProblem: with the way out.
+    """
+    if launcher not in LAUNCHERS:
+        raise RequestProblem(f"--launcher {launcher}: there are {', '.join(LAUNCHERS)}")
+    if launcher == "slurm" and profile is None:
+        raise RequestProblem("--launcher slurm needs a cluster's profile: --profile slurm/profiles/generic-cpu.yaml")
+
+
+def launch_on_slurm(
+    planned: Plan,
+    source: str,
+    profile_path: Path,
+    spend: Spend,
+    *,
+    only: Callable[[PlannedTrial], bool],
+    pilot: bool = False,
+    failed_too: bool = False,
+    dry_run: bool = False,
+    json: bool = False,
+) -> None:
+    """Price, ask, submit, say what was submitted, and end. The jobs need this process no longer."""
+    from var_scaling.launch.price import check_spend, price
+    from var_scaling.launch.slurm import SlurmLauncher
+
+    profile = load_profile(profile_path)
+    runs, name = planned.runs, planned.study.name
+    launcher = SlurmLauncher(runs, profile, name, worker=worker_command())
+    startable = [t for t in planned.trials if only(t) and (t.record.state not in ("finished", "failed") or failed_too)]
+    cost = price(startable, profile)
+    if dry_run:
+        jobs, _ = missing_jobs(planned, only, pilot, failed_too, health.excused(sweep_folder(runs, name) / "launches"))
+        for text in launcher.scripts(jobs, (sweep_folder(runs, name) / "launches" / "NNN").resolve()):
+            print(text)
+        err.print(price_text(cost, runs), highlight=False, soft_wrap=True)
+        return
+    scheduler.require()
+    questions = check_spend(cost, profile, spend.most, free_bytes(runs))
+    if questions and not spend.yes:
+        if not sys.stdin.isatty():
+            raise RequestProblem(f"this launch takes {' and '.join(questions)}: add --yes to allow it")
+        err.print(price_text(cost, runs), highlight=False, soft_wrap=True)
+        typer.confirm(f"It takes {' and '.join(questions)}. Launch?", abort=True, err=True)
+    started = prepare(planned, source, "slurm", only=only, first_budget_only=pilot, failed_too=failed_too)
+    store.write_bytes(started.folder / "profile.yaml", profile_path.read_bytes())
+    launcher.submit(started.jobs, started.folder)
+    _say_submitted(started, launcher, cost, pilot, json)
+
+
+def _say_submitted(started: Launch, launcher: Any, cost: Any, pilot: bool, json: bool) -> None:
+    result, name = launcher.submitted, started.plan.study.name
+    if json:
+        print_json(
+            {
+                "schema": 1,
+                "sweep": name,
+                "launch": str(started.folder),
+                "arrays": [{"job": a.job, "tasks": len(a.folders), **a.resources} for a in result.arrays],
+                "already_queued": result.already,
+                "held_back": result.held,
+                "skipped": [{"trial": t, "reason": r} for t, r in started.skipped],
+                "price": cost.as_dict(),
+            }
+        )
+        return
+    for array in result.arrays:
+        from var_scaling.launch.resources import Resources
+
+        out.print(
+            f"array {array.job}: {len(array.folders)} tasks, {Resources(**array.resources)} each", highlight=False
+        )
+    finished = sum(reason.startswith("finished") for _, reason in started.skipped)
+    failed = len(started.skipped) - finished
+    lines = [
+        f"submitted {sum(len(a.folders) for a in result.arrays)} works in {len(result.arrays)} arrays; "
+        f"{finished} trials were finished already, {len(result.already)} works were queued already, "
+        f"{failed} failed ones are left for `var-sweep retry {name}`",
+        price_text(cost, started.plan.runs),
+    ]
+    if result.held:
+        lines.append(f"{len(result.held)} works are held back by limits.jobs: launch again when some have ended")
+    if pilot:
+        lines.append("the other trials are held: launch without --pilot when both have a row (`status` shows them)")
+    lines.append(f"next: var-sweep status {name} | var-sweep watch {name} | var-sweep cancel {name} --yes")
+    out.print("\n".join(lines), highlight=False, soft_wrap=True)
+
+
+def price_text(cost: Any, runs: Path) -> str:
+    """The price in one paragraph."""
+    if not cost.trials:
+        return "nothing is left to train"
+    card = f" of the card's {count(cost.memory_limit)}B" if cost.memory_limit else ""
+    longest = f"longest trial {span(cost.longest[1])} ({Path(cost.longest[0]).name})" if cost.longest else ""
+    return (
+        f"price: {cost.hours[0]:.3g} to {cost.hours[1]:.3g} {cost.unit} for {cost.trials} trials "
+        f"({'; '.join(cost.sources)}); peak memory {count(cost.memory_bytes)}B{card}; disk {count(cost.disk_bytes)}B of "
+        f"{count(free_bytes(runs))}B free; {cost.requeues} requeues expected at the time limit; {longest}; all of it in "
+        f"about {span(cost.makespan)} at the profile's cap"
+    )
+
+
+def device_of(profile: Path | None) -> str | None:
+    """The card that a profile's nodes have."""
+    loaded = load_profile(profile) if profile else None
+    return loaded.gpu.name if loaded and loaded.gpu else None
+
+
+def cancel_on_slurm(runs: Path, folders: list[str]) -> list[str]:
+    """Withdraw and stop works of SLURM's queue; what was done to each."""
+    if not folders:
+        return []
+    from var_scaling.launch.slurm import cancel
+
+    return [f"{Path(folder).name}: {what}" for folder, what in cancel(runs, folders).items()]
+
+
+def last_launcher(sweep: Path) -> tuple[str, Path | None]:
+    """Launcher and profile of a sweep's newest launch."""
+    for folder in sorted((sweep / "launches").glob("[0-9]*"), key=lambda p: -int(p.name)):
+        if (note := store.read_json(folder / "launch.json")) is not None:
+            profile = folder / "profile.yaml"
+            return str(note.get("launcher", "local")), profile if profile.exists() else None
+    return "local", None
+
+
+def worker_command() -> tuple[str, ...]:
+    """The worker's command where a test replaces it by fake work; empty otherwise."""
+    text = os.environ.get("VAR_SCALING_WORKER_COMMAND", "")
+    return tuple(text.split("\x1f")) if text else ()
+
+
+# ---- looking --------------------------------------------------------------------------------------------------------
+
+
+def queue_text(status: SweepStatus) -> str:
+    """What is in SLURM's queue and why it waits; how interrupted attempts ended, by one bounded question to sacct."""
+    if status.silent is not None:
+        return f"SLURM does not answer ({status.silent}): what it runs is unknown and taken for alive"
+    names = [*status.stages, *(t.folder for t in status.trials)]
+    here = {name: status.queue[name] for name in names if name in status.queue}
+    waiting = Counter(scheduler.translate(q.reason) for q in here.values() if q.queue == "waiting")
+    lines = [f"{n} waiting in SLURM: {reason}" for reason, n in waiting.most_common()]
+    odd = Counter(q.state for q in here.values() if q.queue == "unknown")
+    lines += [f"{n} in state {state}, which this program does not know: taken for alive" for state, n in odd.items()]
+    lost = [t for t in status.trials if t.state in ("interrupted", "new") and t.queued and t.queued.queue == "gone"]
+    jobs = {t.queued.job: t for t in lost if t.queued and t.queued.job}
+    if jobs:
+        since = min(t.queued.array.since for t in lost if t.queued)
+        ends = scheduler.ask_accounting([j for j in jobs if j], since)
+        causes = Counter(str(ends[j].state) for j in jobs if j in ends)
+        said = ", ".join(f"{n} x {state}" for state, n in causes.most_common()) or "no accounting here"
+        lines.append(f"{len(lost)} left the queue unfinished ({said}): `var-sweep launch` goes on with them")
+    for launch in sorted((status.folder / "launches").glob("[0-9]*"))[-1:]:
+        notes = health.read_notes(launch)
+        if bug := health.common_bug(notes):
+            lines.append(
+                f"the rest is held: {health.EQUAL_FAILURES} works failed in the same way before any progress "
+                f"({bug.cause}: {bug.message}); mend it and launch again"
+            )
+        for node, dead in health.bad_nodes(notes).items():
+            lines.append(f"node {node} is excluded: {len(dead)} works died there at once ({dead[0].message})")
+    return "\n".join(lines)
+
+
+def queued_log(runs: Path, folder: Path) -> tuple[str, Path] | None:
+    """The log that SLURM kept of a work's newest task, for what never got as far as a log of its own."""
+    from var_scaling.launch.arrays import read_arrays
+
+    name = folder.resolve().relative_to(runs.resolve()).as_posix()
+    for array in reversed(read_arrays(runs)):
+        if name in array.folders and array.job:
+            path = array.path.parent / f"{array.task(name)}_0_log.out"
+            if path.exists():
+                return array.task(name), path
+    return None
+
+
+def code_text(planned: Plan) -> str:
+    """Files of ours that have changed since finished trials were trained; empty where none has."""
+    codes: Counter[str] = Counter()
+    for trial in planned.trials:
+        for images in trial.record.rows[:1]:
+            row = store.read_json(row_path(planned.runs / trial.work.folder, images))
+            if row and "code" in row:
+                codes[row["code"]] += 1
+    now = code_hash()
+    lines = []
+    for code, n in codes.items():
+        if code != now:
+            changed = changed_files(planned.runs, code)
+            what = "its copy is not stored here" if changed is None else f"changed since: {', '.join(changed[:8])}"
+            if changed and len(changed) > 8:
+                what += f" and {len(changed) - 8} more"
+            lines.append(f"{n} trials have rows of code {code}, now {now} ({what}); equal `numerics` let them stand")
+    return "\n".join(lines)
+
+
+def profile_price(planned: Plan, profile: Profile) -> str:
+    """The price of a plan on a profile."""
+    from var_scaling.launch.price import price
+
+    return price_text(price(planned.trials, profile), planned.runs)

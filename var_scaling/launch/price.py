@@ -1,0 +1,99 @@
+"""What a launch will cost on a cluster, said before it is spent: hours as a range, memory, disk, requeues."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from var_scaling.errors import RequestProblem
+from var_scaling.launch.profile import Profile
+from var_scaling.launch.resources import expected_requeues
+from var_scaling.planning.plan import PlannedTrial
+
+# How far a real run strayed from its estimate: a rate measured at the same size, at another size, or assumed. Working
+# guesses; the first launch that is measured replaces them, since its rows are then the source.
+MEASURED, NEAR, ASSUMED = (0.85, 1.2), (0.6, 1.7), (0.4, 2.5)
+
+
+@dataclass(frozen=True)
+class Price:
+    """The sum over the trials that a launch would start."""
+
+    trials: int
+    hours: tuple[float, float]  # GPU-hours, or core-hours on CPU nodes
+    unit: str
+    sources: tuple[str, ...]
+    memory_bytes: int  # of the largest trial
+    memory_limit: int | None  # of the card
+    disk_bytes: int
+    requeues: int
+    longest: tuple[str, float] | None  # trial, seconds
+    makespan: float  # seconds at the profile's cap, by the middle of the range
+
+    def as_dict(self) -> dict[str, object]:
+        return {**vars(self), "hours": list(self.hours), "sources": list(self.sources)}
+
+
+def price(trials: Sequence[PlannedTrial], profile: Profile) -> Price:
+    """The price of what is still to be trained."""
+    work = [t for t in trials if t.new_images]
+    low = high = middle = 0.0
+    requeues = 0
+    for trial in work:
+        factor = _range(trial.cost.source)
+        share = 1 if profile.gpu else trial.config.execution.threads
+        low += trial.cost.seconds * share * factor[0] / 3600
+        high += trial.cost.seconds * share * factor[1] / 3600
+        middle += trial.cost.seconds
+        requeues += expected_requeues(trial.cost.seconds, profile)
+    longest = max(work, key=lambda t: t.cost.seconds, default=None)
+    return Price(
+        len(work),
+        (low, high),
+        "GPU-h" if profile.gpu else "core-h",
+        tuple(sorted({t.cost.source for t in work})),
+        max((t.cost.parameter_bytes + t.cost.activation_bytes for t in work), default=0),
+        int(profile.gpu.memory_gb * 2**30) if profile.gpu else None,
+        sum(t.cost.disk_bytes for t in work),
+        requeues,
+        (longest.work.folder, longest.cost.seconds) if longest else None,
+        max(middle / profile.limits.parallel, longest.cost.seconds if longest else 0.0),
+    )
+
+
+def check_spend(cost: Price, profile: Profile, most: float | None, disk_free: int) -> list[str]:
+    """Problems that stop a launch before anything is queued, and the questions that it must ask.
+
+    Returns:
+        Questions; each wants a yes.
+
+    Raises:
+        RequestProblem: above `--max-gpu-hours`, or more memory than the card has.
+    """
+    problems, questions = [], []
+    hours = cost.hours[1]
+    if most is not None and hours > most:
+        problems.append(
+            f"this launch may take {hours:,.1f} {cost.unit}, above --max-gpu-hours {most:g}; raise it, take trials out "
+            "of the grid, or start with --pilot, which makes the estimate a measurement"
+        )
+    if cost.memory_limit and cost.memory_bytes > cost.memory_limit:
+        problems.append(
+            f"the largest trial needs about {cost.memory_bytes / 2**30:.0f} GiB, the card has "
+            f"{cost.memory_limit / 2**30:.0f}; lower execution.micro_batch or use a larger card"
+        )
+    if problems:
+        raise RequestProblem(*problems)
+    if hours > profile.confirm_gpu_hours:
+        questions.append(f"up to {hours:,.0f} {cost.unit} (the profile asks above {profile.confirm_gpu_hours:g})")
+    if cost.disk_bytes > disk_free:
+        questions.append(
+            f"{cost.disk_bytes / 1e9:,.0f} GB of checkpoints and weights, {disk_free / 1e9:,.0f} GB are free"
+        )
+    return questions
+
+
+def _range(source: str) -> tuple[float, float]:
+    if source.startswith("measured"):
+        return NEAR if "nearest" in source else MEASURED
+    return ASSUMED
