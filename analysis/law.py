@@ -277,7 +277,8 @@ class Law:
         """Interval of the law itself at new inputs: (low, high), each like `predict`."""
         drawn = self.estimator.predict(self._enough().theta, self._inputs(inputs))
         tail = (1 - level) / 2
-        return np.quantile(drawn, tail, axis=0), np.quantile(drawn, 1 - tail, axis=0)
+        low, high = np.quantile(drawn, [tail, 1 - tail], axis=0, method="weibull")
+        return low, high
 
     def prediction_interval(self, *inputs, level: float = 0.95, runs: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Interval for the mean of `runs` new runs: uncertainty of the law, lack of fit and seed noise together.
@@ -394,9 +395,9 @@ class Law:
     def _quantiles(values: np.ndarray, level: float) -> tuple[float, float]:
         tail = (1 - level) / 2
         values = values[~np.isnan(values)]
-        low, high = np.quantile(
-            values, [tail, 1 - tail], method="closest_observation" if np.isinf(values).any() else "linear"
-        )
+        # ranks over n + 1, so that few resamples do not narrow the interval; no arithmetic between infinities
+        method = "closest_observation" if np.isinf(values).any() else "weibull"
+        low, high = np.quantile(values, [tail, 1 - tail], method=method)
         return float(low), float(high)
 
 

@@ -1,0 +1,130 @@
+"""How long fits take, one thread: python benchmarks/laws_speed.py [rows of Chinchilla as CSV]
+
+Measures the exact fit, 4,000 exact refits, absolute deviations, a profile, the import, and `fit-laws` with all figures on
+1,000 rows (a CSV, and a study folder). Prints CPU seconds beside wall seconds, since a shared machine stretches the wall.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+ROOT = Path(__file__).parents[1]
+
+
+def measure(name: str, work: Callable[[], object], repeats: int = 5) -> None:
+    """Best of several, in milliseconds."""
+    walls, cpus = [], []
+    for _ in range(repeats):
+        wall, cpu = time.perf_counter(), time.process_time()
+        work()
+        walls.append(time.perf_counter() - wall)
+        cpus.append(time.process_time() - cpu)
+    print(f"{name:58s} {1e3 * min(walls):9.1f} ms wall {1e3 * min(cpus):9.1f} ms CPU")
+
+
+def chinchilla_rows(path: str | None) -> pd.DataFrame:
+    """The 240 kept rows, or planted ones of the same size and noise."""
+    if path is not None:
+        rows = pd.read_csv(path)
+        return rows[rows["loss"] < rows["loss"].sort_values().iloc[-5]]
+    rng = np.random.default_rng(0)
+    params = np.exp(rng.uniform(np.log(5e7), np.log(1.6e10), 240))
+    tokens = np.exp(rng.uniform(np.log(3e8), np.log(3e11), 240))
+    loss = (1.82 + 480 / params**0.347 + 2140 / tokens**0.367) * np.exp(0.005 * rng.standard_t(3, 240))
+    return pd.DataFrame({"n_params": params, "n_tokens": tokens, "loss": loss})
+
+
+def plant_study(root: Path) -> Path:
+    """A study of 1,000 rows: 10 depths, 20 seeds, 5 budgets."""
+    rng = np.random.default_rng(0)
+    entries, budgets = [], (20_480, 40_960, 81_920, 163_840, 327_680)
+    for depth in (2, 3, 4, 5, 6, 7, 8, 9, 10, 12):
+        params = 18 * depth * (16 * depth) ** 2 + 20_000 * depth
+        flops = 180 * params
+        for seed in range(20):
+            trial = f"{depth:02d}{seed:02d}"
+            for images in budgets:
+                loss = (2.9 + 55 / params**0.35 + 2.2e3 / images**0.8) * np.exp(0.003 * rng.normal())
+                row = {
+                    "trial": trial,
+                    "cell": f"d{depth}",
+                    "depth": depth,
+                    "seed": seed,
+                    "images_seen": images,
+                    "params_total": params,
+                    "params_blocks": params - 20_000 * depth,
+                    "train_flops": flops * images,
+                    "train_flops_per_image": flops,
+                    "loss_all_scales": loss,
+                    "loss_last_scale": 0.97 * loss,
+                    "error_all_scales": 0.2 * loss,
+                    "error_last_scale": 0.19 * loss,
+                }
+                folder = root / "trials" / trial / "budgets" / str(images)
+                folder.mkdir(parents=True)
+                (folder / "row.json").write_text(json.dumps(row))
+            entries.append({"trial": trial, "folder": trial, "budgets": [{"asked": b, "images": b} for b in budgets]})
+    sweep = root / "sweeps" / "large"
+    sweep.mkdir(parents=True)
+    (sweep / "study.json").write_text(json.dumps({"name": "large", "launched": "2026", "trials": entries}))
+    return sweep
+
+
+def main() -> None:
+    """Print one line a task."""
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "import analysis"], check=True, cwd=ROOT)
+    started = time.perf_counter() - began
+    began = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "pass"], check=True)
+    empty = time.perf_counter() - began
+    print(f"{'import analysis (interpreter start taken off)':58s} {1e3 * (started - empty):9.1f} ms")
+
+    sys.path.insert(0, str(ROOT))
+    import analysis
+    from analysis.output import laws_of, study_of_csv, write_laws
+
+    rows = chinchilla_rows(sys.argv[1] if len(sys.argv) > 1 else None)
+    columns = rows["n_params"], rows["n_tokens"], rows["loss"]
+    law = analysis.fit_chinchilla(*columns)
+    measure("Chinchilla, exact, Huber 1e-3, 240 rows", lambda: analysis.fit_chinchilla(*columns))
+    measure("Chinchilla, exact, least squares", lambda: analysis.fit_chinchilla(*columns, delta=np.inf))
+    measure("Chinchilla, exact, absolute deviations", lambda: analysis.fit_chinchilla(*columns, delta=0))
+    indices = np.random.default_rng(0).integers(0, len(rows), (4000, len(rows)))
+    measure("4,000 exact refits of resampled rows", lambda: law.bootstrap(indices=indices), 2)
+    x = np.repeat(np.geomspace(1e6, 1e9, 12), 3)
+    y = (4.5 + (2e-9 * x) ** -0.23) * np.exp(0.004 * np.random.default_rng(0).normal(size=36))
+    offset = analysis.fit_power_law(x, y, "fit")
+    measure("E + (beta x)^alpha, exact, 36 rows", lambda: analysis.fit_power_law(x, y, "fit"))
+    measure("its interval, 2,000 resamples", lambda: offset.bootstrap())
+    measure("its profile, 25 offsets", lambda: offset.profile())
+
+    with tempfile.TemporaryDirectory() as folder:
+        table = pd.DataFrame({"params": np.repeat(np.geomspace(1e6, 1e9, 20), 50)})
+        noise = np.exp(0.004 * np.random.default_rng(1).normal(size=1000))
+        table["loss"] = (4.5 + (2e-9 * table["params"]) ** -0.23) * noise
+        file = Path(folder) / "thousand.csv"
+        table.to_csv(file, index=False)
+        measure(
+            "fit-laws, CSV of 1,000 rows, all figures", lambda: write_laws(study_of_csv(file), Path(folder) / "out"), 2
+        )
+        sweep = plant_study(Path(folder))
+        measure("fit-laws, study of 1,000 rows (4 losses), no figures", lambda: laws_of(sweep, figures=False), 2)
+        measure("fit-laws, study of 1,000 rows (4 losses), all figures", lambda: laws_of(sweep), 2)
+
+
+if __name__ == "__main__":
+    main()
