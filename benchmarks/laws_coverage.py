@@ -53,7 +53,10 @@ class Design:
 DESIGNS = [
     *(Design("power", depths, seeds) for depths, seeds in ((5, 1), (6, 1), (6, 3), (8, 2), (12, 1), (12, 3))),
     *(Design("power", depths, seeds, even=True) for depths, seeds in ((6, 1), (12, 3))),
-    *(Design("power + offset", depths, seeds) for depths, seeds in ((4, 1), (5, 1), (6, 1), (6, 3), (8, 2), (12, 1), (12, 3))),
+    *(
+        Design("power + offset", depths, seeds)
+        for depths, seeds in ((4, 1), (5, 1), (6, 1), (6, 3), (8, 2), (12, 1), (12, 3))
+    ),
     *(Design("power + offset", depths, seeds, even=True) for depths, seeds in ((6, 1), (12, 3))),
     Design("power + offset", 12, 3, lack=0.001),
     Design("chinchilla", 6, 2, 3),

@@ -1,7 +1,7 @@
 """How long fits take, one thread: python benchmarks/laws_speed.py [rows of Chinchilla as CSV]
 
-Measures the exact fit, 4,000 exact refits, absolute deviations, a profile, the import, and `fit-laws` with all figures on
-1,000 rows (a CSV, and a study folder). Prints CPU seconds beside wall seconds, since a shared machine stretches the wall.
+Measures the exact fit, 4,000 exact refits, absolute deviations, a profile, the import, and `fit-laws` with all figures
+on 1,000 rows (a CSV, and a study folder). CPU time stands beside the wall's, which a shared machine stretches.
 """
 
 from __future__ import annotations
