@@ -115,7 +115,8 @@ def collapse(curves: pd.DataFrame) -> Collapse | None:
             Note(
                 "no_collapse",
                 f"normalised curves of size {listed} leave the others by up to {bad['ratio'].max():.1f} "
-                f"{'seed' if repeats else 'step-noise'} sd (limit {LIMIT:g}); look at the recipe there",
+                f"{'seed' if repeats else 'step-noise'} sd (limit {LIMIT:g}); look at the recipe "
+                "there, and at D/N, which differs between sizes at equal images",
                 float(bad["ratio"].max()),
             ),
         )

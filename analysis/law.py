@@ -22,6 +22,7 @@ from analysis.errors import CannotFit, Note
 FEW_SIZES = 20  # up to here the sizes are the unit (wild cluster bootstrap); above, whole runs are drawn
 RESAMPLES = 2000
 NOISE_POINTS = 101
+FEW_FREEDOM = 2
 FARTHEST = 4.0  # predictions beyond this factor of the fitted range carry the note `extrapolation`
 
 
@@ -111,6 +112,8 @@ class Law:
         conventions: how N, D, C and the loss were counted, where the caller said so.
         rows_left_out: (row, reason) pairs, where the caller left rows out.
         resamples: how many the intervals draw.
+        pooled: (standard deviation, degrees of freedom) of the noise over laws of one kind, for instance over a study's
+            budgets. With two degrees of freedom or fewer a law cannot know its own noise: this one is used instead.
     """
 
     form: str
@@ -129,6 +132,7 @@ class Law:
     conventions: Mapping[str, str] = field(default_factory=dict)
     rows_left_out: tuple[tuple[int, str], ...] = ()
     resamples: int = RESAMPLES
+    pooled: tuple[float, int] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "coefficients", MappingProxyType(dict(self.coefficients)))
@@ -186,8 +190,16 @@ class Law:
         return "size" if sizes > parameters else "run, design fixed"
 
     @property
+    def borrows_noise(self) -> bool:
+        """Whether the clusters leave so few degrees of freedom that the pooled noise stands in for the law's own."""
+        clusters = int((self.size_codes if self.unit == "size" else self.run_codes).max()) + 1
+        return self.pooled is not None and clusters - len(self.estimator.theta) <= FEW_FREEDOM
+
+    @property
     def unit_sentence(self) -> str:
         """The interval's method in words, for tables and captions."""
+        if self.borrows_noise:
+            return "parametric bootstrap, noise pooled over budgets"
         return {
             "run": "bootstrap of whole runs",
             "size": "wild cluster bootstrap, one cluster a size",
@@ -211,6 +223,12 @@ class Law:
         elif self.unit == "run":
             unit, response = self.unit_sentence, fit.response
             weights = resample.multiplicities(self.run_codes, resamples, rng) * fit.weights
+        elif self.borrows_noise:
+            unit, weights = self.unit_sentence, fit.weights
+            spread, freedom = self.pooled
+            factors = rng.normal(size=(resamples, len(fit.response)))
+            factors *= np.sqrt(freedom / rng.chisquare(freedom, size=(resamples, 1)))
+            response = fit.response - fit.residual + spread * factors
         else:
             unit, weights = self.unit_sentence, fit.weights
             codes = self.size_codes if self.unit == "size" else self.run_codes
@@ -287,14 +305,14 @@ class Law:
         all of it counts as lack of fit.
         """
         drawn = self.estimator.predict(self._enough().theta, self._inputs(inputs))
-        spread = self.noise_sd
+        spread, freedom = self.pooled if self.borrows_noise else (self.noise_sd, self.noise_freedom)
         if runs > 1 and self.noise["seed_sd"] is not None:
             spread = np.sqrt(max(spread**2 - self.noise["seed_sd"] ** 2 * (1 - 1 / runs), 0.0))
         # every draw of the law meets the same evenly spaced quantiles of the noise: no luck of the draw at the tails
         from scipy.stats import t as student
 
         shares = (np.arange(NOISE_POINTS) + 0.5) / NOISE_POINTS
-        noise = spread * student.ppf(shares, self.noise_freedom)[:, None, None]
+        noise = spread * student.ppf(shares, freedom)[:, None, None]
         with np.errstate(invalid="ignore", over="ignore"):
             seen = self.estimator.from_response(self.estimator.to_response(drawn) + noise).reshape(-1, drawn.shape[1])
         tail = (1 - level) / 2
@@ -366,6 +384,7 @@ class Law:
             result["level"] = level
             result["intervals"] = {name: list(self.interval(name, level)) for name in names}
             result["interval_method"] = self.unit_sentence
+            result["pooled_noise"] = list(self.pooled) if self.borrows_noise else None
             result["resamples"] = {"asked": self._bootstrap.asked, "failed": self._bootstrap.failed}
             result["noise"] = self.noise
             covariance = self.covariance

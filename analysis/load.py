@@ -193,4 +193,5 @@ def _cause(trial: Path) -> str:
     end = attempts[-1] / "end.json"
     if not end.is_file():
         return "unfinished"
-    return str(_read_json(end).get("cause") or "unfinished")
+    cause = str(_read_json(end).get("cause") or "unfinished")
+    return "unfinished" if cause == "finished" else cause  # an attempt may end well and leave later budgets to the next

@@ -33,6 +33,12 @@ class PowerLaw(Law):
     offset: str = "none"
     correlation: float = float("nan")
 
+    def interval(self, name: str, level: float = 0.95) -> tuple[float, float]:
+        """As :meth:`Law.interval`; a fitted offset on its bound 0 has the profile's upper limit."""
+        if name == "E" and self.offset == "fit" and self.coefficients["E"] == 0:
+            return 0.0, self.profile_interval(level)[1]
+        return super().interval(name, level)
+
     def profile(self, points: int = 25, level: float = 0.95) -> pd.DataFrame:
         """Profile likelihood of the offset: the scan of fixed offsets that a single number hides.
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from analysis import rowchecks
+from analysis import checks, rowchecks
 from analysis.backtest import Backtest, hold_out
 from analysis.collapse import Collapse
 from analysis.compute_frontier import cell_frontier
@@ -237,29 +237,43 @@ def _against_params(
     table: pd.DataFrame, columns: Columns, target: str, conventions: dict, holdout: int, offsets: tuple[float, ...]
 ) -> list[LawRecord]:
     groups = [(None, table)] if columns.budget is None else list(table.groupby(columns.budget))
-    records = []
-    for budget, group in groups:
-        data = pd.DataFrame(
+    data = {
+        None if budget is None else float(budget): pd.DataFrame(
             {
                 "x": group[columns.params].to_numpy(float),
                 "y": group[target].to_numpy(float),
                 "run": run_names(group, columns),
             }
         )
-        for form, offset in _forms(offsets):
+        for budget, group in groups
+    }
+    words = {"x": conventions["N"]}
+    records = []
+    for form, offset in _forms(offsets):
+        # one noise for all budgets: with five depths and three parameters a single budget cannot know its own
+        pooled = _pooled_noise(data.values(), offset, 0)
+        pooled_test = _pooled_noise(data.values(), offset, holdout) if holdout else None
+        for budget, rows in data.items():
             records.append(
-                _power_record(
-                    target,
-                    "params",
-                    None if budget is None else float(budget),
-                    form,
-                    offset,
-                    data,
-                    {"x": conventions["N"]},
-                    holdout,
-                )
+                _power_record(target, "params", budget, form, offset, rows, words, holdout, pooled, pooled_test)
             )
-    return records
+    order = list(data)
+    return sorted(records, key=lambda record: order.index(record.budget))
+
+
+def _pooled_noise(tables: Iterable[pd.DataFrame], offset: str | float, hidden: int) -> tuple[float, int] | None:
+    """Standard deviation and degrees of freedom over the laws of all budgets, the `hidden` largest sizes left out."""
+    total, freedom = 0.0, 0
+    for rows in tables:
+        codes = checks.group_sizes(rows["x"].to_numpy(float))
+        kept = rows[codes <= codes.max() - hidden]
+        try:
+            law = fit_power_law(kept["x"], kept["y"], offset)
+        except CannotFit:
+            continue
+        total += law.noise_sd**2 * law.freedom
+        freedom += law.freedom
+    return (float(np.sqrt(total / freedom)), freedom) if freedom else None
 
 
 def _against_compute(
@@ -317,11 +331,14 @@ def _power_record(
     data: pd.DataFrame,
     words: dict,
     holdout: int,
+    pooled: tuple[float, int] | None = None,
+    pooled_test: tuple[float, int] | None = None,
 ) -> LawRecord:
     x, y, runs = data["x"].to_numpy(float), data["y"].to_numpy(float), data["run"].to_numpy()
 
     def fit(mask: np.ndarray) -> Law:
-        return replace(fit_power_law(x[mask], y[mask], offset, runs[mask], conventions=words), resamples=RESAMPLES)
+        law = fit_power_law(x[mask], y[mask], offset, runs[mask], conventions=words)
+        return replace(law, resamples=RESAMPLES, pooled=pooled if mask.all() else pooled_test)
 
     return _record(target, against, budget, form, fit, data, (x,), holdout)
 

@@ -41,18 +41,28 @@ def draw_backtests(records: list[LawRecord], ax: Axes | None = None) -> Axes:
             linewidth=0.9,
         )
     ax.axvline(0, color="black", linewidth=0.7)
-    names = [
-        f"{AGAINST_WORDS[line.against]}"
-        + (
-            ""
-            if line.budget is None or np.isnan(line.budget)
-            else f" at {page.plain_number(float(f'{line.budget:.3g}'))}"
-        )
-        + f", {line.form}"
-        for line in table.itertuples()
-    ]
+    reach = 5 + 3 * float((100 * table["error"]).abs().max())
+    widest = 100 * float(np.nanmax(np.abs(table[["low", "high"]].to_numpy() / table[["measured"]].to_numpy() - 1)))
+    ax.set_xlim(-min(reach, 1.1 * widest), min(reach, 1.1 * widest))
+    names = [f"{_law_words(line)}: {_point_words(line)}" for line in table.itertuples()]
     ax.set_yticks(range(len(table)), names)
     ax.set_ylim(len(table) - 0.4, -0.6)
     ax.grid(axis="y", visible=False)
     ax.set_xlabel("Prediction over measurement, minus 1 (%)")
     return ax
+
+
+def _law_words(line) -> str:
+    budget = "" if line.budget is None or np.isnan(line.budget) else f" at {_short(line.budget)}"
+    return f"{AGAINST_WORDS[line.against]}{budget}, {line.form}"
+
+
+def _point_words(line) -> str:
+    if line.against == "compute":
+        return f"C {line.inputs[0]:.2g}"
+    images = f", {_short(line.inputs[1])}" if len(line.inputs) > 1 else ""
+    return f"N {_short(line.inputs[0])}{images}"
+
+
+def _short(value: float) -> str:
+    return page.plain_number(float(f"{value:.3g}"))

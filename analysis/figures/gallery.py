@@ -166,7 +166,7 @@ def _backtests(study: StudyLaws, stem: Path) -> list[Path]:
     ax = backtest.draw_backtests(records)
     more = (
         f"{target_words(target)}: the largest sizes, hidden and predicted. Bars: 95 % interval for new runs. Round: "
-        "the measurement lies inside; square: outside."
+        "the measurement lies inside; square: outside; wide bars are cut at the frame."
     )
     page.footnote(ax.figure, caption(study, records, more))
     every = [record for record in study.records if record.backtests]

@@ -139,7 +139,7 @@ def draw_against_compute(study: StudyLaws, target: str, ax: Axes | None = None) 
         label=label,
         zorder=5,
     )
-    page.log_axes(ax, rows[columns.compute].to_numpy(float), rows[target].to_numpy(float), flops=True)
+    page.log_axes(ax, rows[columns.compute].to_numpy(float), rows[target].to_numpy(float), flops=True, pad=0.07)
     ax.set_xlabel("Training compute $C$ (FLOPs)")
     ax.set_ylabel(_axis_words(target))
     return ax
