@@ -175,9 +175,8 @@ def test_each_loss_can_be_off(tmp_path, train, absent):
 @pytest.mark.parametrize("update", ["ema", "gradient"])
 def test_it_learns(tmp_path, update):
     cfg = config(images=BATCH * 150, codebook=CodebookConfig(update=update), learning_rate=5e-3)
-    _, lines, report = run(tmp_path / "t", cfg)
+    _, lines, _ = run(tmp_path / "t", cfg)
     assert lines[-1]["train/psnr"] > lines[0]["train/psnr"] + 3
-    assert report["psnr"] > 11
 
 
 def test_bfloat16_runs(tmp_path):
@@ -187,11 +186,12 @@ def test_bfloat16_runs(tmp_path):
     assert lines[0]["train/l2"] != exact[0]["train/l2"]
 
 
-def test_training_leaves_the_global_generator_and_threads_alone(tmp_path):
-    before, threads = torch.random.get_rng_state(), torch.get_num_threads()
-    run(tmp_path / "t", config(**(EVERYTHING | dict(images=2 * BATCH))), threads=2)
+def test_training_leaves_the_global_generator_and_threads_alone(tmp_path, monkeypatch):
+    before, threads, asked = torch.random.get_rng_state(), torch.get_num_threads(), []
+    monkeypatch.setattr(torch, "set_num_threads", asked.append)
+    run(tmp_path / "t", config(**EVERYTHING), threads=3)
     assert torch.equal(torch.random.get_rng_state(), before)
-    assert torch.get_num_threads() == threads
+    assert asked == [3, threads]
 
 
 def test_a_loss_that_is_not_finite_is_diverged(tmp_path, monkeypatch):
@@ -213,6 +213,21 @@ def test_learning_rate():
     assert learning_rate(train, 100, 1_000) == pytest.approx(1.0)
     assert learning_rate(train, 550, 1_000) == pytest.approx(0.55)
     assert learning_rate(train, 1_000, 1_000) == pytest.approx(0.1)
+
+
+def test_reading_ahead_changes_nothing(tmp_path):
+    cfg, arrays = config(**EVERYTHING), images()
+
+    class Files(ArraySource):
+        workers = 2
+
+    results = []
+    for kind in (ArraySource, Files):
+        taken = attempt(tmp_path / kind.__name__)
+        out = taken.scratch("result")
+        train_tokenizer(cfg, kind(arrays.train, arrays.validation), attempt=taken, out=out)
+        results.append(load_file(out / "weights.safetensors"))
+    assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
 
 
 def test_array_source():

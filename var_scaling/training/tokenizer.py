@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -105,9 +106,9 @@ def _run(training: Training, source: ImageSource, attempt: Attempt) -> None:
     train = training.config.train
     every = max(1, JOURNAL_IMAGES // train.batch_size) * train.batch_size
     window_start, saved_at, save_cost = time.perf_counter(), time.monotonic(), 0.0
-    while training.images < training.end:
+    for batch_B3HW in _batches(train, source, training.images, training.end):
         begin = time.perf_counter()
-        training.step(_draw(train, source, training.images).to(training.device))
+        training.step(batch_B3HW.to(training.device))
         if training.images % every == 0 or training.images >= training.end:
             rate = training.window_images / (time.perf_counter() - window_start)
             measured = training.close_window()
@@ -129,6 +130,23 @@ def _run(training: Training, source: ImageSource, attempt: Attempt) -> None:
             save_cost = saved_at - begin_save
         if stop:
             raise attempt.stopped()
+
+
+def _batches(train: TokenizerTrainConfig, source: ImageSource, images: int, end: int) -> Iterator[Tensor]:
+    """The batches from `images` images seen on; where files have to be decoded, one batch ahead of the training."""
+    starts = range(images, end, train.batch_size)
+    if not hasattr(source, "workers"):
+        yield from (_draw(train, source, start) for start in starts)
+        return
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        pending = None
+        for start in starts:
+            following = reader.submit(_draw, train, source, start)
+            if pending is not None:
+                yield pending.result()
+            pending = following
+        if pending is not None:
+            yield pending.result()
 
 
 def _draw(train: TokenizerTrainConfig, source: ImageSource, images: int) -> Tensor:
