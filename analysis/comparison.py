@@ -60,3 +60,56 @@ def compare_forms(study: StudyLaws) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(lines)
+
+
+WITHIN = 0.01  # what the main study asks of its deepest model
+
+
+def deepest_checks(study: StudyLaws) -> list[dict]:
+    """The largest model predicted from the others: at each budget by the preferred form, and by the joint law.
+
+    Returns:
+        One entry a target and law: target, against, budget, form, params, images (joint laws), measured, predicted, low,
+        high, error, within (1 %), inside (the interval).
+    """
+    checks = []
+    for target in study.columns.targets:
+        budgets = dict.fromkeys(record.budget for record in study.find(target, "params"))
+        groups = [[r for r in study.find(target, "params") if r.budget == budget] for budget in budgets]
+        for group in [*groups, study.find(target, "params, data")]:
+            best = best_form(group)
+            if best is None or not best.backtests:
+                continue
+            largest = max(test.inputs[0] for test in best.backtests)
+            for test in best.backtests:
+                if test.inputs[0] < largest:
+                    continue
+                checks.append(
+                    {
+                        "target": target,
+                        "against": best.against,
+                        "budget": best.budget,
+                        "form": best.form,
+                        "params": test.inputs[0],
+                        "images": test.inputs[1] if len(test.inputs) > 1 else best.budget,
+                        "measured": test.measured,
+                        "predicted": test.predicted,
+                        "low": test.low,
+                        "high": test.high,
+                        "error": test.error,
+                        "within": bool(abs(test.error) <= WITHIN),
+                        "inside": test.inside,
+                    }
+                )
+    return checks
+
+
+def deepest_sentence(check: dict) -> str:
+    """One check for a person."""
+    at = "" if check["images"] is None else f" at {check['images']:,.0f} images"
+    law = "the joint law" if check["against"] == "params, data" else f"{check['form']} in N"
+    return (
+        f"{check['target']}{at}, largest model predicted from the others by {law}: measured {check['measured']:.4g}, "
+        f"predicted {check['predicted']:.4g} [{check['low']:.4g} to {check['high']:.4g}], {100 * check['error']:+.2f} %: "
+        f"{'within' if check['within'] else 'beyond'} 1 %, {'inside' if check['inside'] else 'outside'} its interval"
+    )

@@ -423,3 +423,45 @@ class Law:
 @dataclass(frozen=True)
 class ParametricLaw(Law):
     """A law in parameters and data: Chinchilla's, the tied one, or the one with repeated data."""
+
+    def optimum(self, compute, level: float = 0.95, cost: float = 6.0) -> pd.DataFrame:
+        """Best size, data and loss for compute budgets C = cost x N x D, with intervals.
+
+        The rule of thumb C = 6 N D is what the literature's optima use; where the exact cost of a model is known,
+        :func:`analysis.planning.allocate` uses that instead.
+
+        Args:
+            compute: budgets, any number.
+            level: of the intervals.
+            cost: FLOPs per parameter and datum.
+
+        Returns:
+            One line a budget: compute, then params, data and loss, each with _low and _high.
+
+        Raises:
+            ValueError: the law has other inputs than parameters and data.
+        """
+        if self.inputs != ("params", "data"):
+            raise ValueError(f"the optimum needs a law in params and data; this one takes {', '.join(self.inputs)}")
+        budgets = np.atleast_1d(np.asarray(compute, float))
+        lines = []
+        for budget in budgets:
+            best = self._optimum(self.estimator.theta[None], budget, cost)
+            drawn = self._optimum(self._enough().theta, budget, cost)
+            line = {"compute": float(budget)}
+            for name, values in drawn.items():
+                low, high = self._quantiles(values, level)
+                line |= {name: float(best[name][0]), f"{name}_low": low, f"{name}_high": high}
+            lines.append(line)
+        return pd.DataFrame(lines)
+
+    def _optimum(self, theta: np.ndarray, budget: float, cost: float) -> dict[str, np.ndarray]:
+        names = self.estimator.natural(theta)
+        alpha = names["alpha"]
+        beta = names["beta"] if "beta" in names else alpha
+        with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+            log_g = (np.log(alpha * names["A"]) - np.log(beta * names["B"])) / (alpha + beta)
+            params = np.exp(log_g + beta / (alpha + beta) * np.log(budget / cost))
+            data = budget / cost / params
+            loss = names["E"] + names["A"] * params**-alpha + names["B"] * data**-beta
+        return {"params": params, "data": data, "loss": loss}

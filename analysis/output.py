@@ -8,7 +8,7 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from analysis.load import load_runs
 from analysis.study import StudyLaws, fit_study
@@ -45,6 +45,7 @@ def study_of(
     path: str | Path,
     *,
     holdout: int = 1,
+    holdout_by: Literal["size", "budget"] = "size",
     params: str = "params_total",
     compute: str = "train_flops",
     targets: tuple[str, ...] | None = None,
@@ -57,6 +58,7 @@ def study_of(
     Args:
         path: a sweep, a folder of trials, one trial.
         holdout: how many of the largest sizes the backtests hide.
+        holdout_by: whether joint laws hide sizes or budgets.
         params: column of N.
         compute: column of C.
         targets: columns to fit; None takes losses, errors and FIDs that are there.
@@ -84,6 +86,7 @@ def study_of(
         name=name,
         source=str(path),
         holdout=holdout,
+        holdout_by=holdout_by,
         offsets=offsets,
         delta=delta,
         folders=trials_folder(Path(path)),
@@ -101,6 +104,7 @@ def study_of_csv(
     group: str | None = None,
     budget: str | None = None,
     holdout: int = 1,
+    holdout_by: Literal["size", "budget"] = "size",
     offsets: tuple[float, ...] = (),
     delta: float = float("inf"),
     keep_duplicates: bool = False,
@@ -117,6 +121,7 @@ def study_of_csv(
         group: column that names the run of a row.
         budget: column whose values get laws of their own.
         holdout: how many of the largest sizes the backtests hide.
+        holdout_by: whether joint laws hide sizes or budgets.
         offsets: fixed offsets to show beside the fitted one.
         delta: Huber's switch point of the law in size and data; see :func:`analysis.study.fit_study`.
         keep_duplicates: equal rows count as runs of their own instead of being refused.
@@ -134,6 +139,7 @@ def study_of_csv(
         name=Path(path).stem,
         source=str(path),
         holdout=holdout,
+        holdout_by=holdout_by,
         offsets=offsets,
         delta=delta,
         progress=progress,
@@ -169,7 +175,7 @@ def write_laws(
     from analysis.lawtable import latex_table, law_table
 
     folder.mkdir(parents=True, exist_ok=True)
-    written = [write_json(folder / "laws.json", study.as_dict())]
+    written = [write_json(folder / "laws.json", document(study))]
     law_table(study).to_csv(folder / "table.csv", index=False)
     (folder / "table.tex").write_text(latex_table(study))
     written += [folder / "table.csv", folder / "table.tex"]
@@ -180,6 +186,13 @@ def write_laws(
             progress("figures")
         written += write_figures(study, folder, published)
     return written
+
+
+def document(study: StudyLaws) -> dict[str, Any]:
+    """Everything that fit-laws found, as laws.json and --json hold it."""
+    from analysis.comparison import compare_forms, deepest_checks
+
+    return study.as_dict() | {"deepest": deepest_checks(study), "forms": compare_forms(study).to_dict("records")}
 
 
 def write_json(path: Path, value: Any) -> Path:

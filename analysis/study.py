@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -173,6 +174,7 @@ def fit_study(
     name: str = "",
     source: str = "",
     holdout: int = 1,
+    holdout_by: Literal["size", "budget"] = "size",
     offsets: tuple[float, ...] = (),
     delta: float = np.inf,
     folders: Path | None = None,
@@ -190,6 +192,7 @@ def fit_study(
         name: of the study.
         source: where the rows came from.
         holdout: how many of the largest sizes the backtests hide; 0 for none.
+        holdout_by: whether joint laws hide sizes or budgets; laws at one budget always hide sizes.
         offsets: fixed offsets to show beside the fitted one.
         delta: Huber's switch point of the law in size and data. The default, least squares on logs, uses every row of
             a study whose rows are runs of one recipe; 1e-3 is the field's choice for rows read off figures.
@@ -220,7 +223,7 @@ def fit_study(
         if columns.compute:
             records += _against_compute(table, columns, target, conventions, holdout, offsets)
         if columns.params and columns.data:
-            records += _against_both(table, columns, target, conventions, holdout, delta)
+            records += _against_both(table, columns, target, conventions, holdout, delta, int(holdout_by == "budget"))
     notes = (
         rowchecks.left_out_notes(rows)
         + rowchecks.convention_notes(rows, columns)
@@ -288,7 +291,7 @@ def _against_compute(
 
 
 def _against_both(
-    table: pd.DataFrame, columns: Columns, target: str, conventions: dict, holdout: int, delta: float
+    table: pd.DataFrame, columns: Columns, target: str, conventions: dict, holdout: int, delta: float, key: int
 ) -> list[LawRecord]:
     data = pd.DataFrame(
         {
@@ -311,8 +314,8 @@ def _against_both(
         return replace(law, resamples=RESAMPLES)
 
     return [
-        _record(target, "params, data", None, "chinchilla", chinchilla, data, inputs, holdout),
-        _record(target, "params, data", None, "tied exponents", tied, data, inputs, holdout),
+        _record(target, "params, data", None, "chinchilla", chinchilla, data, inputs, holdout, key),
+        _record(target, "params, data", None, "tied exponents", tied, data, inputs, holdout, key),
     ]
 
 
@@ -352,20 +355,21 @@ def _record(
     data: pd.DataFrame,
     inputs: tuple[np.ndarray, ...],
     holdout: int,
+    key: int = 0,
 ) -> LawRecord:
+    """One law with its backtest, which hides the largest values of the `key`-th input."""
     everything = np.ones(len(data), bool)
     try:
         law, refusal = fit(everything), None
-        law.interval(
-            next(iter(law.coefficients)), LEVEL
-        )  # an interval that cannot be had refuses the law here, not on the figure
+        # an interval that cannot be had refuses the law here, not on the figure
+        law.interval(next(iter(law.coefficients)), LEVEL)
     except CannotFit as error:
         return LawRecord(target, against, budget, form, None, error, data)
     tests, test_refusal = ([], None)
     if holdout:
         tests, test_refusal = hold_out(
             lambda mask: replace(fit(mask), resamples=BACKTEST_RESAMPLES),
-            inputs[0],
+            inputs[key],
             inputs,
             data["y"].to_numpy(float),
             holdout,

@@ -78,6 +78,9 @@ def fit_laws(
     ] = None,
     params: Annotated[str, typer.Option("--params", help="Which count of parameters is N.")] = "params_total",
     holdout: Annotated[int, typer.Option("--holdout", help="Hide the largest sizes, predict them.", min=0)] = 1,
+    holdout_by: Annotated[
+        str, typer.Option("--holdout-by", help="Joint laws hide the largest: size or budget.")
+    ] = "size",
     offset: Annotated[list[float], typer.Option("--offset", help="A fixed offset to show beside the fitted.")] = [],  # noqa: B006
     keep_duplicates: Annotated[
         bool, typer.Option("--keep-duplicates", help="CSV: equal rows are runs of their own.")
@@ -106,8 +109,10 @@ def fit_laws(
 
       var-scaling fit-laws results.csv --x n_params --data n_tokens --y loss --offset 1.69
     """
-    from analysis.output import plain, study_of, study_of_csv, write_laws
+    from analysis.output import document, plain, study_of, study_of_csv, write_laws
 
+    if holdout_by not in ("size", "budget"):
+        raise RequestProblem(f"--holdout-by is {holdout_by!r}; it is size or budget")
     with problems_as_requests():
         where = _locate(source, runs)
         is_csv = where.is_file()
@@ -128,6 +133,7 @@ def fit_laws(
                     group=group,
                     budget=budget,
                     holdout=holdout,
+                    holdout_by=holdout_by,
                     offsets=tuple(offset),
                     delta=delta,
                     keep_duplicates=keep_duplicates,
@@ -138,6 +144,7 @@ def fit_laws(
                 study = study_of(
                     where,
                     holdout=holdout,
+                    holdout_by=holdout_by,
                     params=params,
                     compute=compute or "train_flops",
                     targets=tuple(y) or None,
@@ -150,7 +157,7 @@ def fit_laws(
             if study.fitted or not is_csv:
                 written = write_laws(study, target, figures=figures, published=published, progress=progress)
     if json:
-        print_json(plain(study.as_dict() | {"files": [str(path) for path in written]}))
+        print_json(plain(document(study) | {"files": [str(path) for path in written]}))
     else:
         show_study(study, written)
     if is_csv and not study.fitted:
@@ -464,8 +471,10 @@ def _print_notes(notes: Sequence[Note]) -> None:
 
 def show_study(study: StudyLaws, written: list[Path]) -> None:
     """The laws on a terminal: what falls, each law with interval and held-out size, refusals, notes."""
+    from rich.markup import escape
     from rich.table import Table
 
+    from analysis.comparison import deepest_checks, deepest_sentence
     from analysis.lawtable import target_words
 
     out.print(
@@ -491,6 +500,10 @@ def show_study(study: StudyLaws, written: list[Path]) -> None:
         for record in study.find(target):
             table.add_row(*_law_cells(record))
         out.print(table, highlight=False)
+    for deepest in deepest_checks(study):
+        good = deepest["within"] and deepest["inside"]
+        words = ("[green]holds[/green]  " if good else "[yellow]broken[/yellow] ") + escape(deepest_sentence(deepest))
+        out.print(words, highlight=False, soft_wrap=True)
     for check in study.falls:
         out.print(
             ("[green]holds[/green]  " if check.holds else "[yellow]broken[/yellow] ") + check.sentence,
