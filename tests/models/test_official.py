@@ -83,8 +83,8 @@ def phi_names(state, style):
 
 
 @pytest.mark.parametrize(("style", "phis"), [("shared", 1), ("some", 2), ("own", 3)])
-@pytest.mark.parametrize("stem_stride", [1, 4])
-def test_tokenizer_round_trip(style, phis, stem_stride):
+@pytest.mark.parametrize(("stem_stride", "middle", "attention"), [(1, True, True), (4, False, False), (2, False, True)])
+def test_tokenizer_round_trip(style, phis, stem_stride, middle, attention):
     torch.manual_seed(0)
     model = Tokenizer(
         patch_nums=SIDES,
@@ -94,6 +94,8 @@ def test_tokenizer_round_trip(style, phis, stem_stride):
         multipliers=(1, 3),
         blocks=2,
         stem_stride=stem_stride,
+        middle=middle,
+        attention=attention,
         image_channels=1,
         phi_count=phis,
     )

@@ -40,7 +40,7 @@ def random_tokens(batch=BATCH, sides=SIDES, seed=1):
         (dict(stem_stride=2, channels=10), 20),
         (dict(stem_stride=4, multipliers=(3,)), 20),
         (dict(multipliers=(1, 1, 3), blocks=2), 20),
-        (dict(phi_count=1), 10),
+        (dict(phi_count=1, middle=False), 10),
         (dict(phi_count=6), 10),
     ],
 )

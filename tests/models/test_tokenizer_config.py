@@ -69,7 +69,7 @@ def test_what_is_written_wins_over_the_preset():
         (dict(), dict(channel_multipliers=(1, 0)), "one positive number a level"),
         (dict(), dict(resolution=64), "tokenizer.resolution is 64 but the data have 32; leave it out"),
         (dict(), dict(image_channels=3), "tokenizer.image_channels is 3 but the data have 1"),
-        (dict(), dict(train=TokenizerTrainConfig(images=10)), "images 10 is below one batch of 64"),
+        (dict(), dict(train=TokenizerTrainConfig(images=10)), "images 10 is below one batch of 32"),
     ],
 )
 def test_impossible_requests_are_sentences(data, fields, sentence):

@@ -77,6 +77,7 @@ class TokenizerConfig(Strict):
     channels: int | None = Field(default=None, ge=1)  # width of the finest level
     channel_multipliers: tuple[int, ...] | None = None  # one a level, finest first; each level halves the side
     blocks: int | None = Field(default=None, ge=1)  # residual blocks a level; the decoder has one more
+    middle: bool | None = None  # two more blocks in the deepest level of encoder and decoder
     attention: bool | None = None  # in the deepest level and the middle
     stem_stride: Literal[1, 2, 4] | None = None
     norm_groups: int | None = Field(default=None, ge=1)  # of every GroupNorm, at most: the largest divisor of its width
@@ -125,6 +126,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         channels=32,
         channel_multipliers=(1, 2),
         blocks=1,
+        middle=False,
         attention=False,
         stem_stride=4,
         norm_groups=8,
@@ -138,11 +140,12 @@ _PRESETS: dict[str, dict[str, Any]] = {
         channels=32,
         channel_multipliers=(1, 2),
         blocks=1,
+        middle=False,
         attention=False,
         stem_stride=2,
         norm_groups=8,
         phi_count=4,
-        train=_SMALL_TRAINING,
+        train=dict(_SMALL_TRAINING, batch_size=32, learning_rate=3e-3),
     ),
     "paper": dict(
         patch_nums=(1, 2, 3, 4, 5, 6, 8, 10, 13, 16),
@@ -151,6 +154,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         channels=160,
         channel_multipliers=(1, 1, 2, 2, 4),
         blocks=2,
+        middle=True,
         attention=True,
         stem_stride=1,
         norm_groups=32,

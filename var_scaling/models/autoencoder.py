@@ -129,6 +129,7 @@ class Encoder(nn.Module):
         channels: width of the first level.
         multipliers: width of each level as a multiple of `channels`, finest first.
         blocks: residual blocks a level.
+        middle: two more blocks at the deepest level (published). Small networks learn faster without.
         attention: in the deepest level and in the middle.
         stem_stride: 1 (published), 2 or 4.
         norm_groups: groups of every GroupNorm, at most (32 is published). As many groups as channels remove each
@@ -142,6 +143,7 @@ class Encoder(nn.Module):
         channels: int,
         multipliers: tuple[int, ...],
         blocks: int,
+        middle: bool,
         attention: bool,
         stem_stride: int,
         norm_groups: int,
@@ -161,7 +163,7 @@ class Encoder(nn.Module):
             width = channels * multiplier
             if level != deepest:
                 self.down[-1].downsample = Downsample(width)
-        self.mid = Middle(width, attention, norm_groups)
+        self.mid = Middle(width, attention, norm_groups) if middle else nn.Identity()
         self.norm_out = group_norm(width, norm_groups)
         self.conv_out = Conv3x3(width, latent_dim)
 
@@ -183,6 +185,7 @@ class Decoder(nn.Module):
         channels: int,
         multipliers: tuple[int, ...],
         blocks: int,
+        middle: bool,
         attention: bool,
         stem_stride: int,
         norm_groups: int,
@@ -191,7 +194,7 @@ class Decoder(nn.Module):
         super().__init__()
         width, deepest = channels * multipliers[-1], len(multipliers) - 1
         self.conv_in = Conv3x3(latent_dim, width)
-        self.mid = Middle(width, attention, norm_groups)
+        self.mid = Middle(width, attention, norm_groups) if middle else nn.Identity()
         stages = []
         for level in range(deepest, -1, -1):
             stage = Level(
