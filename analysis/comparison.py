@@ -69,8 +69,8 @@ def deepest_checks(study: StudyLaws) -> list[dict]:
     """The largest model predicted from the others: at each budget by the preferred form, and by the joint law.
 
     Returns:
-        One entry a target and law: target, against, budget, form, params, images (joint laws), measured, predicted, low,
-        high, error, within (1 %), inside (the interval).
+        One entry a target and law: target, against, budget, form, params, images (joint laws), measured, predicted,
+        low, high, error, within (1 %), inside (the interval).
     """
     checks = []
     for target in study.columns.targets:
@@ -110,6 +110,7 @@ def deepest_sentence(check: dict) -> str:
     law = "the joint law" if check["against"] == "params, data" else f"{check['form']} in N"
     return (
         f"{check['target']}{at}, largest model predicted from the others by {law}: measured {check['measured']:.4g}, "
-        f"predicted {check['predicted']:.4g} [{check['low']:.4g} to {check['high']:.4g}], {100 * check['error']:+.2f} %: "
+        f"predicted {check['predicted']:.4g} [{check['low']:.4g} to {check['high']:.4g}], "
+        f"{100 * check['error']:+.2f} %: "
         f"{'within' if check['within'] else 'beyond'} 1 %, {'inside' if check['inside'] else 'outside'} its interval"
     )

@@ -314,6 +314,10 @@ def _solve(terms, theta: np.ndarray, log_loss: np.ndarray, weights: np.ndarray, 
         lost = lost_floor(corner.theta, VANISHED if corner.certified else FADED)
         return _Solution(corner.theta, corner.value, certificate, corner.certified, lost)
     found = newton.minimize(terms, theta, log_loss, weights, delta)
+    if not found.converged.any() and np.isfinite(delta):
+        # a corner that Newton circles: come from where the loss is smoother
+        for factor in (30.0, 10.0, 3.0, 1.0):
+            found = newton.minimize(terms, found.theta, log_loss, weights, factor * delta, 400)
     value = np.where(np.isfinite(found.value), found.value, np.inf)
     best = int(np.argmin(value))
     floor = 1e-26 * weights.sum()

@@ -17,6 +17,7 @@ from analysis.errors import CannotFit, Note
 from analysis.law import Certificate, Law
 
 STARTS = 8
+FADED = 1e-2  # share of an offset where a search that did not end was going
 VANISHED = 1e-6  # share of the prediction below which a term is no longer there
 STEEPEST = 20.0  # an exponent beyond this only interpolates the smallest size
 
@@ -88,6 +89,8 @@ class PowerLaw(Law):
             return _fixed_offset_on_logs(log_x, fit.response, fit.weights, offset)[2] - limit
 
         best, top = self.coefficients["E"], float(y.min()) * (1 - 1e-6)
+        if excess(best) >= 0:  # an exact law: the limit is the minimum itself
+            return best, best
         low = brentq(excess, 0.0, best) if best > 0 and excess(0.0) > 0 else 0.0
         high = brentq(excess, best, top) if best < top and excess(top) > 0 else top
         return float(low), float(high)
@@ -214,7 +217,13 @@ def _fit_offset(
     plain_cost = 0.5 * float((weights * plain.residual**2).sum())
     optimum = found.theta[best]
     share = float(terms.evaluate(optimum[None]).shares[0].max())
-    if share < VANISHED or plain_cost <= found.value[best] * (1 + 1e-9):
+    faded = share < VANISHED or (not found.converged[best] and share < FADED)
+    exact = plain_cost <= 1e-24 * weights.sum()  # the straight line passes every row
+    if (
+        exact
+        or plain_cost <= found.value[best] * (1 + 1e-9)
+        or (faded and plain_cost <= found.value[best] * (1 + 1e-3))
+    ):
         certificate = Certificate(0.0, 0.0, 1.0, STARTS, STARTS, "closed form at the bound E = 0")
         note = Note(
             "at_bound",

@@ -1,0 +1,119 @@
+"""Figures: axes in, axes out; ticks that can be read; nothing drawn from a refused fit; every picture with its rows."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis import fit_isoflop
+from analysis.output import study_of, study_of_csv, write_laws
+from tests.analysis.fake_study import write_study
+from tests.analysis.test_other_laws import valleys
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    sweep = write_study(root, depths=(2, 3, 4, 5, 6, 8), budgets=(20_480, 61_440, 184_320), seeds=(0, 1))
+    return study_of(sweep, targets=("loss_all_scales", "fid_corrected_classifier"))
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(3.4, 4.4), (0.7219, 0.7225), (4e4, 3e6), (1e11, 5e12), (1e15, 1e22), (1e-9, 1e-8), (1, 1.0001)]
+)
+def test_ticks_are_few_round_and_inside(low, high):
+    import matplotlib.pyplot as plt
+
+    from analysis.figures import page
+
+    ax = plt.subplots()[1]
+    page.log_axes(ax, np.array([low, high]))
+    ticks = [tick for tick in ax.get_xticks() if ax.get_xlim()[0] <= tick <= ax.get_xlim()[1]]
+    plt.close(ax.figure)
+    assert 2 <= len(ticks) <= 9
+
+
+def test_a_scaling_panel_shows_rows_law_interval_and_held_out_point(study):
+    import matplotlib.pyplot as plt
+
+    from analysis.figures import page, scaling
+
+    ax = plt.subplots()[1]
+    assert scaling.draw_against_params(study, "loss_all_scales", ax) is ax
+    assert ax.get_xscale() == ax.get_yscale() == "log"
+    assert "Parameters" in ax.get_xlabel()
+    assert "nats" in ax.get_ylabel()
+    assert len(ax.collections) >= 3  # an interval a budget
+    page.legend_above(ax)
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert len(texts) == 3
+    assert all("held out" in text and "[" in text for text in texts)
+    plt.close(ax.figure)
+
+
+def test_every_figure_has_three_formats_and_its_rows(study, tmp_path):
+    written = write_laws(study, tmp_path, published="var")
+    stems = {path.stem for path in written if path.suffix == ".png"}
+    expected = {
+        "loss_params",
+        "loss_compute",
+        "residuals",
+        "profile",
+        "backtest",
+        "sensitivity",
+        "collapse",
+        "allocation",
+    }
+    assert expected | {"published_var", "fid_corrected_classifier_params"} <= stems
+    for stem in stems:
+        for kind in ("png", "svg", "pdf", "csv"):
+            assert (tmp_path / f"{stem}.{kind}").stat().st_size > 200
+        assert len(pd.read_csv(tmp_path / f"{stem}.csv")) > 1
+    rows = pd.read_csv(tmp_path / "loss_compute.csv", dtype={"trial": str})
+    assert set(rows["trial"]) == set(study.rows["trial"])
+    assert rows["loss_all_scales_on_frontier"].any()
+    with pytest.raises(ValueError, match="var"):
+        write_laws(study, tmp_path, published="everybody")
+
+
+def test_the_caption_states_convention_trials_interval_and_notes(study):
+    from analysis.figures.gallery import caption
+
+    text = caption(study, study.find("loss_all_scales", "params"))
+    for words in ("all parameters", "12 trials", "36 rows", "recipe_moves"):
+        assert words in text
+
+
+def test_isoflop_panels():
+    import matplotlib.pyplot as plt
+
+    from analysis.figures import isoflop
+
+    fit = fit_isoflop(*valleys())
+    grid = plt.subplots(1, 2)[1]
+    isoflop.draw_valleys(fit, grid[0])
+    isoflop.draw_optimum(fit, grid[1])
+    assert len(grid[0].lines) == 2 * 4 + 1
+    assert "C^" in grid[1].get_legend().get_texts()[0].get_text()
+    plt.close(grid[0].figure)
+
+
+def test_a_csv_whose_every_fit_is_refused_draws_nothing(tmp_path):
+    path = tmp_path / "two.csv"
+    path.write_text("params,loss\n1e6,3\n2e6,2.9\n")
+    study = study_of_csv(path)
+    assert study.fitted == []
+    written = write_laws(study, tmp_path / "out")
+    assert [file.name for file in written] == ["laws.json", "table.csv", "table.tex"]
+
+
+def test_the_same_rows_give_the_same_bytes(study, tmp_path):
+    from analysis.figures import page, residuals
+
+    pictures = []
+    for name in ("a", "b"):
+        with page.paper_style():
+            record = next(record for record in study.find("loss_all_scales", "params") if record.law is not None)
+            ax = residuals.draw_residuals(record)
+            page.save(ax.figure, tmp_path / name)
+        pictures.append([(tmp_path / f"{name}.{kind}").read_bytes() for kind in ("png", "svg", "pdf")])
+    assert pictures[0] == pictures[1]
