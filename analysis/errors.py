@@ -26,9 +26,6 @@ CODES: dict[str, str] = {
     "mixed_conventions": "rows that count parameters, compute, data or features in different ways",
     "recipe_moves": "hyper-parameters that move with the size of the model",
     "rows_left_out": "diverged, failed or unfinished trials that the fit does not contain",
-    "few_clusters": "too few sizes for the interval's coverage to be what it says",
-    "one_seed": "one seed a size: seed noise and lack of fit cannot be told apart",
-    "law_violated": "rows that break the monotonicity which the law assumes",
     "no_collapse": "normalised training curves that do not fall on one another",
 }
 
