@@ -50,6 +50,7 @@ def test_a_scaling_panel_shows_rows_law_interval_and_held_out_point(study):
     plt.close(ax.figure)
 
 
+@pytest.mark.slow
 def test_every_figure_has_three_formats_and_its_rows(study, tmp_path):
     written = write_laws(study, tmp_path, published="var")
     stems = {path.stem for path in written if path.suffix == ".png"}

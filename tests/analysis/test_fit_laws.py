@@ -33,7 +33,7 @@ def run(*arguments):
 def study(tmp_path_factory):
     root = tmp_path_factory.mktemp("runs")
     write_study(root, failed=[(6, 0)], depths=(2, 3, 4, 5, 6, 8), budgets=(20_480, 61_440), fid=False)
-    code, text, problem = run("fit-laws", "--runs", root, "--json")
+    code, text, problem = run("fit-laws", "--runs", root, "--json", "--y", "loss_all_scales", "--y", "error_last_scale")
     assert (code, problem) == (0, "")
     return root / "sweeps" / "depth" / "laws", json.loads(text)
 
