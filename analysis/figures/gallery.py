@@ -71,7 +71,10 @@ def _scaling(study: StudyLaws, against: str, targets: list[str], stem: Path) -> 
     draw = scaling.draw_against_params if against == "params" else scaling.draw_against_compute
     lines, wide = (len(targets) + 1) // 2, len(targets) > 1
     figure, grid = plt.subplots(
-        lines, 2 if wide else 1, squeeze=False, figsize=(page.TEXT if wide else page.COLUMN, 3.0 * lines)
+        lines,
+        2 if wide else 1,
+        squeeze=False,
+        figsize=(page.TEXT if wide else page.COLUMN, (3.0 if wide else 3.7) * lines),
     )
     for ax, target in zip(grid.flat, targets, strict=False):
         draw(study, target, ax)
@@ -87,8 +90,26 @@ def _scaling(study: StudyLaws, against: str, targets: list[str], stem: Path) -> 
             if against == "params"
             else " Held out: the largest point of the frontier."
         )
+    more += "".join(f" {words}" for target in targets if (words := _fid_words(study, target)))
     page.footnote(figure, caption(study, records, more))
     return page.save(figure, stem, _rows(study, against, targets))
+
+
+def _fid_words(study: StudyLaws, target: str) -> str:
+    """FID is never a bare number: features, reference, samples, guidance, samples a feature dimension."""
+    label = target.removeprefix("fid_corrected_").removeprefix("fid_")
+
+    def values(column: str) -> str:
+        found = study.rows[column].dropna().unique() if column in study.rows else []
+        return ", ".join(f"{value:g}" if isinstance(value, (int, float, np.number)) else str(value) for value in found)
+
+    if not target.startswith("fid_") or f"fid_features_{label}" not in study.rows:
+        return ""
+    return (
+        f"FID in {values(f'fid_features_{label}')} features against {values(f'fid_reference_{label}')} images, "
+        f"{values(f'fid_samples_{label}')} samples ({values(f'samples_per_dimension_{label}')} a dimension), guidance "
+        f"{values(f'fid_guidance_{label}')}."
+    )
 
 
 def _main_records(study: StudyLaws) -> list[LawRecord]:

@@ -86,7 +86,7 @@ def draw_against_params(study: StudyLaws, target: str, ax: Axes | None = None) -
             label=label,
             zorder=3,
         )
-    page.log_axes(ax, np.concatenate(xs), np.concatenate(ys))
+    page.log_axes(ax, np.concatenate(xs), np.concatenate([*ys, _draw_floor(study, target, ax)]))
     ax.set_xlabel("Parameters $N$")
     ax.set_ylabel(_axis_words(target))
     return ax
@@ -139,12 +139,30 @@ def draw_against_compute(study: StudyLaws, target: str, ax: Axes | None = None) 
         label=label,
         zorder=5,
     )
-    page.log_axes(ax, rows[columns.compute].to_numpy(float), rows[target].to_numpy(float), flops=True, pad=0.07)
+    values = np.concatenate([rows[target].to_numpy(float), _draw_floor(study, target, ax)])
+    page.log_axes(ax, rows[columns.compute].to_numpy(float), values, flops=True, pad=0.1)
     ax.set_xlabel("Training compute $C$ (FLOPs)")
     ax.set_ylabel(_axis_words(target))
     return ax
 
 
+def _draw_floor(study: StudyLaws, target: str, ax: Axes) -> np.ndarray:
+    """The tokenizer's own rFID under a FID: no model can be read near it. Returns the values drawn."""
+    label = target.removeprefix("fid_corrected_").removeprefix("fid_")
+    column = f"tokenizer_rfid_{label}"
+    if not target.startswith("fid_") or column not in study.rows:
+        return np.empty(0)
+    floors = study.rows[column].dropna().unique()
+    for place, floor in enumerate(floors):
+        ax.axhline(
+            floor, color="0.45", linewidth=0.9, linestyle=(0, (1, 1)), label=None if place else "tokenizer's own rFID"
+        )
+    return np.asarray(floors, float)
+
+
 def _axis_words(target: str) -> str:
+    if target.startswith("fid_"):
+        label = target.removeprefix("fid_corrected_").removeprefix("fid_")
+        return f"FID{', corrected' if 'corrected' in target else ''}\n({label})"
     words = target_words(target)
     return words[0].upper() + words[1:] + (" (nats/token)" if target.startswith("loss") else "")
