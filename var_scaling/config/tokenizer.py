@@ -91,7 +91,7 @@ class TokenizerConfig(Strict):
         """Image pixels along the side of one latent position (resolved configs)."""
         assert self.stem_stride is not None
         assert self.channel_multipliers is not None
-        return self.stem_stride * 2 ** (len(self.channel_multipliers) - 1)
+        return self.stem_stride << (len(self.channel_multipliers) - 1)
 
     @property
     def tokens_per_image(self) -> int:
