@@ -30,8 +30,7 @@ def write(tmp_path: Path, text: str) -> Path:
 def problems(path: Path) -> str:
     """All sentences of a refused study."""
     with pytest.raises(RequestProblem) as caught:
-        study, configs = load_study(path)
-        make_plan(study, configs, path.parent / "runs")
+        make_plan(*load_study(path), path.parent / "runs")
     assert caught.value.problems
     return "\n".join(caught.value.problems)
 
@@ -106,14 +105,16 @@ def test_nothing_is_written_by_a_refused_study(tmp_path: Path) -> None:
 
 
 keys = st.sampled_from(
-    ["name", "base", "grid", "budgets", "images", "model", "model.depth", "depth", "train", "seed", "data", "evaluate", "fid"]
+    "name base grid budgets images model model.depth depth train seed data evaluate fid".split()
 ) | st.text("abc.", min_size=1, max_size=4)
 leaves = st.none() | st.booleans() | st.integers(-5, 99) | st.floats(-2, 2) | st.text("ab1-/", max_size=4)
 trees = st.recursive(leaves, lambda t: st.dictionaries(keys, t, max_size=4) | st.lists(t, max_size=3), max_leaves=14)
 
 
 @given(st.dictionaries(keys, trees, max_size=5))
-def test_random_yaml_never_ends_in_a_traceback(tmp_path_factory: pytest.TempPathFactory, tree: dict[str, object]) -> None:
+def test_random_yaml_never_ends_in_a_traceback(
+    tmp_path_factory: pytest.TempPathFactory, tree: dict[str, object]
+) -> None:
     from var_scaling.config import yaml
 
     path = tmp_path_factory.mktemp("random") / "x.yaml"
@@ -121,5 +122,5 @@ def test_random_yaml_never_ends_in_a_traceback(tmp_path_factory: pytest.TempPath
     try:
         study, configs = load_study(path)
         make_plan(study, configs, path.parent / "runs")
-    except (RequestProblem, EnvironmentProblem) as problem:
-        assert str(problem)
+    except (RequestProblem, EnvironmentProblem):
+        return  # anything else is a traceback

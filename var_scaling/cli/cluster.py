@@ -8,13 +8,13 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from var_scaling import health, store
 from var_scaling.cli.run import count, err, out, print_json, span
-from var_scaling.errors import RequestProblem
+from var_scaling.errors import EnvironmentProblem, RequestProblem
 from var_scaling.frozen import changed_files, code_hash
 from var_scaling.launch import scheduler
 from var_scaling.launch.profile import Profile, load_profile
@@ -132,8 +132,8 @@ def price_text(cost: Any, runs: Path) -> str:
     longest = f"longest trial {span(cost.longest[1])} ({Path(cost.longest[0]).name})" if cost.longest else ""
     return (
         f"price: {cost.hours[0]:.3g} to {cost.hours[1]:.3g} {cost.unit} for {cost.trials} trials "
-        f"({'; '.join(cost.sources)}); peak memory {count(cost.memory_bytes)}B{card}; disk {count(cost.disk_bytes)}B of "
-        f"{count(free_bytes(runs))}B free; {cost.requeues} requeues expected at the time limit; {longest}; all of it in "
+        f"({'; '.join(cost.sources)}); peak memory {count(cost.memory_bytes)}B{card}; disk {count(cost.disk_bytes)}B "
+        f"of {count(free_bytes(runs))}B free; {cost.requeues} requeues expected at the time limit; {longest}; all of it in "
         f"about {span(cost.makespan)} at the profile's cap"
     )
 
@@ -239,3 +239,37 @@ def profile_price(planned: Plan, profile: Profile) -> str:
     from var_scaling.launch.price import price
 
     return price_text(price(planned.trials, profile), planned.runs)
+
+
+# ---- doctor ---------------------------------------------------------------------------------------------------------
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file to `var-sweep`."""
+    app.command()(doctor)
+
+
+def doctor(
+    profile: Annotated[Path, typer.Option("--profile", help="A cluster's profile.")],
+    runs: Annotated[Path, typer.Option("--runs", envvar="VAR_SCALING_RUNS")] = Path("runs"),
+    job: Annotated[bool, typer.Option(help="Prove folder, environment and tracker by a one-minute job.")] = True,
+    json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+) -> None:
+    """Check a profile against the cluster: its limits, each class of resources, the folder and environment of a node.
+
+    Examples:
+      var-sweep doctor --profile slurm/profiles/a100.yaml
+
+      var-sweep doctor --profile slurm/profiles/a100.yaml --no-job
+    """
+    from var_scaling.launch.doctor import examine
+
+    findings = examine(load_profile(profile), runs, job)
+    if json:
+        print_json({"schema": 1, "profile": str(profile), "findings": [vars(f) for f in findings]})
+    else:
+        for finding in findings:
+            out.print(f"{'ok     ' if finding.ok else 'PROBLEM'} {finding.text}", markup=False, highlight=False)
+    problems = [f.text for f in findings if not f.ok]
+    if problems:
+        raise EnvironmentProblem(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} with {profile}: see above")
