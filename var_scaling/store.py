@@ -41,24 +41,29 @@ AskScheduler = Callable[[str], Life]
 # ---- files ----------------------------------------------------------------------------------------------------------
 
 
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file so that a reader sees the old content or the new, also after a power cut."""
+def write_bytes(path: Path, content: bytes, durable: bool = True) -> None:
+    """Write a file so that a reader sees the old content or the new, also after a power cut.
+
+    Where `durable` is False the disk is not waited for: for many files at once, of which the caller syncs all together.
+    """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         with open(temporary, "xb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync_folder(path.parent)
+    if durable:
+        _sync_folder(path.parent)
 
 
-def write_json(path: Path, value: Any) -> None:
+def write_json(path: Path, value: Any, durable: bool = True) -> None:
     """`write_bytes` of readable JSON (floats in shortest form; NaN refused, for a missing value is absent)."""
-    write_bytes(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+    write_bytes(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode(), durable)
 
 
 def read_json(path: Path) -> Any:

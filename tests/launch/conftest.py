@@ -5,7 +5,13 @@ from __future__ import annotations
 import fcntl
 import importlib.util
 import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -61,6 +67,40 @@ def slurm_cluster() -> Iterator[object]:
     if _count(users, -1) == 1 and not kept.exists():
         with cluster.alone():
             cluster.down()
+
+
+@pytest.fixture(scope="session")
+def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real local Ray of this test process; it takes ten seconds, so the tests share it."""
+    folder = tmp_path_factory.mktemp("ray")
+    token = folder / "token"
+    token.write_text(secrets.token_hex(32))
+    token.chmod(0o600)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    ours = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_USAGE_STATS_ENABLED": "0"}
+    before = {name: os.environ.get(name) for name in ours}
+    os.environ.update(ours)
+    temporary = f"/tmp/vs-ray-test-{os.getpid()}"
+    program = str(Path(sys.executable).with_name("ray"))
+    options = [f"--port={port}", "--num-cpus=2", "--include-dashboard=false", f"--temp-dir={temporary}", "--block"]
+    where = "--node-ip-address=127.0.0.1"
+    with open(folder / "head.log", "wb") as log:
+        head = subprocess.Popen(
+            [program, "start", "--head", where, *options], stdout=log, stderr=log, start_new_session=True
+        )
+    deadline = time.monotonic() + 90
+    check = [program, "health-check", "--address", f"127.0.0.1:{port}"]
+    while subprocess.run(check, capture_output=True).returncode:
+        assert head.poll() is None and time.monotonic() < deadline, (folder / "head.log").read_text()
+        time.sleep(0.5)
+    yield f"127.0.0.1:{port}"
+    os.killpg(head.pid, signal.SIGKILL)
+    head.wait()
+    shutil.rmtree(temporary, ignore_errors=True)
+    for name, value in before.items():
+        os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
 @pytest.fixture

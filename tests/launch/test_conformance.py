@@ -23,13 +23,24 @@ Start = Callable[..., tuple[Launch, Launcher]]
 PROFILE = ROOT / "slurm" / "profiles" / "local-test.yaml"
 
 
-@pytest.fixture(params=["local", "slurm", "ray"])
+# Ray takes ten seconds to place a wave on two busy cores; what it shares with the others beyond this is marked slow.
+QUICK_ON_RAY = {
+    "test_each_trial_once_with_the_right_rows_and_the_next_launch_runs_nothing",
+    "test_cancel_saves_and_the_next_launch_goes_on",
+}
+
+
+@pytest.fixture(params=["local", "slurm", "ray", pytest.param("ray, all", marks=pytest.mark.slow)])
 def start(request: pytest.FixtureRequest, fake_study: Path, runs: Path) -> Start:
     """Writes a launch of the fake study and submits it."""
-    name = request.param
+    name = request.param.removesuffix(", all")
+    quick = request.node.originalname in QUICK_ON_RAY
+    if name == "ray" and quick == request.param.endswith("all"):
+        pytest.skip("runs with -m slow" if not quick else "runs without -m slow")
     runs.mkdir()
     if name == "slurm":
         request.getfixturevalue("slurm_cluster")
+    address = request.getfixturevalue("ray_address") if name == "ray" else None
 
     def launcher() -> Launcher:
         if name == "local":
@@ -37,7 +48,7 @@ def start(request: pytest.FixtureRequest, fake_study: Path, runs: Path) -> Start
         if name == "ray":
             from var_scaling.launch.ray import RayLauncher
 
-            return RayLauncher(runs, cores=2, worker=FAKE_WORKER)
+            return RayLauncher(runs, address=address, worker=FAKE_WORKER)
         return SlurmLauncher(runs, load_profile(PROFILE), "fake", worker=FAKE_WORKER)
 
     def go(failed_too: bool = False) -> tuple[Launch, Launcher]:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -23,6 +23,9 @@ from var_scaling.launch.local import LocalLauncher
 from var_scaling.launch.sweep import Launch, View, follow, free_bytes, prepare, sweep_folder
 from var_scaling.planning import identity
 from var_scaling.planning.plan import Plan, PlannedTrial, make_plan
+
+if TYPE_CHECKING:
+    from var_scaling.launch.ray import RayLauncher
 
 app = typer.Typer(
     help="Plan, launch and watch scaling-law studies. Start with: var-sweep plan sweeps/depth.yaml",
@@ -94,6 +97,9 @@ def launch(
     mlflow: Annotated[bool, typer.Option(help="Mirror curves and rows to MLflow.")] = True,
     launcher: LauncherName = "local",
     profile: ProfileFile = None,
+    address: Annotated[
+        str | None, typer.Option(help="With --launcher ray: host:port or auto (default: a private Ray).")
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the sbatch scripts; submit and write nothing.")
     ] = False,
@@ -137,10 +143,16 @@ def launch(
     started = prepare(
         planned,
         file.read_text(),
-        "local",
+        launcher,
         only=(lambda trial: trial.work.folder in ends) if pilot else (lambda trial: True),
         first_budget_only=pilot,
     )
+    if launcher == "ray":
+        from var_scaling.launch.ray import RayLauncher
+
+        ray = RayLauncher(runs, cores, address, cluster.worker_command())
+        drive(started, ray, mlflow and not pilot, json)
+        return
     drive(started, LocalLauncher(runs, cores), mlflow and not pilot, json)
     if pilot:
         _compare_pilot(planned, ends)
@@ -173,7 +185,9 @@ def _check_data(planned: Plan, write: bool = True) -> bool:
     return bool(to_list)
 
 
-def drive(started: Launch, launcher: LocalLauncher, mlflow: bool, json: bool, quiet: bool = False) -> None:
+def drive(
+    started: Launch, launcher: LocalLauncher | RayLauncher, mlflow: bool, json: bool, quiet: bool = False
+) -> None:
     """Submit, follow with bars, stop cleanly on Ctrl-C, and say what came of it."""
     runs, name = started.plan.runs, started.plan.study.name
     for folder, reason in started.skipped:
@@ -628,6 +642,9 @@ def clean(
         f"{len(found)} files and folders, {count(sum(sizes.values()))}B, {word}; {count(free_bytes(runs))}B free",
         highlight=False,
     )
+
+
+cluster.register(app)
 
 
 def main() -> None:

@@ -19,6 +19,9 @@ from var_scaling.training.state import State, Window
 from var_scaling.training.step import draw_batch, train_step
 
 
+STOP_SLACK = 5.0  # seconds before a time limit that are left to the end of the process and the requeue
+
+
 @dataclass(frozen=True)
 class Run:
     """What stays the same for the whole life of a trial's attempt."""
@@ -106,9 +109,11 @@ def advance(run: Run, state: State, until: int, phase: str, schedule: Schedule, 
             )
             state.window = Window()
             window_start = now
-        state.seconds += time.perf_counter() - begin
+        step_seconds = time.perf_counter() - begin
+        state.seconds += step_seconds
         run.progress(state, phase)
-        if attempt.stop_requested():
+        # Before a time limit: leave while one more step and two saves (the last one measured) still fit.
+        if attempt.stop_requested(needed=2 * step_seconds + 2 * save_cost + STOP_SLACK):
             save()
             raise attempt.stopped()
         # Often enough to lose little, seldom enough that saving costs below a twentieth of the time.

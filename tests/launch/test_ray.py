@@ -1,0 +1,59 @@
+"""What is Ray's own: addresses, requests that nothing can meet, a driver that is killed, a private instance."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import FAKE_WORKER
+from tests.launch import engine
+from var_scaling.errors import EnvironmentProblem
+from var_scaling.launch.ray import RayLauncher, check_feasible
+from var_scaling.launch.status import read_status
+from var_scaling.launch.sweep import follow, prepare
+
+
+def test_a_dead_address_is_a_sentence_within_two_seconds(fake_study: Path, runs: Path) -> None:
+    launch = prepare(engine.plan(fake_study, runs), "", "ray")
+    begin = time.monotonic()
+    with pytest.raises(EnvironmentProblem, match=r"nobody answers at --address 127.0.0.1:9"):
+        RayLauncher(runs, address="127.0.0.1:9", worker=FAKE_WORKER).submit(launch.jobs, launch.folder)
+    assert time.monotonic() - begin < 3
+    with pytest.raises(EnvironmentProblem, match="host:port"):
+        RayLauncher(runs, address="nonsense", worker=FAKE_WORKER).submit(launch.jobs, launch.folder)
+
+
+def test_what_no_node_can_run_is_refused_before_start(fake_study: Path, runs: Path) -> None:
+    fake_study.write_text(fake_study.read_text().replace("base:\n", "base:\n  execution: {threads: 64}\n"))
+    launch = prepare(engine.plan(fake_study, runs), "", "ray")
+    with pytest.raises(EnvironmentProblem, match="asks for 64 CPUs .*the largest node has 2"):
+        RayLauncher(runs, cores=2, worker=FAKE_WORKER).submit(launch.jobs, launch.folder)
+    assert not (launch.folder / "ray").exists()
+    with pytest.raises(EnvironmentProblem, match="8 GPUs"):
+        check_feasible([{"work": "trials/x", "cpu": 1, "gpu": 8}], {"CPU": 16.0, "GPU": 4.0})
+
+
+def test_a_killed_driver_takes_its_workers_along_and_the_next_launch_goes_on(
+    fake_study: Path, runs: Path, ray_address: str
+) -> None:
+    runs.mkdir()
+    (runs / "step_seconds").write_text("0.2")
+    launch = prepare(engine.plan(fake_study, runs), "", "ray")
+    launcher = RayLauncher(runs, address=ray_address, worker=FAKE_WORKER)
+    launcher.submit(launch.jobs, launch.folder)
+    deadline = time.monotonic() + 60
+    while not any(t.state == "running" and t.record.done for t in read_status(runs, "fake").trials):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    launcher.kill()
+    while any(t.state == "running" for t in read_status(runs, "fake").trials):
+        assert time.monotonic() < deadline, "workers save and leave when Ray ends the process above them"
+        time.sleep(0.1)
+    (runs / "step_seconds").write_text("0.002")
+    again = prepare(engine.plan(fake_study, runs), "", "ray")
+    second = RayLauncher(runs, address=ray_address, worker=FAKE_WORKER)
+    second.submit(again.jobs, again.folder)
+    follow(again, second, lambda view: None, poll_seconds=0.2)
+    engine.check_rows(runs, read_status(runs, "fake"))

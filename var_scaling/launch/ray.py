@@ -1,0 +1,186 @@
+"""The Ray launcher. Disk is the truth and Tune only schedules: each launch is a fresh experiment of what is unfinished.
+
+Ray itself lives in a driver process (`ray_driver`), started here and told what to run by a file. It places the ordinary
+worker as a child process of each Tune trial. What a work came to is read from its folder, as under any launcher.
+
+    <launch>/ray/jobs.json          what to run, in waves (stages before what needs them), with each one's resources
+    <launch>/ray/ready.json         the driver's answer: it runs, or why it cannot
+    <launch>/ray/state/<work>       "running" or "gone"; absent while it waits
+    <launch>/ray/cancel/<work>      the wish that a work saves and stops
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from var_scaling import frozen, store
+from var_scaling.errors import EnvironmentProblem
+from var_scaling.launch.local import available_cores
+from var_scaling.launch.protocol import Job, Queue
+from var_scaling.launch.resources import levels
+
+CONNECT_SECONDS = 2.0
+START_SECONDS = 120.0
+
+
+class RayLauncher:
+    """Runs jobs on a private Ray of this machine, or on the cluster at an address."""
+
+    name = "ray"
+
+    def __init__(
+        self, runs: Path, cores: int | None = None, address: str | None = None, worker: Sequence[str] = ()
+    ) -> None:
+        self.runs, self.address = runs.resolve(), address
+        self.cores = cores or available_cores()
+        self.worker = tuple(worker) or (sys.executable, "-P", "-m", "var_scaling.worker")
+        self.held_because: str | None = None
+        self._driver: subprocess.Popen[bytes] | None = None
+        self._folder = self.runs
+        self._works: list[str] = []
+
+    def submit(self, jobs: Sequence[Job], launch: Path) -> None:
+        """Start the driver and wait until Ray answers.
+
+        Raises:
+            EnvironmentProblem: nobody at the address, or a request that no node can meet; nothing was started.
+        """
+        self._works = [job.work.folder for job in jobs]
+        if not jobs:
+            return
+        if self.address not in (None, "auto"):
+            check_address(str(self.address))
+        requests = [self._request(job) for job in jobs]
+        if self.address is None:
+            check_feasible(requests, {"CPU": float(self.cores)})
+        self._folder = launch.resolve() / "ray"
+        for name in ("state", "cancel"):
+            (self._folder / name).mkdir(parents=True, exist_ok=True)
+        level = levels(jobs)
+        order = sorted(zip(jobs, requests, strict=True), key=lambda pair: -pair[0].seconds)
+        waves: list[list[dict[str, object]]] = [[] for _ in range(max(level.values()) + 1)]
+        for job, request in order:
+            waves[level[job.work.folder]].append(request)
+        store.write_json(
+            self._folder / "jobs.json",
+            {
+                "runs": str(self.runs),
+                "worker": list(self.worker),
+                "address": self.address,
+                "cores": self.cores,
+                "waves": waves,
+                "env": {
+                    **frozen.environment(frozen.freeze(self.runs)),
+                    "VAR_SCALING_LAUNCH": str(launch.resolve()),
+                    "VAR_SCALING_LAUNCHED": f"{time.time():.0f}",
+                },
+            },
+        )
+        self._start()
+
+    def _request(self, job: Job) -> dict[str, object]:
+        execution, placement = job.work.config["execution"], job.work.config["placement"]
+        gpus = int(placement["gpus"]) if placement["device"] == "cuda" else 0
+        threads = int(execution["threads"])
+        return {"work": job.work.folder, "cpu": threads, "gpu": gpus, "wants_gpu": placement["device"] == "auto"}
+
+    def _start(self) -> None:
+        # A Ray that is reachable runs code for whoever reaches it, so a private one wants a token of its own.
+        env = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
+        if self.address is None and "RAY_AUTH_TOKEN_PATH" not in env:
+            token = self._folder / "token"
+            token.touch(mode=0o600)
+            token.write_text(secrets.token_hex(32))
+            env |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+            env.pop("RAY_ADDRESS", None)
+        with open(self._folder / "driver.log", "ab") as log:
+            self._driver = subprocess.Popen(
+                [sys.executable, "-m", "var_scaling.launch.ray_driver", str(self._folder)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=env,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while (ready := store.read_json(self._folder / "ready.json")) is None:
+            if self._driver.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                tail = (self._folder / "driver.log").read_text(errors="replace").strip().splitlines()[-1:]
+                raise EnvironmentProblem(f"Ray did not start ({' '.join(tail)}); its log is {self._folder}/driver.log")
+            time.sleep(0.1)
+        if problem := ready.get("problem"):
+            self._driver.wait()
+            raise EnvironmentProblem(problem)
+
+    def states(self) -> Mapping[str, Queue]:
+        ended = self._driver is None or self._driver.poll() is not None
+        return {work: "gone" if ended else read_state(self._folder, work) for work in self._works}
+
+    def cancel(self, folders: Sequence[str]) -> None:
+        for work in set(folders) & set(self._works):
+            (self._folder / "cancel" / file_name(work)).touch()
+
+    def kill(self) -> None:
+        """End the driver, and Ray with it; workers are told to save by the kernel when their parent dies."""
+        if self._driver and self._driver.poll() is None:
+            os.killpg(self._driver.pid, signal.SIGKILL)
+            self._driver.wait()
+
+
+def file_name(work: str) -> str:
+    """A work's folder as one file name."""
+    return work.replace("/", "__")
+
+
+def read_state(folder: Path, work: str) -> Queue:
+    """What the driver's side says of a work."""
+    try:
+        return "gone" if (folder / "state" / file_name(work)).read_text() == "gone" else "running"
+    except OSError:
+        return "waiting"
+
+
+def check_address(address: str) -> None:
+    """Refuse an address at which nobody listens: Ray itself would wait for minutes.
+
+    Raises:
+        EnvironmentProblem: within two seconds.
+    """
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if not colon or not port.isdecimal():
+        raise EnvironmentProblem(
+            f"--address {address} is no Ray address; write host:port, or auto for one started here"
+        )
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"nobody answers at --address {address} ({error}); start a cluster there (`ray start --head`, or "
+            "slurm/ray.sbatch), or leave --address out for a private one"
+        ) from None
+
+
+def check_feasible(requests: Sequence[Mapping[str, object]], largest_node: Mapping[str, float]) -> None:
+    """Refuse what no node can ever run; Ray would let it wait for ever.
+
+    Raises:
+        EnvironmentProblem: naming the work, what it asks for, and what the largest node has.
+    """
+    for request in requests:
+        for key, field in (("cpu", "execution.threads"), ("gpu", "placement.gpus")):
+            has = largest_node.get(key.upper(), 0.0)
+            if float(str(request[key])) > has:
+                raise EnvironmentProblem(
+                    f"{request['work']} asks for {request[key]} {key.upper()}s ({field}), the largest node has "
+                    f"{has:g}; "
+                    f"lower {field} with --set, or use a cluster with larger nodes"
+                )
