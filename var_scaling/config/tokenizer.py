@@ -145,7 +145,7 @@ _PRESETS: dict[str, dict[str, Any]] = {
         stem_stride=2,
         norm_groups=8,
         phi_count=4,
-        train=dict(_SMALL_TRAINING, images=25_600),
+        train=dict(_SMALL_TRAINING, images=32_000),
     ),
     "paper": dict(
         patch_nums=(1, 2, 3, 4, 5, 6, 8, 10, 13, 16),
