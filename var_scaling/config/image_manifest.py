@@ -1,8 +1,8 @@
 """What an image folder holds (`train/<class>/...`, `val/<class>/...`), known without opening an image.
 
 The version of a folder is a hash of every file's relative path and size, sorted, and the two counts of images. A small
-folder is walked whenever it is asked for; a large one once, by `build_manifest`, which keeps the summary in the store. Until then its version is
-"provisional", and so is every id made from it.
+folder is walked whenever it is asked for; a large one once, by `build_manifest`, which keeps the summary in the store.
+Until then its version is "provisional", and so is every id made from it.
 """
 
 from __future__ import annotations

@@ -18,7 +18,6 @@ from var_scaling.training.schedule import Schedule
 from var_scaling.training.state import State, Window
 from var_scaling.training.step import draw_batch, train_step
 
-
 STOP_SLACK = 5.0  # seconds before a time limit that are left to the end of the process and the requeue
 
 
