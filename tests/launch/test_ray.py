@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import datetime
+import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import FAKE_WORKER
+from tests.conftest import FAKE_WORKER, ROOT
 from tests.launch import engine
 from var_scaling.errors import EnvironmentProblem
+from var_scaling.launch import scheduler
 from var_scaling.launch.ray import RayLauncher, check_feasible
 from var_scaling.launch.status import read_status
 from var_scaling.launch.sweep import follow, prepare
@@ -57,3 +62,28 @@ def test_a_killed_driver_takes_its_workers_along_and_the_next_launch_goes_on(
     second.submit(again.jobs, again.folder)
     follow(again, second, lambda view: None, poll_seconds=0.2)
     engine.check_rows(runs, read_status(runs, "fake"))
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_inside_a_slurm_allocation(
+    fake_study: Path, runs: Path, slurm_cluster: object, fake_work: None, tmp_path: Path
+) -> None:
+    """Two nodes, one task each; the sbatch script brings Ray up, launches, and ends with the launch."""
+    env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    env["VAR_SCALING_RAY_TOKEN"] = str(tmp_path / "token")
+    log = tmp_path / "ray.out"
+    script = ["sbatch", "--parsable", "-N2", "--mem=1500", f"--output={log}", str(ROOT / "slurm" / "ray.sbatch")]
+    done = subprocess.run(
+        [*script, str(fake_study), "--runs", str(runs), "--json"], env=env, capture_output=True, text=True, cwd=ROOT
+    )
+    job = done.stdout.strip()
+    assert job.isdecimal(), done.stderr
+    deadline = time.monotonic() + 150
+    while scheduler.ask_queue([job]).of(job) != "gone":
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(1)
+    assert (runs / "sweeps" / "fake").exists(), log.read_text()
+    engine.check_rows(runs, read_status(runs, "fake"))
+    assert (
+        scheduler.ask_accounting([job], datetime.datetime.now() - datetime.timedelta(hours=1))[job].state == "COMPLETED"
+    )

@@ -64,6 +64,11 @@ def launch_on_slurm(
 
     profile = load_profile(profile_path)
     runs, name = planned.runs, planned.study.name
+    if (most := max((t.config.placement.gpus for t in planned.trials), default=1)) > 1:
+        raise RequestProblem(
+            f"placement.gpus = {most}: one trial on several GPUs is not built yet; use placement.gpus = 1 and "
+            "execution.micro_batch to fit a large model into one card"
+        )
     launcher = SlurmLauncher(runs, profile, name, worker=worker_command())
     startable = [t for t in planned.trials if only(t) and (t.record.state not in ("finished", "failed") or failed_too)]
     cost = price(startable, profile)
@@ -132,8 +137,9 @@ def price_text(cost: Any, runs: Path) -> str:
     longest = f"longest trial {span(cost.longest[1])} ({Path(cost.longest[0]).name})" if cost.longest else ""
     return (
         f"price: {cost.hours[0]:.3g} to {cost.hours[1]:.3g} {cost.unit} for {cost.trials} trials "
-        f"({'; '.join(cost.sources)}); peak memory {count(cost.memory_bytes)}B{card}; disk {count(cost.disk_bytes)}B "
-        f"of {count(free_bytes(runs))}B free; {cost.requeues} requeues expected at the time limit; {longest}; all of it in "
+        f"({'; '.join(cost.sources)}); peak memory {count(cost.memory_bytes)}B{card}; disk "
+        f"{count(cost.disk_bytes)}B of {count(free_bytes(runs))}B free; {cost.requeues} requeues expected at the time "
+        f"limit; {longest}; all of it in "
         f"about {span(cost.makespan)} at the profile's cap"
     )
 

@@ -21,6 +21,7 @@ from var_scaling.launch.ray import check_feasible, file_name
 
 INFRASTRUCTURE_RETRIES = 2
 HELD_SECONDS = 2.0
+NODE_SECONDS = 90.0
 PR_SET_PDEATHSIG = 1
 
 
@@ -32,6 +33,7 @@ def main(folder: Path) -> int:
     os.environ.update(jobs["env"])
     try:
         connect(ray, jobs["address"], jobs["cores"])
+        wait_for_nodes(ray, int(os.environ.get("RAY_NODES", 1)))
         requests = [r for wave in jobs["waves"] for r in wave]
         nodes = [n["Resources"] for n in ray.nodes() if n["Alive"]]
         gpus = max((n.get("GPU", 0.0) for n in nodes), default=0.0)
@@ -57,6 +59,19 @@ def connect(ray: Any, address: str | None, cores: int) -> None:
         return
     job = os.environ.get("SLURM_JOB_ID", str(os.getpid()))
     ray.init(num_cpus=cores, include_dashboard=False, _temp_dir=f"/tmp/vs-ray-{os.getuid()}-{job}", **quiet)
+
+
+def wait_for_nodes(ray: Any, count: int, seconds: float = NODE_SECONDS) -> None:
+    """Inside an allocation the other nodes come a few seconds after the head.
+
+    Raises:
+        ConnectionError: they do not come.
+    """
+    deadline = time.monotonic() + seconds
+    while (alive := sum(node["Alive"] for node in ray.nodes())) < count:
+        if time.monotonic() > deadline:
+            raise ConnectionError(f"only {alive} of {count} nodes joined within {seconds:.0f} s")
+        time.sleep(0.5)
 
 
 def run_wave(ray: Any, folder: Path, jobs: dict[str, Any], number: int, wave: list[dict[str, Any]]) -> None:
