@@ -134,7 +134,7 @@ class LocalLauncher:
     def _spawn(self, job: Job, threads: int) -> subprocess.Popen[bytes]:
         logs = self._launch / "logs"
         logs.mkdir(parents=True, exist_ok=True)
-        env = {**os.environ, **self._code, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        env = {**MALLOC, **os.environ, **self._code, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         # A session of its own: Ctrl-C reaches the launcher alone, which asks the workers to save and stop.
         with open(logs / f"{Path(job.work.folder).name}.log", "ab") as log:
             return subprocess.Popen(
