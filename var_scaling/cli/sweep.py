@@ -23,6 +23,7 @@ from var_scaling.launch.local import LocalLauncher
 from var_scaling.launch.sweep import Launch, View, follow, free_bytes, prepare, sweep_folder
 from var_scaling.planning import identity
 from var_scaling.planning.plan import Plan, PlannedTrial, make_plan
+from var_scaling.planning.tuned import apply_recipe, load_recipe
 
 if TYPE_CHECKING:
     from var_scaling.launch.ray import RayLauncher
@@ -40,6 +41,7 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.
 Overrides = Annotated[list[str], typer.Option("--set", help="Override a field of the base, e.g. train.batch_size=128.")]
 SweepFile = Annotated[Path, typer.Argument(help="A sweep file, e.g. sweeps/depth.yaml.")]
 ProfileFile = Annotated[Path | None, typer.Option("--profile", help="A cluster's profile, slurm/profiles/<name>.yaml.")]
+RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="A recipe that `var-sweep tune` wrote.")]
 LauncherName = Annotated[str, typer.Option("--launcher", help="local, slurm or ray.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Launch without asking, whatever it costs.")]
 MostHours = Annotated[float | None, typer.Option("--max-gpu-hours", help="Refuse a launch that may take more.", min=0)]
@@ -47,8 +49,10 @@ SweepName = Annotated[str, typer.Argument(help="A sweep's name, or `last`.")]
 Filters = Annotated[list[str], typer.Argument(help="Filters: depth=16, seed=0, state=failed, cause=node, or a trial.")]
 
 
-def _plan(file: Path, overrides: list[str], runs: Path, device: str | None = None) -> Plan:
+def _plan(file: Path, overrides: list[str], runs: Path, device: str | None = None, recipe: Path | None = None) -> Plan:
     study, configs = load_study(file, overrides)
+    if recipe:
+        configs = apply_recipe(configs, load_recipe(recipe))
     return make_plan(study, configs, runs, device)
 
 
@@ -58,6 +62,7 @@ def plan(
     set_: Overrides = [],  # noqa: B006
     device: Annotated[str | None, typer.Option(help="Price it on this device: A100, H100 or H200.")] = None,
     profile: ProfileFile = None,
+    recipe: RecipeFile = None,
     runs: Runs = Path("runs"),
     json: Json = False,
 ) -> None:
@@ -71,7 +76,7 @@ def plan(
       var-sweep plan sweeps/depth.yaml --set train.learning_rate=0.01
     """
     chosen = cluster.load_profile(profile) if profile else None
-    planned = _plan(file, set_, runs, device or (chosen.gpu.name if chosen and chosen.gpu else None))
+    planned = _plan(file, set_, runs, device or (chosen.gpu.name if chosen and chosen.gpu else None), recipe)
     if json:
         print_json(show.plan_json(planned))
         return
@@ -95,6 +100,7 @@ def launch(
         bool, typer.Option(help="Only the smallest and the largest trial, to their first budget.")
     ] = False,
     mlflow: Annotated[bool, typer.Option(help="Mirror curves and rows to MLflow.")] = True,
+    recipe: RecipeFile = None,
     launcher: LauncherName = "local",
     profile: ProfileFile = None,
     address: Annotated[
@@ -123,9 +129,9 @@ def launch(
     """
     cluster.check_launcher(launcher, profile)
     device = cluster.device_of(profile)
-    planned = _plan(file, set_, runs, device)
+    planned = _plan(file, set_, runs, device, recipe)
     if _check_data(planned, write=not dry_run):
-        planned = _plan(file, set_, runs, device)
+        planned = _plan(file, set_, runs, device, recipe)
     ends = _smallest_and_largest(planned) if pilot else frozenset()
     if launcher == "slurm":
         assert profile is not None

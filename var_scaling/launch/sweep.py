@@ -99,7 +99,8 @@ def _prepare(
             },
         )
     for job in jobs:
-        _write_work(plan.runs, job.work)
+        if job.work.kind != "trial":  # trials are written above, also those that are not started
+            _write_work(plan.runs, job.work)
     os.sync()
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
     store.write_bytes(folder / "study.yaml", source.encode())

@@ -1,0 +1,68 @@
+"""Recipes that `var-sweep tune` found: a learning rate and an initial gamma at one depth, with the runs that say so."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from var_scaling.config import yaml
+from var_scaling.config.base import Strict
+from var_scaling.config.trial import TrialConfig
+from var_scaling.errors import RequestProblem
+
+
+class Point(Strict):
+    """One result of a search."""
+
+    learning_rate: float = Field(gt=0)
+    gamma_init: float = Field(gt=0)
+    images: int = Field(ge=1)
+    loss: float
+
+
+class TunedRecipe(Strict):
+    """The winner of a search. At other depths the learning rate goes with 1 / depth, as the ladder's rule does."""
+
+    name: str
+    depth: int = Field(ge=1)
+    batch_size: int = Field(ge=1)
+    learning_rate: float = Field(gt=0)  # at `depth`
+    gamma_init: float = Field(gt=0)
+    at_edge: bool  # the winner lies at an end of what was searched, so a better one may lie beyond
+    evidence: tuple[Point, ...]  # the furthest that each candidate was trained
+
+
+def load_recipe(path: Path) -> TunedRecipe:
+    """Read a recipe that `tune` wrote.
+
+    Raises:
+        RequestProblem: no such file, or not a recipe.
+    """
+    try:
+        return TunedRecipe.model_validate(yaml.load(path)[0])
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise RequestProblem(f"{path} is no recipe of `var-sweep tune`: `{where}`: {first['msg']}") from None
+
+
+def apply_recipe(configs: Iterable[TrialConfig], recipe: TunedRecipe) -> tuple[TrialConfig, ...]:
+    """Fill what a sweep file leaves open; what it gives is left alone.
+
+    Raises:
+        RequestProblem: the sweep's batch is not the one that was tuned.
+    """
+    result = []
+    for config in configs:
+        if config.train.batch_size != recipe.batch_size:
+            raise RequestProblem(
+                f"recipe {recipe.name} was tuned at train.batch_size = {recipe.batch_size}, the sweep has "
+                f"{config.train.batch_size}; tune again at that batch, or use {recipe.batch_size}"
+            )
+        rate = config.train.learning_rate or recipe.learning_rate * recipe.depth / config.model.depth
+        train = config.train.model_copy(update={"learning_rate": float(f"{rate:.6g}")})
+        model = config.model.model_copy(update={"gamma_init": config.model.gamma_init or recipe.gamma_init})
+        result.append(config.model_copy(update={"train": train, "model": model}))
+    return tuple(result)
