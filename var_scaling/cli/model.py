@@ -84,6 +84,18 @@ def train(
     drive(prepare(planned, text, "local"), LocalLauncher(runs, cores), False, json)
 
 
+def _trained(runs: Path, trial: str, images: int | None) -> tuple[Path, int]:
+    """A trial's folder and one of its trained budgets, the largest unless named."""
+    folder = state.find_trial(runs, trial)
+    rows = sorted(int(p.parent.name) for p in folder.glob("budgets/*/row.json"))
+    if not rows:
+        raise RequestProblem(f"{folder.name} has no trained budget yet; `var-sweep status` says how far it is")
+    budget = images if images is not None else rows[-1]
+    if budget not in rows:
+        raise RequestProblem(f"{folder.name} has no budget of {budget} images; it has {', '.join(map(str, rows))}")
+    return folder, budget
+
+
 def evaluate(
     trial: Trial,
     images: Annotated[int | None, typer.Option(help="Which budget, in images (default: the largest).")] = None,
@@ -108,13 +120,7 @@ def evaluate(
 
       var-scaling evaluate var-d4 --features inception --samples 10240 --weights ~/weights
     """
-    folder = state.find_trial(runs, trial)
-    rows = sorted(int(p.parent.name) for p in folder.glob("budgets/*/row.json"))
-    if not rows:
-        raise RequestProblem(f"{folder.name} has no trained budget yet; `var-sweep status` says how far it is")
-    budget = images if images is not None else rows[-1]
-    if budget not in rows:
-        raise RequestProblem(f"{folder.name} has no budget of {budget} images; it has {', '.join(map(str, rows))}")
+    folder, budget = _trained(runs, trial, images)
     fid = {
         "samples": samples,
         "features": features,
@@ -168,13 +174,7 @@ def sample(
 
       var-scaling sample var-d6-s0 --images 20480 --guidance 3 --to early.png
     """
-    folder = state.find_trial(runs, trial)
-    rows = sorted(int(p.parent.name) for p in folder.glob("budgets/*/row.json"))
-    if not rows:
-        raise RequestProblem(f"{folder.name} has no trained budget yet; `var-sweep status` says how far it is")
-    budget = images if images is not None else rows[-1]
-    if budget not in rows:
-        raise RequestProblem(f"{folder.name} has no budget of {budget} images; it has {', '.join(map(str, rows))}")
+    folder, budget = _trained(runs, trial, images)
     from var_scaling.evaluation.generation import sample_grid
     from var_scaling.stages import load_model
 
