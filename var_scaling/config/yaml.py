@@ -96,7 +96,11 @@ def dump(value: Mapping[str, Any]) -> str:
     return yaml.dump(_lists(value), Dumper=_Dumper, sort_keys=False, default_flow_style=None, width=120)
 
 
-class _Dumper(yaml.SafeDumper):
+# libyaml's where PyYAML has it (its wheels do): eight times as fast, which a launch of a thousand trials notices.
+_FastDumper: type[yaml.SafeDumper] = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
+
+
+class _Dumper(_FastDumper):  # type: ignore[misc, valid-type]
     """Writes what readers of YAML 1.2 and of 1.1 take for the same: `1e-05` gets its dot, doubtful words quotes."""
 
     yaml_implicit_resolvers = {
@@ -112,7 +116,8 @@ def _represent_float(dumper: _Dumper, value: float) -> yaml.Node:
     text = repr(value)
     if "e" in text and "." not in text:
         text = text.replace("e", ".0e")
-    return dumper.represent_scalar("tag:yaml.org,2002:float", text)
+    node: yaml.Node = dumper.represent_scalar("tag:yaml.org,2002:float", text)
+    return node
 
 
 _Dumper.add_representer(float, _represent_float)
