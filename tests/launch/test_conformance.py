@@ -26,7 +26,6 @@ PROFILE = ROOT / "slurm" / "profiles" / "local-test.yaml"
 # Ray takes ten seconds to place a wave on two busy cores; what it shares with the others beyond this is marked slow.
 QUICK_ON_RAY = {
     "test_each_trial_once_with_the_right_rows_and_the_next_launch_runs_nothing",
-    "test_cancel_saves_and_the_next_launch_goes_on",
 }
 
 

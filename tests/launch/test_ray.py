@@ -40,6 +40,7 @@ def test_what_no_node_can_run_is_refused_before_start(fake_study: Path, runs: Pa
         check_feasible([{"work": "trials/x", "cpu": 1, "gpu": 8}], {"CPU": 16.0, "GPU": 4.0})
 
 
+@pytest.mark.slow
 def test_a_killed_driver_takes_its_workers_along_and_the_next_launch_goes_on(
     fake_study: Path, runs: Path, ray_address: str
 ) -> None:

@@ -99,6 +99,7 @@ def test_a_time_limit_is_met_with_a_checkpoint_and_a_requeue(slow_trial: Path, r
     assert steps(runs) == 60
 
 
+@pytest.mark.slow
 def test_a_preempting_job_costs_nothing_but_time(slow_trial: Path, runs: Path) -> None:
     submit(slow_trial, runs, profile(partition="low"))
     wait(runs, working)
@@ -122,6 +123,7 @@ def test_scancel_is_a_wish_that_stays(slow_trial: Path, runs: Path) -> None:
     assert read_status(runs, "fake").trials[0].state in ("stopped", "interrupted")
 
 
+@pytest.mark.slow
 def test_a_node_that_goes_down_costs_one_attempt(slow_trial: Path, runs: Path) -> None:
     submit(slow_trial, runs)
     trial = wait(runs, working)
@@ -150,6 +152,7 @@ def test_a_stage_that_is_not_there_blocks_and_fails_nothing(slow_trial: Path, ru
     assert "not built yet" in log.read_text()
 
 
+@pytest.mark.slow
 def test_a_node_that_kills_what_it_is_given_is_left(fake_study: Path, runs: Path) -> None:
     fake_study.write_text(FAKE_STUDY.replace("[0, 1]", "[0, 1, 2, 3, 4, 5]"))
     runs.mkdir()
