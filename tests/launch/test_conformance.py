@@ -29,7 +29,12 @@ QUICK_ON_RAY = {
 }
 
 
-@pytest.fixture(params=["local", "slurm", "ray", pytest.param("ray, all", marks=pytest.mark.slow)])
+RAY = pytest.mark.xdist_group("ray")  # one process, so one Ray
+
+
+@pytest.fixture(
+    params=["local", "slurm", pytest.param("ray", marks=RAY), pytest.param("ray, all", marks=[RAY, pytest.mark.slow])]
+)
 def start(request: pytest.FixtureRequest, fake_study: Path, runs: Path) -> Start:
     """Writes a launch of the fake study and submits it."""
     name = request.param.removesuffix(", all")

@@ -19,6 +19,8 @@ from var_scaling.launch.ray import RayLauncher, check_feasible
 from var_scaling.launch.status import read_status
 from var_scaling.launch.sweep import follow, prepare
 
+pytestmark = pytest.mark.xdist_group("ray")
+
 
 def test_a_dead_address_is_a_sentence_within_two_seconds(fake_study: Path, runs: Path) -> None:
     launch = prepare(engine.plan(fake_study, runs), "", "ray")
