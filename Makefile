@@ -25,7 +25,7 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 slurm-up:
-	$(PYTHON) slurm/local_cluster.py up
+	$(PYTHON) slurm/local_cluster.py up --install
 
 slurm-down:
 	$(PYTHON) slurm/local_cluster.py down
