@@ -64,11 +64,6 @@ def launch_on_slurm(
 
     profile = load_profile(profile_path)
     runs, name = planned.runs, planned.study.name
-    if (most := max((t.config.placement.gpus for t in planned.trials), default=1)) > 1:
-        raise RequestProblem(
-            f"placement.gpus = {most}: one trial on several GPUs is not built yet; use placement.gpus = 1 and "
-            "execution.micro_batch to fit a large model into one card"
-        )
     launcher = SlurmLauncher(runs, profile, name, worker=worker_command())
     startable = [t for t in planned.trials if only(t) and (t.record.state not in ("finished", "failed") or failed_too)]
     cost = price(startable, profile)

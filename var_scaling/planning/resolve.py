@@ -40,6 +40,11 @@ def resolve(config: TrialConfig, store: Path | None = None) -> TrialConfig:
         RequestProblem: values that contradict one another; the value, the rule and the way out.
         EnvironmentProblem: an image folder that is needed for its facts is not there.
     """
+    if config.placement.gpus > 1:
+        raise RequestProblem(
+            f"placement.gpus = {config.placement.gpus}: one trial on several GPUs is not built yet; use "
+            "placement.gpus = 1 and execution.micro_batch to fit a large model into one card"
+        )
     try:
         data = _data(config.data, config.placement.image_folder, store)
         assert data.resolution is not None and data.channels is not None
