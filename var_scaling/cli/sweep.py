@@ -132,7 +132,11 @@ def launch(
     planned = _plan(file, set_, runs, device, recipe)
     if _check_data(planned, write=not dry_run):
         planned = _plan(file, set_, runs, device, recipe)
-    ends = _smallest_and_largest(planned) if pilot else frozenset()
+    ends = _smallest_and_largest(planned) if pilot else frozenset(t.work.folder for t in planned.trials)
+
+    def wanted(trial: PlannedTrial) -> bool:
+        return trial.work.folder in ends
+
     if launcher == "slurm":
         assert profile is not None
         cluster.launch_on_slurm(
@@ -140,7 +144,7 @@ def launch(
             file.read_text(),
             profile,
             cluster.Spend(max_gpu_hours, yes),
-            only=(lambda trial: trial.work.folder in ends) if pilot else (lambda trial: True),
+            only=wanted,
             pilot=pilot,
             dry_run=dry_run,
             json=json,
@@ -150,7 +154,7 @@ def launch(
         planned,
         file.read_text(),
         launcher,
-        only=(lambda trial: trial.work.folder in ends) if pilot else (lambda trial: True),
+        only=wanted,
         first_budget_only=pilot,
     )
     if launcher == "ray":

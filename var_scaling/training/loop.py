@@ -59,10 +59,10 @@ def advance(run: Run, state: State, until: int, phase: str, schedule: Schedule, 
     window_start = time.perf_counter()
     losses: list[torch.Tensor] = []
 
-    def flush() -> torch.Tensor | None:
+    def flush() -> None:
         """Move the losses of the last steps from the device into the window; stop at the first that is not finite."""
         if not losses:
-            return None
+            return
         stacked = torch.stack(losses).double().cpu()
         losses.clear()
         if not bool(torch.isfinite(stacked).all()):
@@ -71,7 +71,6 @@ def advance(run: Run, state: State, until: int, phase: str, schedule: Schedule, 
         for value in stacked.tolist():  # one by one, so that a resumed window sums in the same order
             state.window.loss += value * batch_size
             state.window.images += batch_size
-        return stacked
 
     def save() -> None:
         nonlocal saved_at, save_cost
