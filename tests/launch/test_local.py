@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import FAKE_STUDY, FAKE_WORKER, ROOT
+from tests.conftest import FAKE_STUDY, ROOT
 from tests.launch import engine
 from var_scaling import store
+from var_scaling.errors import EnvironmentProblem
 from var_scaling.launch.local import LocalLauncher
 from var_scaling.launch.status import read_status, select
 from var_scaling.launch.sweep import View, follow, prepare
@@ -197,16 +198,11 @@ def test_status_and_plan_write_nothing(fake_study: Path, runs: Path) -> None:
     assert engine.tree_hash(runs) == before
 
 
-def test_ctrl_c_stops_cleanly_and_the_next_launch_goes_on(fake_study: Path, runs: Path) -> None:
+def test_ctrl_c_stops_cleanly_and_the_next_launch_goes_on(fake_study: Path, runs: Path, fake_work: None) -> None:
     runs.mkdir()
     (runs / "step_seconds").write_text("0.1")
-    code = (
-        "import sys; from var_scaling.cli import sweep; from var_scaling.launch.local import LocalLauncher; "
-        f"sweep.LocalLauncher = lambda runs, cores: LocalLauncher(runs, cores, {FAKE_WORKER!r}); "
-        "sys.argv = ['var-sweep', 'launch', *sys.argv[1:]]; sweep.main()"
-    )
-    command = [sys.executable, "-c", code, str(fake_study), "--runs", str(runs), "--no-mlflow"]
-    launch = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "var_scaling.cli.sweep", "launch", str(fake_study), "--runs", str(runs)]
+    launch = subprocess.Popen([*command, "--no-mlflow"], cwd=ROOT, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 30
     while _journal(runs) < 3 and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -277,3 +273,37 @@ def test_views_are_drawn(fake_study: Path, runs: Path) -> None:
     follow(launch, launcher, seen.append, poll_seconds=0.01)
     assert {"running", "gone"} <= set(seen[-1].queue.values()) | {q for v in seen for q in v.queue.values()}
     assert isinstance(launcher, LocalLauncher)
+
+
+def test_each_job_has_its_gpus_to_itself(fake_study: Path, runs: Path) -> None:
+    fake_study.write_text(FAKE_STUDY.replace("grid:", "  placement: {gpus: 2}\ngrid:"))
+    runs.mkdir()
+    (runs / "step_seconds").write_text("0.02")
+    launch = prepare(engine.plan(fake_study, runs), fake_study.read_text(), "local")
+    launcher = LocalLauncher(runs, 16, FAKE_WORKER, gpus=("3", "5"))
+    launcher.submit(launch.jobs, launch.folder)
+    seen: set[tuple[str, ...]] = set()
+    while any(state != "gone" for state in launcher.states().values()):
+        taken = [gpu for gpus in launcher.taken.values() for gpu in gpus]
+        assert len(taken) == len(set(taken)) and set(taken) <= {"3", "5"}
+        for job, process in launcher.running.values():
+            try:
+                environ = Path(f"/proc/{process.pid}/environ").read_bytes().split(b"\0")
+            except OSError:  # it has just ended
+                continue
+            mine = launcher.taken[job.work.folder]
+            if any(e.startswith(b"VAR_SCALING_CODE") for e in environ):  # it has been executed
+                assert f"CUDA_VISIBLE_DEVICES={','.join(mine)}".encode() in environ
+                seen.add(mine)
+        time.sleep(0.01)
+    assert any(len(gpus) == 2 for gpus in seen) and any(len(gpus) == 1 for gpus in seen)
+    engine.check_rows(runs, read_status(runs, "fake"))
+
+
+def test_more_gpus_than_there_are_is_said_before_anything_starts(fake_study: Path, runs: Path) -> None:
+    fake_study.write_text(FAKE_STUDY.replace("grid:", "  placement: {gpus: 4}\ngrid:"))
+    launch = prepare(engine.plan(fake_study, runs), fake_study.read_text(), "local")
+    launcher = LocalLauncher(runs, 2, FAKE_WORKER, gpus=("0",))
+    with pytest.raises(EnvironmentProblem, match=r"placement.gpus = 4, but this machine has 1"):
+        launcher.submit(launch.jobs, launch.folder)
+    assert not launcher.states()

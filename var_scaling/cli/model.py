@@ -11,8 +11,9 @@ from typing import Annotated, Any
 import typer
 
 from var_scaling import store
+from var_scaling.cli.drive import drive
+from var_scaling.cli.options import Json, Overrides, Runs
 from var_scaling.cli.run import Failed, err, out, print_json
-from var_scaling.cli.sweep import Json, Overrides, Runs, drive
 from var_scaling.config import yaml
 from var_scaling.config.study import parse_study
 from var_scaling.errors import EnvironmentProblem, RequestProblem

@@ -1,0 +1,151 @@
+"""A launch that stays: submit, follow with bars, stop on Ctrl-C, mirror beside it, and say what came of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from var_scaling.cli import show
+from var_scaling.cli.run import Failed, Interrupted, err, out, print_json
+from var_scaling.launch import status as state
+from var_scaling.launch.local import LocalLauncher
+from var_scaling.launch.sweep import Launch, View, follow, sweep_folder
+
+if TYPE_CHECKING:
+    from var_scaling.launch.ray import RayLauncher
+
+
+def drive(
+    started: Launch, launcher: LocalLauncher | RayLauncher, mlflow: bool, json: bool, quiet: bool = False
+) -> None:
+    """Submit, follow with bars, stop cleanly on Ctrl-C, and say what came of it."""
+    runs, name = started.plan.runs, started.plan.study.name
+    for folder, reason in started.skipped:
+        if not reason.startswith("finished"):
+            err.print(f"not started: {Path(folder).name}: {reason}", highlight=False)
+    mirror = _start_mirror(runs, name) if mlflow and started.jobs else None
+    launcher.submit(started.jobs, started.folder)
+    folders = [job.work.folder for job in started.jobs]
+    interrupts = []
+
+    def on_interrupt(*_: object) -> None:
+        interrupts.append(1)
+        if len(interrupts) == 1:
+            err.print("stopping: workers save and leave; once more ends them at once")
+            launcher.cancel(folders)
+        else:
+            launcher.kill()
+
+    before = {s: signal.signal(s, on_interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
+    begin = time.monotonic()
+    try:
+        if err.is_terminal:
+            with show.Bars(started, err) as bars:
+                view = follow(started, launcher, bars.draw)
+        else:
+            view = follow(started, launcher, _Lines(started).draw)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if mirror:
+            _finish_mirror(mirror, runs, name)
+    if launcher.held_because:
+        err.print(f"the rest is held: {launcher.held_because}", highlight=False)
+    if interrupts:
+        raise Interrupted
+    if not quiet:
+        _report(started, view, time.monotonic() - begin, json)
+
+
+class _Lines:
+    """Progress for logs and pipes: a line when a work starts or ends."""
+
+    def __init__(self, started: Launch) -> None:
+        self.seen: dict[str, str] = {}
+        self.total = len(started.jobs)
+
+    def draw(self, view: View) -> None:
+        for folder, record in view.records.items():
+            queue = view.queue.get(folder, "gone")
+            word = record.state if queue == "gone" else queue
+            if word in ("running", "finished", "failed", "stopped", "interrupted") and self.seen.get(folder) != word:
+                self.seen[folder] = word
+                detail = f": {record.cause}: {record.message}" if record.state == "failed" else ""
+                done = sum(w == "finished" for w in self.seen.values())
+                err.print(
+                    f"[{done}/{self.total}] {word:<9} {folder}{detail}", markup=False, highlight=False, soft_wrap=True
+                )
+
+
+def _report(started: Launch, view: View, seconds: float, json: bool) -> None:
+    runs, name = started.plan.runs, started.plan.study.name
+    status = state.read_status(runs, name)
+    failed = [t for t in status.trials if t.state == "failed"]
+    if json:
+        print_json({"schema": 1, "sweep": name, "seconds": seconds, "trials": [t.as_dict() for t in status.trials]})
+    else:
+        out.print(show.rows_table(runs, status.trials))
+        done = sum(t.state == "finished" for t in status.trials)
+        out.print(
+            f"{done} of {len(status.trials)} trials finished ({len(started.skipped)} were there already, "
+            f"{len(started.jobs)} works run in {show.span(seconds)}); folder {sweep_folder(runs, name)}\n"
+            f"next: var-scaling fit-laws {name} | var-sweep status {name}\n{_ui_hint(runs, name)}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    broken = [f for f, r in view.records.items() if r.state == "failed" and f.startswith("store/")]
+    if failed or broken:
+        for folder in broken:
+            record = view.records[folder]
+            err.print(f"stage {folder} failed: {record.cause}: {record.message}", highlight=False, soft_wrap=True)
+        if failed:
+            err.print(show.failures_text(status), markup=False, highlight=False, soft_wrap=True)
+        raise Failed
+
+
+# ---- the mirror -----------------------------------------------------------------------------------------------------
+
+
+def _start_mirror(runs: Path, name: str) -> subprocess.Popen[bytes]:
+    """The one process beside a launch that talks to MLflow."""
+    log = open(sweep_folder(runs, name) / "mirror.log", "ab")  # noqa: SIM115
+    return subprocess.Popen(
+        [sys.executable, "-m", "var_scaling.tracking.mlflow_mirror", str(runs), name, "--follow"],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        start_new_session=True,
+        env=dict(os.environ, OMP_NUM_THREADS="1"),
+    )
+
+
+def _finish_mirror(mirror: subprocess.Popen[bytes], runs: Path, name: str) -> None:
+    """Ask it to send the rest; a tracker that does not answer is left for `var-sweep sync`."""
+    mirror.terminate()
+    try:
+        if mirror.wait(timeout=60) == 0:
+            return
+    except subprocess.TimeoutExpired:
+        mirror.kill()
+    err.print(
+        f"MLflow has not been brought up to date ({sweep_folder(runs, name) / 'mirror.log'}); nothing is lost: "
+        f"var-sweep sync {name}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _ui_hint(runs: Path, name: str) -> str:
+    """Where to look at the curves: the page that shows all trials at once, and how to serve it."""
+    from var_scaling.tracking.mlflow_mirror import read_ui_address, tracking_uri
+
+    address = read_ui_address(runs, name)
+    if address is None:
+        return f"curves: var-sweep sync {name} sends them to MLflow"
+    serve = "" if tracking_uri().startswith("http") else f"mlflow ui --backend-store-uri {tracking_uri()}, then "
+    return f"curves: {serve}{address}"

@@ -1,0 +1,34 @@
+"""What the commands of `var-sweep` share: their options, and the plan of a sweep file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from var_scaling.config.study import load_study
+from var_scaling.planning.plan import Plan, make_plan
+from var_scaling.planning.tuned import apply_recipe, load_recipe
+
+Runs = Annotated[Path, typer.Option("--runs", help="Folder of trials, stages and sweeps.", envvar="VAR_SCALING_RUNS")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+Overrides = Annotated[list[str], typer.Option("--set", help="Override a field of the base, e.g. train.batch_size=128.")]
+SweepFile = Annotated[Path, typer.Argument(help="A sweep file, e.g. sweeps/depth.yaml.")]
+ProfileFile = Annotated[Path | None, typer.Option("--profile", help="A cluster's profile, slurm/profiles/<name>.yaml.")]
+RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="A recipe that `var-sweep tune` wrote.")]
+LauncherName = Annotated[str, typer.Option("--launcher", help="local, slurm or ray.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Launch without asking, whatever it costs.")]
+MostHours = Annotated[float | None, typer.Option("--max-gpu-hours", help="Refuse a launch that may take more.", min=0)]
+SweepName = Annotated[str, typer.Argument(help="A sweep's name, or `last`.")]
+Filters = Annotated[list[str], typer.Argument(help="Filters: depth=16, seed=0, state=failed, cause=node, or a trial.")]
+
+
+def plan_of(
+    file: Path, overrides: list[str], runs: Path, device: str | None = None, recipe: Path | None = None
+) -> Plan:
+    """The plan of a sweep file as things stand."""
+    study, configs = load_study(file, overrides)
+    if recipe:
+        configs = apply_recipe(configs, load_recipe(recipe))
+    return make_plan(study, configs, runs, device)
