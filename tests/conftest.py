@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from tests.tiny import tiny, tiny_stages  # noqa: F401 (fixtures)
+from var_scaling import store
+from var_scaling.store import Attempt
+from var_scaling.tracking.journal import Journal
 
 settings.register_profile("fast", max_examples=25, deadline=None, derandomize=True)
 settings.register_profile("nightly", max_examples=500, deadline=None)
@@ -45,6 +51,24 @@ def fake_study(tmp_path: Path) -> Path:
     path = tmp_path / "fake.yaml"
     path.write_text(FAKE_STUDY)
     return path
+
+
+@pytest.fixture
+def attempt(tmp_path: Path) -> Callable[[], Attempt]:
+    """Starts an attempt on one work folder; call it again for the next (the one before is ended)."""
+    work = tmp_path / "work"
+    work.mkdir()
+    running: list[Attempt] = []
+
+    def start() -> Attempt:
+        if running:
+            running[-1].end("stopped")
+        one = store.take(work)
+        one.journal = Journal(one.folder / "journal.jsonl")
+        running.append(one)
+        return one
+
+    return start
 
 
 @pytest.hookimpl(wrapper=True)

@@ -54,6 +54,7 @@ class SlurmTask:
     restarts: int
     rank: int
     node: str
+    step_tasks: int = 1  # processes that srun started beside one another, this one included
 
     @property
     def holder(self) -> str:
@@ -100,6 +101,7 @@ def this_task() -> SlurmTask | None:
         int(env.get("SLURM_RESTART_COUNT", 0)),
         int(env.get("SLURM_PROCID", 0)),
         env.get("SLURMD_NODENAME", ""),
+        int(env.get("SLURM_STEP_NUM_TASKS", 1)),
     )
 
 

@@ -19,6 +19,7 @@ from var_scaling.config.train import ExecutionConfig, PlacementConfig
 from var_scaling.config.trial import TrialConfig
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.frozen import code_hash
+from var_scaling.ranks import Meeting, local_rank
 from var_scaling.store import Attempt
 
 
@@ -27,6 +28,24 @@ def do(kind: str, runs: Path, folder: Path, config: Mapping[str, Any], attempt: 
     execution = ExecutionConfig.model_validate(config["execution"])
     torch.set_num_threads(execution.threads)
     _WORK[kind](Context(runs, folder, config, attempt, execution))
+
+
+def lend(runs: Path, folder: Path, config: Mapping[str, Any], attempt: Attempt, meeting: Meeting, rank: int) -> None:
+    """Compute a share of the trial that rank 0's attempt runs.
+
+    Raises:
+        Lost: rank 0 is gone.
+    """
+    from var_scaling.data.tokens import open_tokens
+    from var_scaling.training.distributed import join
+    from var_scaling.training.lender import lend as lend_gradients
+
+    execution = ExecutionConfig.model_validate(config["execution"])
+    torch.set_num_threads(execution.threads)
+    context = Context(runs, folder, config, attempt, execution)
+    ranks = join(meeting, rank, context.device)
+    cache = open_tokens(context.needs["tokens"], context.tokenizer())
+    lend_gradients(TrialConfig.model_validate(config), cache, ranks, context.device)
 
 
 class Context:
@@ -42,6 +61,8 @@ class Context:
         self.device = torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
         if wanted == "cuda" and self.device.type != "cuda":
             raise EnvironmentProblem("placement.device is cuda, but torch finds no GPU here; use cpu or auto")
+        if self.device.type == "cuda":
+            torch.cuda.set_device(local_rank() % torch.cuda.device_count())
 
     def images(self, data: DataConfig) -> Any:
         from var_scaling.data.images import load_images
@@ -159,25 +180,32 @@ def _reconstruction(context: Context) -> None:
 
 def _trial(context: Context) -> None:
     from var_scaling.data.tokens import open_tokens
+    from var_scaling.training.distributed import ALONE, gather
     from var_scaling.training.trial import train_budgets
 
     config = TrialConfig.model_validate(context.config)
+    processes = context.placement.gpus
+    ranks = gather(context.attempt, processes, context.device) if processes > 1 else ALONE
     tokenizer = context.tokenizer()
     cache = open_tokens(context.needs["tokens"], tokenizer)
     provenance = {
         "device": _device_name(context.device),
         "host": context.attempt.holder.host,
         "threads": context.execution.threads,
+        "processes": processes,
         "code": code_hash(),
         "data": cache.meta["data_hash"],
         "tokenizer": cache.meta["tokenizer_hash"],
     }
-    while True:  # a launch may ask for more while this runs
-        asked = read_asked(context.folder)
-        train_budgets(config, asked.budgets, cache, tokenizer, context.attempt, context.device, provenance)
-        _evaluate(context, config, asked, tokenizer)
-        if read_asked(context.folder) == asked:
-            return
+    try:
+        while True:  # a launch may ask for more while this runs
+            asked = read_asked(context.folder)
+            train_budgets(config, asked.budgets, cache, tokenizer, context.attempt, context.device, provenance, ranks)
+            _evaluate(context, config, asked, tokenizer)
+            if read_asked(context.folder) == asked:
+                return
+    finally:
+        ranks.dismiss()
 
 
 class Asked:

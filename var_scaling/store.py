@@ -280,8 +280,9 @@ class Attempt:
             path.unlink(missing_ok=True)
 
     def end(self, cause: str, **details: Any) -> None:
-        """Write why this attempt ended; the claim is free from then on."""
-        write_json(self.folder / "end.json", {"cause": cause, "time": time.time(), **details})
+        """Write why this attempt ended; the claim is free from then on. Where another rank said why, that stands."""
+        if not (self.folder / "end.json").exists():
+            write_json(self.folder / "end.json", {"cause": cause, "time": time.time(), **details})
 
 
 def checkpoint_files(work: Path, name: str) -> Iterator[Path]:

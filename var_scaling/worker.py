@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from var_scaling import frozen, health, slurm_task, store
+from var_scaling import frozen, health, ranks, slurm_task, store
 from var_scaling.config import yaml
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.exits import EXIT_BLOCKED, EXIT_DONE, EXIT_FAILED, EXIT_HELD, EXIT_STOPPED, EXIT_WITHHELD
@@ -39,6 +39,13 @@ def do_work(kind: str, runs: Path, folder: Path, attempt: Attempt) -> None:
     stages.do(kind, runs, folder, yaml.load(folder / "config.yaml")[0], attempt)
 
 
+def lend_work(runs: Path, folder: Path, attempt: Attempt, meeting: ranks.Meeting, rank: int) -> None:
+    """A share of the real work of a trial."""
+    from var_scaling import stages
+
+    stages.lend(runs, folder, yaml.load(folder / "config.yaml")[0], attempt, meeting, rank)
+
+
 def main(folder: Path, do: Do = do_work) -> int:
     """Claim the folder and do what is missing there; returns the exit code."""
     asked: list[str] = []
@@ -58,6 +65,8 @@ def main(folder: Path, do: Do = do_work) -> int:
     runs = folder.parents[1] if folder.parent.name == "trials" else folder.parents[2]
     kind = store.read_json(folder / "identity.json")["kind"]
     task = slurm_task.this_task()
+    if rank := ranks.this_rank():
+        return _lend(runs, folder, rank)
     if (reason := _turned_away(folder, task)) is not None:
         print(f"{folder.name}: not started: {reason}", flush=True)
         return EXIT_WITHHELD
@@ -94,6 +103,26 @@ def main(folder: Path, do: Do = do_work) -> int:
         place = _place(error)
         attempt.end(cause, message=message, place=place, node=_node(task, attempt))
         _tell_others(folder, attempt, task, (cause, place, message), time.monotonic() - begin)
+        return EXIT_FAILED
+
+
+def _lend(runs: Path, folder: Path, rank: int) -> int:
+    """Be one of the other ranks: no claim, no row; only why it failed, if it does, is written into the attempt."""
+    found = ranks.find_meeting(folder, nothing_missing)
+    if found is None:
+        return EXIT_DONE
+    attempt, meeting = found
+    _redirect_output(attempt.folder / f"log_rank_{rank}.txt")
+    try:
+        lend_work(runs, folder, attempt, meeting, rank)
+        return EXIT_DONE
+    except store.Lost as lost:
+        print(lost, flush=True)
+        return EXIT_STOPPED
+    except Exception as error:
+        traceback.print_exc()
+        cause, message = classify(error)
+        attempt.end(cause, message=f"rank {rank}: {message}", place=_place(error), node=os.uname().nodename)
         return EXIT_FAILED
 
 
@@ -167,6 +196,8 @@ def classify(error: BaseException) -> tuple[str, str]:
         return "disk", f"{os.strerror(error.errno)}: {error.filename or 'the runs folder'}"
     if isinstance(error, EnvironmentProblem):
         return "data", text
+    if "by peer" in text:  # gloo and NCCL: "Connection closed by peer", "Connection reset by peer"
+        return "node", f"another rank of this trial ended: {text.splitlines()[0]}"
     return "code", f"{type(error).__name__}: {text.splitlines()[0]}"
 
 

@@ -3,11 +3,9 @@
 import pytest
 import torch
 
-from var_scaling import store
 from var_scaling.config.data import DataConfig, resolve_data
 from var_scaling.data.images import load_images
 from var_scaling.models.tokenizer import Tokenizer
-from var_scaling.tracking.journal import Journal
 
 
 @pytest.fixture
@@ -29,21 +27,3 @@ def tokenizer():
 @pytest.fixture(scope="session")
 def small_images():
     return load_images(resolve_data(DataConfig(unique_images=130, validation_images=70, views=3)))
-
-
-@pytest.fixture
-def attempt(tmp_path):
-    """Starts an attempt on one work folder; call it again for the next (the one before is ended)."""
-    work = tmp_path / "work"
-    work.mkdir()
-    running = []
-
-    def start():
-        if running:
-            running[-1].end("stopped")
-        one = store.take(work)
-        one.journal = Journal(one.folder / "journal.jsonl")
-        running.append(one)
-        return one
-
-    return start

@@ -56,24 +56,6 @@ def populations(images, extractor):
     }
 
 
-@pytest.fixture
-def attempt(tmp_path):
-    """Starts an attempt on one work folder; call it again for the next."""
-    work = tmp_path / "work"
-    work.mkdir()
-    running = []
-
-    def start():
-        if running:
-            running[-1].end("stopped")
-        one = store.take(work)
-        one.journal = Journal(one.folder / "journal.jsonl")
-        running.append(one)
-        return one
-
-    return start
-
-
 class ToyModel(torch.nn.Linear):
     """Draws real images of the class that is asked for: the best model there is."""
 

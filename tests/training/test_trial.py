@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.conftest import STUDY, Tiny, log, rows
+from tests.tiny import STUDY, Tiny, log, rows
 from var_scaling import store
 from var_scaling.tracking.journal import read_effective
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from var_scaling.errors import RequestProblem
 from var_scaling.launch.profile import Profile
 from var_scaling.launch.protocol import Job
 
@@ -23,16 +24,23 @@ class Resources:
     cpus: int  # a task
     memory_gb: int  # a task
     minutes: int
+    tasks: int = 1  # one a GPU
 
     def __str__(self) -> str:
-        what = f"{self.gpus} GPU{'s' if self.gpus > 1 else ''}" if self.gpus else f"{self.cpus} CPU"
+        what = f"{self.gpus} GPU{'s' if self.gpus > 1 else ''}" if self.gpus else f"{self.tasks * self.cpus} CPU"
         return f"{what}, {self.memory_gb} GB, {self.minutes} min"
 
 
 def resources(job: Job, level: int, profile: Profile) -> Resources:
     """What one job asks for: the estimate with room, rounded up to a step, never above the profile's limit."""
     placement = job.work.config["placement"]
-    gpus = int(placement["gpus"]) if profile.gpu and placement["device"] != "cpu" else 0
+    tasks = int(placement["gpus"]) if job.work.kind == "trial" else 1
+    gpus = tasks if profile.gpu and placement["device"] != "cpu" else 0
+    if profile.gpu and gpus > profile.gpu.per_node and gpus % profile.gpu.per_node:
+        raise RequestProblem(
+            f"placement.gpus = {gpus} is neither within one node nor whole nodes of {profile.gpu.per_node}; "
+            f"use a multiple of {profile.gpu.per_node}"
+        )
     execution = job.work.config["execution"]
     cpus = max(profile.cpus, int(execution["threads"]) + int(execution["loader_workers"]))
     if profile.memory_gb:
@@ -40,13 +48,13 @@ def resources(job: Job, level: int, profile: Profile) -> Resources:
     else:  # on a GPU the host holds the token cache and a checkpoint's copy; on a CPU all of it
         need = 1.5 + (0.5 if gpus else 1.5) * job.memory_bytes / 2**30
         memory = next((m for m in MEMORY_STEPS if m >= need), MEMORY_STEPS[-1])
-    seconds = profile.time_factor * job.seconds / max(gpus, 1) + START_SECONDS
+    seconds = profile.time_factor * job.seconds / tasks + START_SECONDS
     most = int(profile.limits.hours * 60)
     wanted = max(math.ceil(seconds / 60), profile.limits.least_minutes)
     minutes = min(next((m for m in MINUTE_STEPS if m >= wanted), most), most)
     if wanted == profile.limits.least_minutes:
         minutes = min(wanted, most)
-    return Resources(level, gpus, cpus, memory, max(1, minutes))
+    return Resources(level, gpus, cpus, memory, max(1, minutes), tasks)
 
 
 def levels(jobs: Sequence[Job]) -> dict[str, int]:

@@ -8,6 +8,7 @@ command of the script is the worker itself, on the line of a list that belongs t
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -65,7 +66,8 @@ def array_script(
         listing: file with one work folder a line, in the order of the array's indices.
         env: variables for the worker.
     """
-    tasks = max(resources.gpus, 1)
+    nodes = math.ceil(resources.gpus / profile.gpu.per_node) if profile.gpu and resources.gpus else 1
+    tasks = resources.tasks // nodes  # a node
     options: dict[str, Any] = {"requeue": True, "kill-on-invalid-dep": "yes", **profile.sbatch}
     setup = [*profile.setup, *(f"export {key}={shlex.quote(value)}" for key, value in env.items())]
     # Since SLURM 22.05 srun no longer inherits --cpus-per-task, and every rank would sit on one core.
@@ -77,7 +79,7 @@ def array_script(
         "job_name": name,
         "comment": comment,
         "time": resources.minutes,
-        "nodes": 1,
+        "nodes": nodes,
         "ntasks_per_node": tasks,
         "cpus_per_task": resources.cpus,
         "mem": f"{resources.memory_gb * tasks * 1024}M",
@@ -88,11 +90,13 @@ def array_script(
         "wckey": "",
         "setup": setup,
     }
+    if resources.tasks > 1:  # one that ends badly takes the others along; they would wait for its gradients
+        parameters["srun_args"] = ["--kill-on-bad-exit=1"]
     if resources.gpus and profile.gpu:
         if profile.gpu.request == "gres":
-            parameters["gres"] = f"gpu:{resources.gpus}"
+            parameters["gres"] = f"gpu:{tasks}"
         else:
-            parameters["gpus_per_node"] = resources.gpus
+            parameters["gpus_per_node"] = tasks
     if after:
         parameters["dependency"] = "afterok:" + ":".join(after)
     for key in ("partition", "account", "qos", "constraint", "exclude"):

@@ -34,7 +34,7 @@ class Rate:
 class Cost:
     """What training some images will take."""
 
-    seconds: float
+    seconds: float  # of one device; several share them
     source: str
     parameter_bytes: int  # weights, gradients and two moments
     activation_bytes: int  # of one micro-batch
@@ -51,7 +51,7 @@ def measured_rates(runs: Path, limit: int = 400) -> list[Rate]:
             continue
         size = round(row["train_flops_visible"] / row["images_seen"])
         key = (size, str(row.get("device", "?")))
-        found.setdefault(key, []).append(row["train_flops_visible"] / row["seconds"])
+        found.setdefault(key, []).append(row["train_flops_visible"] / (row["seconds"] * row.get("processes", 1)))
     return [Rate(size, sorted(v)[len(v) // 2], device, len(v)) for (size, device), v in found.items()]
 
 
@@ -74,7 +74,8 @@ def cost(config: TrialConfig, images: int, budgets: int, rates: Sequence[Rate], 
         rate, source = peak * ASSUMED_MFU, f"assumed {ASSUMED_MFU:.0%} of a {device}'s peak"
     else:
         rate, source = ASSUMED_CPU_FLOPS, f"assumed {ASSUMED_CPU_FLOPS / 1e9:.0f} GFLOP/s a CPU thread"
-    micro = config.execution.micro_batch or config.train.batch_size
+    share = config.train.batch_size // config.placement.gpus
+    micro = min(config.execution.micro_batch or share, share)
     params = sum(flops.params(model).values())
     kept = 2 + 2 * budgets  # two rolling trunk checkpoints, one at each branch point, weights of each budget
     return Cost(

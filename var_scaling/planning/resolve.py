@@ -40,11 +40,6 @@ def resolve(config: TrialConfig, store: Path | None = None) -> TrialConfig:
         RequestProblem: values that contradict one another; the value, the rule and the way out.
         EnvironmentProblem: an image folder that is needed for its facts is not there.
     """
-    if config.placement.gpus > 1:
-        raise RequestProblem(
-            f"placement.gpus = {config.placement.gpus}: one trial on several GPUs is not built yet; use "
-            "placement.gpus = 1 and execution.micro_batch to fit a large model into one card"
-        )
     try:
         data = _data(config.data, config.placement.image_folder, store)
         assert data.resolution is not None and data.channels is not None
@@ -53,7 +48,8 @@ def resolve(config: TrialConfig, store: Path | None = None) -> TrialConfig:
         raise RequestProblem(str(error)) from None
     model, train = _recipe(config.model, config.train)
     model = _model(model, tokenizer, data)
-    _check_batch(train, config.execution.micro_batch)
+    _check_batch(train, "execution.micro_batch", config.execution.micro_batch or 1)
+    _check_batch(train, "placement.gpus", config.placement.gpus)
     execution = config.execution.model_copy(update={"micro_batch": config.execution.micro_batch or train.batch_size})
     numerics = config.numerics if config.numerics is not None else NUMERICS[model.family]
     return config.model_copy(
@@ -139,14 +135,12 @@ def _recipe(model: ModelConfig, train: TrainConfig) -> tuple[ModelConfig, TrainC
     ), filled
 
 
-def _check_batch(train: TrainConfig, micro_batch: int | None) -> None:
-    if micro_batch is not None and train.batch_size % micro_batch:
+def _check_batch(train: TrainConfig, field: str, value: int) -> None:
+    """A batch is never rounded to what it is computed on, for its size is identity."""
+    if train.batch_size % value:
         valid = [m for m in range(1, train.batch_size + 1) if train.batch_size % m == 0]
-        nearest = min(valid, key=lambda m: abs(m - micro_batch))
-        raise RequestProblem(
-            f"execution.micro_batch = {micro_batch} does not divide train.batch_size = {train.batch_size}; "
-            f"use {nearest}"
-        )
+        nearest = min(valid, key=lambda m: abs(m - value))
+        raise RequestProblem(f"{field} = {value} does not divide train.batch_size = {train.batch_size}; use {nearest}")
 
 
 # ---- budgets --------------------------------------------------------------------------------------------------------

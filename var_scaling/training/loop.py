@@ -13,6 +13,7 @@ from var_scaling.config.trial import TrialConfig
 from var_scaling.data.tokens import TokenCache
 from var_scaling.planning import flops
 from var_scaling.store import Attempt
+from var_scaling.training.distributed import Ranks
 from var_scaling.training.failures import Diverged
 from var_scaling.training.schedule import Schedule
 from var_scaling.training.state import State, Window
@@ -29,7 +30,8 @@ class Run:
     cache: TokenCache
     attempt: Attempt
     device: torch.device
-    peak_flops: float  # of this device at this precision, for MFU
+    ranks: Ranks
+    peak_flops: float  # of all devices at this precision, for MFU
     progress: Callable[[State, str], None]
 
 
@@ -83,8 +85,10 @@ def advance(run: Run, state: State, until: int, phase: str, schedule: Schedule, 
 
     while state.images < until:
         begin = time.perf_counter()
-        batch = draw_batch(config, run.cache, state.images, run.device)
-        loss, norm = train_step(state, batch, config, schedule)
+        rates = schedule.learning_rate(state.images), schedule.weight_decay(state.images)
+        run.ranks.tell_step(state.images, rates)
+        batch = draw_batch(config, run.cache, state.images, run.device, run.ranks)
+        loss, norm = train_step(state, batch, config, rates, run.ranks)
         losses.append(loss)
         if state.images % every == 0 or state.images >= until:
             flush()
@@ -100,7 +104,7 @@ def advance(run: Run, state: State, until: int, phase: str, schedule: Schedule, 
                 **{
                     "train/loss": state.last_loss,
                     "train/gradient_norm": float(norm),
-                    "train/learning_rate": schedule.learning_rate(state.images - batch_size),
+                    "train/learning_rate": rates[0],
                     "train/images_per_second": rate,
                     "train/mfu": rate * work_per_image / run.peak_flops,
                 },

@@ -15,7 +15,7 @@ from var_scaling.training.state import State
 
 # Columns that may differ between two runs that are bit-equal (DESIGN): time, place, versions, attempts.
 NOT_COMPARED = frozenset(
-    {"seconds", "images_per_second", "finished", "host", "device", "torch", "python", "code", "attempts"}
+    {"seconds", "images_per_second", "finished", "host", "device", "processes", "torch", "python", "code", "attempts"}
 )
 
 

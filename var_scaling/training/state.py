@@ -12,6 +12,7 @@ from torch import nn
 
 from var_scaling.config.trial import TrialConfig
 from var_scaling.models.var import build_var
+from var_scaling.training.distributed import ALONE, Ranks
 from var_scaling.training.optimizer import make_optimizer
 
 
@@ -28,6 +29,7 @@ class State:
     """Model, optimizer, averaged weights, images seen."""
 
     model: nn.Module
+    forward: nn.Module  # what a step calls: the model, or the wrapper that adds up the gradients of all ranks
     optimizer: torch.optim.AdamW
     average: dict[str, torch.Tensor] | None  # exponential moving average of the weights, where asked for
     images: int = 0
@@ -70,10 +72,12 @@ class State:
         return state if self.average is None else {**state, **self.average}
 
 
-def fresh_state(config: TrialConfig, device: torch.device) -> State:
-    """The state before the first step, a function of the seed alone."""
+def fresh_state(config: TrialConfig, device: torch.device, ranks: Ranks = ALONE) -> State:
+    """The state before the first step, a function of the seed alone. The average is rank 0's."""
     model = build_var(config.model, seed=config.seed).to(device)
+    if config.execution.compile:
+        model.compile()  # in place: a wrapper would rename the weights that are saved
     average = None
-    if config.train.ema_half_life_images != "off":
+    if config.train.ema_half_life_images != "off" and ranks.rank == 0:
         average = {n: p.detach().clone() for n, p in model.named_parameters()}
-    return State(model, make_optimizer(model, config.train), average)
+    return State(model, ranks.parallel(model), make_optimizer(model, config.train), average)

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from var_scaling import randomness
 from var_scaling.config.trial import TrialConfig
 from var_scaling.data.tokens import TokenCache
+from var_scaling.training.distributed import ALONE, Ranks
 from var_scaling.training.optimizer import set_rates
-from var_scaling.training.schedule import Schedule
 from var_scaling.training.state import State
 
 
@@ -32,11 +32,17 @@ class Batch:
         return Batch(self.labels_B[rows], self.tokens_BL[rows], self.features_BLC[rows], keep)
 
 
-def draw_batch(config: TrialConfig, cache: TokenCache, images: int, device: torch.device) -> Batch:
-    """The batch that follows after `images` images: order, view, label drop and drop path from their addresses."""
-    count, seed = config.train.batch_size, config.seed
-    positions = np.arange(images, images + count)
-    items, _ = randomness.order(seed, config.data.unique_images, images, count)
+def draw_batch(
+    config: TrialConfig, cache: TokenCache, images: int, device: torch.device, ranks: Ranks = ALONE
+) -> Batch:
+    """This rank's rows of the batch that follows after `images` images.
+
+    Order, view, label drop and drop path come from the images' addresses, the same under any number of ranks.
+    """
+    count, seed = ranks.share(config.train.batch_size), config.seed
+    first = images + ranks.rank * count
+    positions = np.arange(first, first + count)
+    items, _ = randomness.order(seed, config.data.unique_images, first, count)
     views = randomness.integers(seed, "view", config.data.views, positions)
     labels, tokens_BL, features_BLC = cache.batch(items, views)
     dropped = torch.from_numpy(randomness.uniform(seed, "label-drop", positions) < config.train.label_drop)
@@ -54,24 +60,33 @@ def draw_batch(config: TrialConfig, cache: TokenCache, images: int, device: torc
     )
 
 
-def train_step(state: State, batch: Batch, config: TrialConfig, schedule: Schedule) -> tuple[Tensor, Tensor]:
+def train_step(
+    state: State, batch: Batch, config: TrialConfig, rates: tuple[float, float], ranks: Ranks = ALONE
+) -> tuple[Tensor, Tensor]:
     """Advance the state by one batch.
 
+    Args:
+        state: advanced in place.
+        batch: this rank's rows.
+        config: the trial's.
+        rates: learning rate and weight decay.
+        ranks: who else computes a share of the batch.
+
     Returns:
-        Mean loss of the batch (nats per token) and the gradient's norm before clipping, both on the device.
+        Mean loss of the whole batch (nats per token) and the gradient's norm before clipping, both on the device.
     """
     train, micro = config.train, config.execution.micro_batch
     assert micro is not None
-    set_rates(state.optimizer, schedule.learning_rate(state.images), schedule.weight_decay(state.images))
+    set_rates(state.optimizer, *rates)
     state.optimizer.zero_grad(set_to_none=True)
     count = len(batch.labels_B)
     total = torch.zeros((), device=batch.labels_B.device)
     for start in range(0, count, micro):
         part = batch.part(slice(start, start + micro)) if micro < count else batch
-        loss = _loss(state.model, part, train.label_smoothing, train.precision == "bfloat16") * (
-            len(part.labels_B) / count
-        )
-        loss.backward()
+        weight = len(part.labels_B) / train.batch_size
+        with ranks.accumulate(state.forward, last=start + micro >= count):
+            loss = _loss(state.forward, part, train.label_smoothing, train.precision == "bfloat16") * weight
+            (loss * ranks.size).backward()  # DistributedDataParallel takes the mean over ranks
         total += loss.detach()
     parameters = list(state.model.parameters())
     if train.gradient_clip == "off":
@@ -79,11 +94,11 @@ def train_step(state: State, batch: Batch, config: TrialConfig, schedule: Schedu
     else:
         norm = nn.utils.clip_grad_norm_(parameters, train.gradient_clip)
     state.optimizer.step()
-    state.images += count
+    state.images += train.batch_size
     if state.average is not None:
         assert train.ema_half_life_images != "off"
-        _average(state, 0.5 ** (count / train.ema_half_life_images))
-    return total, norm
+        _average(state, 0.5 ** (train.batch_size / train.ema_half_life_images))
+    return ranks.total(total), norm
 
 
 def _loss(model: nn.Module, batch: Batch, smoothing: float, half: bool) -> Tensor:

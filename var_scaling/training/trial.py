@@ -27,6 +27,7 @@ from var_scaling.evaluation.validation import validation_loss
 from var_scaling.models.tokenizer import Tokenizer
 from var_scaling.planning.resolve import branch_point
 from var_scaling.store import Attempt
+from var_scaling.training.distributed import ALONE, Ranks
 from var_scaling.training.failures import Diverged
 from var_scaling.training.loop import Run, advance
 from var_scaling.training.row import make_row
@@ -48,6 +49,7 @@ def train_budgets(
     attempt: Attempt,
     device: torch.device,
     provenance: Mapping[str, Any],
+    ranks: Ranks = ALONE,
 ) -> None:
     """Train every budget that has no row yet, and publish its weights and row.
 
@@ -62,12 +64,11 @@ def train_budgets(
         cache,
         attempt,
         device,
-        peak_flops(device, config.train.precision),
+        ranks,
+        ranks.size * peak_flops(device, config.train.precision),
         _Progress(config, todo, attempt),
     )
-    state = fresh_state(config, device)
-    if config.execution.compile:
-        state.model.compile()  # in place: a wrapper would rename the weights that are saved
+    state = fresh_state(config, device, ranks)
     fresh = state.snapshot()
     trunk: dict[str, Any] | None = None  # the trunk where it stands, while `state` is on a branch
     for budget in todo:
@@ -75,10 +76,12 @@ def train_budgets(
         branch = f"anneal_{budget}"
         if (saved := attempt.load_checkpoint(branch)) is not None:
             state.load(saved)
+            ranks.tell_state(state)
             attempt.journal.write(event="resumed", phase=branch, images=state.images)
         else:
             origin = _nearest_trunk(attempt, start, trunk)
             state.load(origin or fresh)
+            ranks.tell_state(state)
             if origin is not None and origin is not trunk:
                 attempt.journal.write(event="resumed", phase="trunk", images=state.images)
             advance(run, state, start, "trunk", _trunk_schedule(config), "trunk")

@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ROOT
 from var_scaling.config.study import parse_study
 from var_scaling.launch.local import LocalLauncher
 from var_scaling.launch.sweep import follow, prepare
@@ -34,6 +33,9 @@ base:
 budgets: {images: [200, 400]}
 evaluate: {samples_grid: off}
 """
+
+
+ROOT = Path(__file__).parents[1]
 
 
 @dataclass

@@ -1,0 +1,24 @@
+"""What every rank but the first does: take the steps that rank 0 orders, on its own rows of each batch."""
+
+from __future__ import annotations
+
+import torch
+
+from var_scaling.config.trial import TrialConfig
+from var_scaling.data.tokens import TokenCache
+from var_scaling.training.distributed import Ranks
+from var_scaling.training.state import fresh_state
+from var_scaling.training.step import draw_batch, train_step
+
+
+def lend(config: TrialConfig, cache: TokenCache, ranks: Ranks, device: torch.device) -> None:
+    """Until rank 0 has no more steps to take.
+
+    Raises:
+        Lost: rank 0 is gone.
+    """
+    state = fresh_state(config, device, ranks)
+    for order in ranks.listen(state):
+        state.images = order.images
+        batch = draw_batch(config, cache, order.images, device, ranks)
+        train_step(state, batch, config, order.rates, ranks)
