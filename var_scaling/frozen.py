@@ -35,18 +35,29 @@ def code_hash(package: Path = PACKAGE) -> str:
 
 
 def freeze(runs: Path, package: Path = PACKAGE) -> Path:
-    """Store the package as it is now; returns the folder that a worker's PYTHONPATH begins with."""
+    """Store the package as it is now; returns the folder that a worker's PYTHONPATH begins with.
+
+    Raises:
+        EnvironmentProblem: it cannot be written there.
+    """
     final = runs.resolve() / "store" / "code" / code_hash(package)
     if final.is_dir():
         return final
     prepared = final.with_name(f".{uuid.uuid4().hex}")
     ignore = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
-    shutil.copytree(package, prepared / package.name, ignore=ignore)
-    if code_hash(prepared / package.name) != final.name:  # edited while it was copied
+    try:
+        shutil.copytree(package, prepared / package.name, ignore=ignore)
+        if code_hash(prepared / package.name) == final.name:
+            store.publish(prepared, final)
+            return final
+    except (OSError, shutil.Error) as error:
+        raise EnvironmentProblem(
+            f"the code of this launch could not be stored in {final.parent} ({error}); nothing was started: free "
+            "space or mend its permissions, then launch again"
+        ) from None
+    finally:
         shutil.rmtree(prepared, ignore_errors=True)
-        return freeze(runs, package)
-    store.publish(prepared, final)
-    return final
+    return freeze(runs, package)  # it was edited while it was copied
 
 
 def environment(frozen: Path) -> dict[str, str]:

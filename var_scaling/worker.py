@@ -30,6 +30,10 @@ Do = Callable[[str, Path, Path, Attempt], None]  # kind, runs, folder, attempt
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 TIME_LIMIT_SLACK = 35.0  # seconds: SLURM looks every 30 s whose time is up
+# Full, over quota, read-only, not ours; a file too large for the quota; a broken disk; a file server that forgot us.
+DISK_ERRORS = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG, errno.EIO, errno.ESTALE)
+)
 
 
 def do_work(kind: str, runs: Path, folder: Path, attempt: Attempt) -> None:
@@ -192,7 +196,7 @@ def classify(error: BaseException) -> tuple[str, str]:
         return "out-of-gpu-memory", text.splitlines()[0]
     if isinstance(error, MemoryError) or "can't allocate memory" in text:
         return "out-of-host-memory", text.splitlines()[0]
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
         return "disk", f"{os.strerror(error.errno)}: {error.filename or 'the runs folder'}"
     if isinstance(error, EnvironmentProblem):
         return "data", text
