@@ -17,7 +17,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from var_scaling import frozen, health, ranks, slurm_task, store
+from var_scaling import frozen, health, pilot, ranks, slurm_task, store
 from var_scaling.config import yaml
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.exits import EXIT_BLOCKED, EXIT_DONE, EXIT_FAILED, EXIT_HELD, EXIT_STOPPED, EXIT_WITHHELD
@@ -87,7 +87,7 @@ def main(folder: Path, do: Do = do_work) -> int:
         print(held, flush=True)
         return EXIT_HELD
     _redirect_output(attempt.folder / "log.txt")
-    attempt.journal = Journal(attempt.folder / "journal.jsonl")
+    attempt.journal = Journal(attempt.folder / "journal.jsonl", _on_mark(runs, folder, task))
     attempt.stop = stop
     if task and (left := task.seconds_left()) is not None:
         attempt.ends_at = time.monotonic() + left
@@ -128,6 +128,14 @@ def _lend(runs: Path, folder: Path, rank: int) -> int:
         cause, message = classify(error)
         attempt.end(cause, message=f"rank {rank}: {message}", place=_place(error), node=os.uname().nodename)
         return EXIT_FAILED
+
+
+def _on_mark(runs: Path, folder: Path, task: SlurmTask | None) -> Callable[[], None]:
+    """What a durable checkpoint of this work sets going: under SLURM a pilot lets the rest of its launch go."""
+    launch = os.environ.get("VAR_SCALING_LAUNCH")
+    if task is None or not launch:
+        return lambda: None
+    return pilot.Watch(runs, folder.relative_to(runs).as_posix(), Path(launch))
 
 
 def _stopped(attempt: Attempt, task: SlurmTask | None, asked: list[str]) -> int:

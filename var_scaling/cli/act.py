@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,7 @@ from var_scaling import store
 from var_scaling.cli import cluster
 from var_scaling.cli.drive import drive
 from var_scaling.cli.options import (
+    Address,
     Filters,
     Json,
     LauncherName,
@@ -30,12 +32,13 @@ from var_scaling.cli.options import (
     plan_of,
 )
 from var_scaling.cli.run import count, err, out, print_json
-from var_scaling.cli.show import span
 from var_scaling.errors import EnvironmentProblem, RequestProblem
 from var_scaling.launch import status as state
-from var_scaling.launch.local import LocalLauncher
-from var_scaling.launch.sweep import free_bytes, prepare
+from var_scaling.launch.local import LocalLauncher, available_cores
+from var_scaling.launch.ray import RayLauncher, check_address
+from var_scaling.launch.sweep import free_bytes, smallest_and_largest
 from var_scaling.planning.plan import Plan, PlannedTrial
+from var_scaling.planning.tuned import TunedRecipe, load_recipe
 
 
 def register(app: typer.Typer) -> None:
@@ -50,15 +53,13 @@ def launch(
     runs: Runs = Path("runs"),
     cores: Annotated[int | None, typer.Option(help="Cores for local workers (default: all).", min=1)] = None,
     pilot: Annotated[
-        bool, typer.Option(help="Only the smallest and the largest trial, to their first budget.")
+        bool, typer.Option(help="Smallest and largest trial first; the rest once both have passed a checkpoint.")
     ] = False,
     mlflow: Annotated[bool, typer.Option(help="Mirror curves and rows to MLflow.")] = True,
     recipe: RecipeFile = None,
     launcher: LauncherName = "local",
     profile: ProfileFile = None,
-    address: Annotated[
-        str | None, typer.Option(help="With --launcher ray: host:port or auto (default: a private Ray).")
-    ] = None,
+    address: Address = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the sbatch scripts; submit and write nothing.")
     ] = False,
@@ -81,49 +82,48 @@ def launch(
       var-sweep launch sweeps/depth.yaml --launcher slurm --profile slurm/profiles/a100.yaml --pilot
     """
     cluster.check_launcher(launcher, profile)
+    if dry_run and launcher != "slurm":
+        raise RequestProblem(
+            "--dry-run prints sbatch scripts, so it wants --launcher slurm; `var-sweep plan` is for all"
+        )
+    if launcher == "ray" and address not in (None, "auto"):
+        check_address(str(address))
     device = cluster.device_of(profile)
-    planned = plan_of(file, set_, runs, device, recipe)
+    found = load_recipe(recipe) if recipe else None
+    planned = plan_of(file, set_, runs, device, found)
     if _check_data(planned, write=not dry_run):
-        planned = plan_of(file, set_, runs, device, recipe)
-    ends = _smallest_and_largest(planned) if pilot else frozenset(t.work.folder for t in planned.trials)
-
-    def wanted(trial: PlannedTrial) -> bool:
-        return trial.work.folder in ends
-
+        planned = plan_of(file, set_, runs, device, found)
+    how = {"set": set_, "recipe": found.model_dump(mode="json") if found else None, "address": address}
+    pilots = smallest_and_largest(planned) if pilot else frozenset()
+    order = cluster.Order(file.read_text(), pilots=pilots, how=how)
+    spend = cluster.Spend(max_gpu_hours, yes)
     if launcher == "slurm":
         assert profile is not None
-        cluster.launch_on_slurm(
-            planned,
-            file.read_text(),
-            profile,
-            cluster.Spend(max_gpu_hours, yes),
-            only=wanted,
-            pilot=pilot,
-            dry_run=dry_run,
-            json=json,
-        )
+        cluster.launch_on_slurm(planned, order, profile, spend, dry_run=dry_run, json=json)
         return
-    started = prepare(
-        planned,
-        file.read_text(),
-        launcher,
-        only=wanted,
-        first_budget_only=pilot,
-    )
-    if launcher == "ray":
-        from var_scaling.launch.ray import RayLauncher
-
-        ray = RayLauncher(runs, cores, address, cluster.worker_command())
-        drive(started, ray, mlflow and not pilot, json)
-        return
-    drive(started, LocalLauncher(runs, cores, cluster.worker_command()), mlflow and not pilot, json)
-    if pilot:
-        _compare_pilot(planned, ends)
+    _launch_here(planned, order, launcher, spend, profile, cores, address, mlflow, json)
 
 
-def _smallest_and_largest(planned: Plan) -> frozenset[str]:
-    by_cost = sorted(planned.trials, key=lambda t: (t.config.model.depth, t.config.seed))
-    return frozenset({by_cost[0].work.folder, by_cost[-1].work.folder})
+def _launch_here(
+    planned: Plan,
+    order: cluster.Order,
+    name: str,
+    spend: cluster.Spend,
+    profile: Path | None,
+    cores: int | None,
+    address: str | None,
+    mlflow: bool,
+    json: bool,
+) -> None:
+    """Launch by a launcher that needs this process: consent first, then stay until all is done."""
+    cores = cores or available_cores()
+    loaded = cluster.load_profile(profile) if profile else None
+    cluster.consent(planned, order, spend, loaded, None if name == "ray" and address else cores)
+    worker = cluster.worker_command()
+    launcher: LocalLauncher | RayLauncher = LocalLauncher(planned.runs, cores, worker)
+    if name == "ray":
+        launcher = RayLauncher(planned.runs, cores, address, worker)
+    drive(cluster.start(planned, order, name), launcher, mlflow, json)
 
 
 def _check_data(planned: Plan, write: bool = True) -> bool:
@@ -146,24 +146,6 @@ def _check_data(planned: Plan, write: bool = True) -> bool:
         err.print(f"listing {folder}, once, so that ids are final", highlight=False)
         build_manifest(folder, planned.runs / "store")
     return bool(to_list)
-
-
-def _compare_pilot(planned: Plan, folders: frozenset[str]) -> None:
-    """Measured against predicted, for the two ends of the study."""
-    from var_scaling.planning import estimate
-
-    rates = estimate.measured_rates(planned.runs)
-    for trial in planned.trials:
-        if trial.work.folder in folders:
-            row = state.read_row(planned.runs / trial.work.folder, trial.spent[0])
-            if row:
-                asked = estimate.cost(trial.config, trial.new_images, len(trial.budgets), rates)
-                predicted = trial.cost.seconds * row["images_seen"] / max(1, trial.new_images)
-                out.print(
-                    f"{Path(trial.work.folder).name}: {row['seconds']:.1f} s to {row['images_seen']:,} images, "
-                    f"predicted {predicted:.1f} s ({trial.cost.source}); the trial now {span(asked.seconds)}",
-                    highlight=False,
-                )
 
 
 def sync(sweep: SweepName = "last", runs: Runs = Path("runs")) -> None:
@@ -229,7 +211,7 @@ def retry(
     ] = False,
     runs: Runs = Path("runs"),
     cores: Annotated[int | None, typer.Option(min=1)] = None,
-    launcher: Annotated[str | None, typer.Option(help="local or slurm (default: as launched).")] = None,
+    launcher: Annotated[str | None, typer.Option(help="local, slurm or ray (default: as launched).")] = None,
     profile: ProfileFile = None,
     max_gpu_hours: MostHours = None,
     yes: Yes = False,
@@ -249,10 +231,12 @@ def retry(
                 f"--set {text}: retry may change execution and placement only, for anything else is another trial; "
                 "edit the sweep file and launch it"
             )
-    used, used_profile = cluster.last_launcher(folder)
-    launcher, profile = launcher or used, profile or used_profile
+    last = cluster.last_launch(folder)
+    launcher, profile, how = launcher or last.launcher, profile or last.profile, dict(last.how)
     cluster.check_launcher(launcher, profile)
-    planned = plan_of(folder / "study.yaml", set_, runs, cluster.device_of(profile) if launcher == "slurm" else None)
+    device = cluster.device_of(profile) if launcher == "slurm" else None
+    recipe = TunedRecipe.model_validate_json(dumps(how["recipe"])) if how.get("recipe") else None
+    planned = plan_of(folder / "study.yaml", [*how.get("set", ()), *set_], runs, device, recipe)
     chosen = {t.folder for t in state.select(state.read_status(runs, folder.name).trials, filters)}
 
     def wanted(trial: PlannedTrial) -> bool:
@@ -261,17 +245,16 @@ def retry(
 
     if take_over:
         os.environ["VAR_SCALING_TAKE_OVER"] = "1"
-    if launcher == "slurm" and any(wanted(trial) for trial in planned.trials):
-        assert profile is not None
-        source = (folder / "study.yaml").read_text()
-        spend = cluster.Spend(max_gpu_hours, yes)
-        cluster.launch_on_slurm(planned, source, profile, spend, only=wanted, failed_too=True, json=json)
-        return
-    started = prepare(planned, (folder / "study.yaml").read_text(), "local", only=wanted, failed_too=True)
-    if not started.jobs:
+    if not any(wanted(trial) for trial in planned.trials):
         out.print(f"nothing to retry: no trial of {folder.name} that matches has failed")
         return
-    drive(started, LocalLauncher(runs, cores, cluster.worker_command()), True, json)
+    order = cluster.Order((folder / "study.yaml").read_text(), only=wanted, failed_too=True, how=how)
+    spend = cluster.Spend(max_gpu_hours, yes)
+    if launcher == "slurm":
+        assert profile is not None
+        cluster.launch_on_slurm(planned, order, profile, spend, json=json)
+        return
+    _launch_here(planned, order, launcher, spend, None, cores, how.get("address"), True, json)
 
 
 def clean(

@@ -5,23 +5,27 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from var_scaling import health, store
+from var_scaling import health, pilot, store
 from var_scaling.cli.run import count, err, out, print_json, span
 from var_scaling.errors import EnvironmentProblem, RequestProblem
 from var_scaling.frozen import changed_files, code_hash
 from var_scaling.launch import scheduler
+from var_scaling.launch.price import Price, check_spend, price
 from var_scaling.launch.profile import Profile, load_profile
 from var_scaling.launch.status import SweepStatus
 from var_scaling.launch.sweep import Launch, free_bytes, missing_jobs, prepare, sweep_folder
 from var_scaling.planning.plan import Plan, PlannedTrial
 from var_scaling.planning.record import row_path
+
+if TYPE_CHECKING:
+    from var_scaling.launch.slurm import SlurmLauncher
 
 LAUNCHERS = ("local", "slurm", "ray")
 
@@ -46,47 +50,72 @@ def check_launcher(launcher: str, profile: Path | None) -> None:
         raise RequestProblem("--launcher slurm needs a cluster's profile: --profile slurm/profiles/generic-cpu.yaml")
 
 
+@dataclass(frozen=True)
+class Order:
+    """What a launch is to do with a plan."""
+
+    source: str  # text of the sweep file
+    only: Callable[[PlannedTrial], bool] = lambda trial: True
+    pilots: frozenset[str] = frozenset()
+    failed_too: bool = False
+    how: Mapping[str, Any] = field(default_factory=dict)  # for `retry`: overrides, recipe, Ray's address
+
+
+def start(planned: Plan, order: Order, launcher: str) -> Launch:
+    """Write down what is launched."""
+    return prepare(
+        planned,
+        order.source,
+        launcher,
+        only=order.only,
+        pilots=order.pilots,
+        failed_too=order.failed_too,
+        how=order.how,
+    )
+
+
+def consent(planned: Plan, order: Order, spend: Spend, profile: Profile | None, cores: int | None = None) -> Price:
+    """Price what a launch would start, and ask where it is more than the profile or the disk lets pass.
+
+    Raises:
+        RequestProblem: more than was allowed, or a question that nobody is there to answer.
+    """
+    states = ("finished",) if order.failed_too else ("finished", "failed")
+    cost = price([t for t in planned.trials if order.only(t) and t.record.state not in states], profile, cores)
+    questions = check_spend(cost, profile, spend.most, free_bytes(planned.runs))
+    if questions and not spend.yes:
+        if not sys.stdin.isatty():
+            raise RequestProblem(f"this launch takes {' and '.join(questions)}: add --yes to allow it")
+        err.print(price_text(cost, planned.runs), highlight=False, soft_wrap=True)
+        typer.confirm(f"It takes {' and '.join(questions)}. Launch?", abort=True, err=True)
+    return cost
+
+
 def launch_on_slurm(
-    planned: Plan,
-    source: str,
-    profile_path: Path,
-    spend: Spend,
-    *,
-    only: Callable[[PlannedTrial], bool],
-    pilot: bool = False,
-    failed_too: bool = False,
-    dry_run: bool = False,
-    json: bool = False,
+    planned: Plan, order: Order, profile_path: Path, spend: Spend, *, dry_run: bool = False, json: bool = False
 ) -> None:
     """Price, ask, submit, say what was submitted, and end. The jobs need this process no longer."""
-    from var_scaling.launch.price import check_spend, price
     from var_scaling.launch.slurm import SlurmLauncher
 
     profile = load_profile(profile_path)
     runs, name = planned.runs, planned.study.name
     launcher = SlurmLauncher(runs, profile, name, worker=worker_command())
-    startable = [t for t in planned.trials if only(t) and (t.record.state not in ("finished", "failed") or failed_too)]
-    cost = price(startable, profile)
     if dry_run:
-        jobs, _ = missing_jobs(planned, only, pilot, failed_too, health.excused(sweep_folder(runs, name) / "launches"))
+        excused = health.excused(sweep_folder(runs, name) / "launches")
+        jobs, _ = missing_jobs(planned, order.only, order.pilots, False, order.failed_too, excused)
         for text in launcher.scripts(jobs, (sweep_folder(runs, name) / "launches" / "NNN").resolve()):
             print(text)
-        err.print(price_text(cost, runs), highlight=False, soft_wrap=True)
+        err.print(profile_price(planned, profile), highlight=False, soft_wrap=True)
         return
     scheduler.require()
-    questions = check_spend(cost, profile, spend.most, free_bytes(runs))
-    if questions and not spend.yes:
-        if not sys.stdin.isatty():
-            raise RequestProblem(f"this launch takes {' and '.join(questions)}: add --yes to allow it")
-        err.print(price_text(cost, runs), highlight=False, soft_wrap=True)
-        typer.confirm(f"It takes {' and '.join(questions)}. Launch?", abort=True, err=True)
-    started = prepare(planned, source, "slurm", only=only, first_budget_only=pilot, failed_too=failed_too)
+    cost = consent(planned, order, spend, profile)
+    started = start(planned, order, "slurm")
     store.write_bytes(started.folder / "profile.yaml", profile_path.read_bytes())
     launcher.submit(started.jobs, started.folder)
-    _say_submitted(started, launcher, cost, pilot, json)
+    _say_submitted(started, launcher, cost, json)
 
 
-def _say_submitted(started: Launch, launcher: Any, cost: Any, pilot: bool, json: bool) -> None:
+def _say_submitted(started: Launch, launcher: SlurmLauncher, cost: Price, json: bool) -> None:
     result, name = launcher.submitted, started.plan.study.name
     if json:
         print_json(
@@ -118,13 +147,20 @@ def _say_submitted(started: Launch, launcher: Any, cost: Any, pilot: bool, json:
     ]
     if result.held:
         lines.append(f"{len(result.held)} works are held back by limits.jobs: launch again when some have ended")
-    if pilot:
-        lines.append("the other trials are held: launch without --pilot when both have a row (`status` shows them)")
+    if gate := pilot.read_gate(started.folder):
+        lines.append(
+            f"{sum(job.held for job in started.jobs)} trials are held until {' and '.join(map(_name, gate.trials))} "
+            "have passed their first checkpoint; `status` shows it, `launch` without --pilot lets them go at once"
+        )
     lines.append(f"next: var-sweep status {name} | var-sweep watch {name} | var-sweep cancel {name} --yes")
     out.print("\n".join(lines), highlight=False, soft_wrap=True)
 
 
-def price_text(cost: Any, runs: Path) -> str:
+def _name(folder: str) -> str:
+    return Path(folder).name
+
+
+def price_text(cost: Price, runs: Path) -> str:
     """The price in one paragraph."""
     if not cost.trials:
         return "nothing is left to train"
@@ -134,8 +170,7 @@ def price_text(cost: Any, runs: Path) -> str:
         f"price: {cost.hours[0]:.3g} to {cost.hours[1]:.3g} {cost.unit} for {cost.trials} trials "
         f"({'; '.join(cost.sources)}); peak memory {count(cost.memory_bytes)}B{card}; disk "
         f"{count(cost.disk_bytes)}B of {count(free_bytes(runs))}B free; {cost.requeues} requeues expected at the time "
-        f"limit; {longest}; all of it in "
-        f"about {span(cost.makespan)} at the profile's cap"
+        f"limit; {longest}; all of it in about {span(cost.makespan)} with {cost.parallel} at once"
     )
 
 
@@ -154,13 +189,22 @@ def cancel_on_slurm(runs: Path, folders: list[str]) -> list[str]:
     return [f"{Path(folder).name}: {what}" for folder, what in cancel(runs, folders).items()]
 
 
-def last_launcher(sweep: Path) -> tuple[str, Path | None]:
-    """Launcher and profile of a sweep's newest launch."""
+@dataclass(frozen=True)
+class LastLaunch:
+    """How a sweep was launched last."""
+
+    launcher: str = "local"
+    profile: Path | None = None
+    how: Mapping[str, Any] = field(default_factory=dict)
+
+
+def last_launch(sweep: Path) -> LastLaunch:
+    """What a sweep's newest launch wrote down."""
     for folder in sorted((sweep / "launches").glob("[0-9]*"), key=lambda p: -int(p.name)):
         if (note := store.read_json(folder / "launch.json")) is not None:
             profile = folder / "profile.yaml"
-            return str(note.get("launcher", "local")), profile if profile.exists() else None
-    return "local", None
+            return LastLaunch(note.get("launcher", "local"), profile if profile.exists() else None, note.get("how", {}))
+    return LastLaunch()
 
 
 def worker_command() -> tuple[str, ...]:
@@ -178,7 +222,7 @@ def queue_text(status: SweepStatus) -> str:
         return f"SLURM does not answer ({status.silent}): what it runs is unknown and taken for alive"
     names = [*status.stages, *(t.folder for t in status.trials)]
     here = {name: status.queue[name] for name in names if name in status.queue}
-    waiting = Counter(scheduler.translate(q.reason) for q in here.values() if q.queue == "waiting")
+    waiting = Counter(q.why for q in here.values() if q.queue == "waiting")
     lines = [f"{n} waiting in SLURM: {reason}" for reason, n in waiting.most_common()]
     odd = Counter(q.state for q in here.values() if q.queue == "unknown")
     lines += [f"{n} in state {state}, which this program does not know: taken for alive" for state, n in odd.items()]
@@ -190,7 +234,13 @@ def queue_text(status: SweepStatus) -> str:
         causes = Counter(str(ends[j].state) for j in jobs if j in ends)
         said = ", ".join(f"{n} x {state}" for state, n in causes.most_common()) or "no accounting here"
         lines.append(f"{len(lost)} left the queue unfinished ({said}): `var-sweep launch` goes on with them")
-    for launch in sorted((status.folder / "launches").glob("[0-9]*"))[-1:]:
+    return "\n".join(lines)
+
+
+def held_text(runs: Path, sweep: Path) -> str:
+    """What the newest launch of a sweep keeps back and why: its pilots, a bug common to all, bad nodes."""
+    lines = []
+    for launch in sorted((sweep / "launches").glob("[0-9]*"))[-1:]:
         notes = health.read_notes(launch)
         if bug := health.common_bug(notes):
             lines.append(
@@ -199,6 +249,11 @@ def queue_text(status: SweepStatus) -> str:
             )
         for node, dead in health.bad_nodes(notes).items():
             lines.append(f"node {node} is excluded: {len(dead)} works died there at once ({dead[0].message})")
+    gates = [gate for launch in sorted((sweep / "launches").glob("[0-9]*")) if (gate := pilot.read_gate(launch))]
+    for gate in gates[-1:]:
+        lines += gate.lines(runs)
+        if not gate.open(runs):
+            lines.append("the rest is held until the pilots have passed; `launch` without --pilot lets it go at once")
     return "\n".join(lines)
 
 
@@ -237,8 +292,6 @@ def code_text(planned: Plan) -> str:
 
 def profile_price(planned: Plan, profile: Profile) -> str:
     """The price of a plan on a profile."""
-    from var_scaling.launch.price import price
-
     return price_text(price(planned.trials, profile), planned.runs)
 
 

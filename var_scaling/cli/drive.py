@@ -7,9 +7,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from var_scaling import pilot
 from var_scaling.cli import show
 from var_scaling.cli.run import Failed, Interrupted, err, out, print_json
 from var_scaling.launch import status as state
@@ -41,21 +43,30 @@ def drive(
         else:
             launcher.kill()
 
+    gates = [gate] if (gate := pilot.read_gate(started.folder)) else []
+
+    def draw(view: View, show_view: Callable[[View], None]) -> None:
+        show_view(view)
+        if gates and gates[0].open(runs):
+            for line in gates.pop().lines(runs):
+                err.print(line, highlight=False, soft_wrap=True)
+
     before = {s: signal.signal(s, on_interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
     begin = time.monotonic()
     try:
         if err.is_terminal:
             with show.Bars(started, err) as bars:
-                view = follow(started, launcher, bars.draw)
+                view = follow(started, launcher, lambda view: draw(view, bars.draw))
         else:
-            view = follow(started, launcher, _Lines(started).draw)
+            lines = _Lines(started)
+            view = follow(started, launcher, lambda view: draw(view, lines.draw))
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
         if mirror:
             _finish_mirror(mirror, runs, name)
     if launcher.held_because:
-        err.print(f"the rest is held: {launcher.held_because}", highlight=False)
+        err.print(f"the rest is held: {launcher.held_because}", highlight=False, soft_wrap=True)
     if interrupts:
         raise Interrupted
     if not quiet:

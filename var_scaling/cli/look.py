@@ -25,6 +25,7 @@ from var_scaling.cli.run import count, err, out, print_json
 from var_scaling.errors import RequestProblem
 from var_scaling.launch import status as state
 from var_scaling.planning import identity
+from var_scaling.planning.tuned import load_recipe
 
 
 def register(app: typer.Typer) -> None:
@@ -52,7 +53,13 @@ def plan(
       var-sweep plan sweeps/depth.yaml --set train.learning_rate=0.01
     """
     chosen = cluster.load_profile(profile) if profile else None
-    planned = plan_of(file, set_, runs, device or (chosen.gpu.name if chosen and chosen.gpu else None), recipe)
+    planned = plan_of(
+        file,
+        set_,
+        runs,
+        device or (chosen.gpu.name if chosen and chosen.gpu else None),
+        load_recipe(recipe) if recipe else None,
+    )
     if json:
         print_json(show.plan_json(planned))
         return
@@ -101,7 +108,7 @@ def status(sweep: SweepName = "last", filters: Filters = [], runs: Runs = Path("
     stages = ", ".join(f"{n.split('/')[1]} [{show.STYLES[r.state]}]{r.state}[/]" for n, r in now.stages.items())
     out.print(f"stages: {stages}", highlight=False)
     out.print(show.status_table(now))
-    for text in (show.failures_text(now), cluster.queue_text(now)):
+    for text in (show.failures_text(now), cluster.queue_text(now), cluster.held_text(runs, now.folder)):
         if text:
             out.print(text, markup=False, highlight=False, soft_wrap=True)
 

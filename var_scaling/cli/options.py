@@ -9,7 +9,7 @@ import typer
 
 from var_scaling.config.study import load_study
 from var_scaling.planning.plan import Plan, make_plan
-from var_scaling.planning.tuned import apply_recipe, load_recipe
+from var_scaling.planning.tuned import TunedRecipe, apply_recipe
 
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of trials, stages and sweeps.", envvar="VAR_SCALING_RUNS")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
@@ -17,6 +17,7 @@ Overrides = Annotated[list[str], typer.Option("--set", help="Override a field of
 SweepFile = Annotated[Path, typer.Argument(help="A sweep file, e.g. sweeps/depth.yaml.")]
 ProfileFile = Annotated[Path | None, typer.Option("--profile", help="A cluster's profile, slurm/profiles/<name>.yaml.")]
 RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="A recipe that `var-sweep tune` wrote.")]
+Address = Annotated[str | None, typer.Option(help="Of a running Ray: host:port or auto (default: a private one).")]
 LauncherName = Annotated[str, typer.Option("--launcher", help="local, slurm or ray.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Launch without asking, whatever it costs.")]
 MostHours = Annotated[float | None, typer.Option("--max-gpu-hours", help="Refuse a launch that may take more.", min=0)]
@@ -25,10 +26,8 @@ Filters = Annotated[list[str], typer.Argument(help="Filters: depth=16, seed=0, s
 
 
 def plan_of(
-    file: Path, overrides: list[str], runs: Path, device: str | None = None, recipe: Path | None = None
+    file: Path, overrides: list[str], runs: Path, device: str | None = None, recipe: TunedRecipe | None = None
 ) -> Plan:
     """The plan of a sweep file as things stand."""
     study, configs = load_study(file, overrides)
-    if recipe:
-        configs = apply_recipe(configs, load_recipe(recipe))
-    return make_plan(study, configs, runs, device)
+    return make_plan(study, apply_recipe(configs, recipe) if recipe else configs, runs, device)

@@ -30,6 +30,7 @@ class Array:
     folders: tuple[str, ...]  # of works below the runs folder; index i of the array runs folders[i]
     resources: Mapping[str, Any]
     time: str  # of the intent, ISO
+    held: bool = False  # queued on hold, until the launch's pilots have passed
     job: str | None = None
     refused: str | None = None
 
@@ -51,13 +52,15 @@ class Array:
         return new
 
 
-def new_array(launch: Path, sweep: str, folders: Sequence[str], resources: Mapping[str, Any]) -> Array:
+def new_array(
+    launch: Path, sweep: str, folders: Sequence[str], resources: Mapping[str, Any], held: bool = False
+) -> Array:
     """Write down the intent to submit an array."""
     folder = launch / "slurm"
     folder.mkdir(exist_ok=True)
     token = uuid.uuid4().hex[:10]
     now = datetime.datetime.now(datetime.UTC).isoformat()
-    array = Array(folder / f"{token}.json", token, f"{sweep}-{token}", tuple(folders), resources, now)
+    array = Array(folder / f"{token}.json", token, f"{sweep}-{token}", tuple(folders), resources, now, held)
     array.listing.write_text("".join(f"{name}\n" for name in folders))
     return array.save()
 
@@ -88,9 +91,16 @@ class Queued:
     queue: str  # as protocol.Queue
     reason: str = ""
 
+    @property
+    def why(self) -> str:
+        """Why it waits, for a person."""
+        if self.array.held and self.reason == "JobHeldUser":
+            return "held until the pilots have passed their first checkpoint"
+        return scheduler.translate(self.reason)
+
     def __str__(self) -> str:
         if self.queue == "waiting":
-            return f"{self.job} waiting: {scheduler.translate(self.reason)}"
+            return f"{self.job} waiting: {self.why}"
         return f"{self.job} {self.state.lower()}"
 
 

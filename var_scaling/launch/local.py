@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from var_scaling import frozen
+from var_scaling import frozen, pilot
 from var_scaling.exits import EXIT_BLOCKED, EXIT_HELD
 from var_scaling.launch.protocol import Job, Queue
 from var_scaling.planning.record import nothing_missing, read_record
@@ -49,10 +49,11 @@ class LocalLauncher:
         self.held_because: str | None = None
         self._causes: dict[tuple[str, str], int] = {}
         self._launch = runs
+        self._gate: pilot.Gate | None = None
         self._code: Mapping[str, str] = {}
 
     def submit(self, jobs: Sequence[Job], launch: Path) -> None:
-        self._launch = launch
+        self._launch, self._gate = launch, pilot.read_gate(launch)
         self._code = frozen.environment(frozen.freeze(self.runs)) if jobs else {}
         self.waiting += sorted(jobs, key=lambda job: (job.work.kind == "trial", -job.seconds))
 
@@ -99,15 +100,24 @@ class LocalLauncher:
         key = (record.cause or "", record.place or "")
         self._causes[key] = self._causes.get(key, 0) + 1
         if self._causes[key] >= HOLD_AFTER and self.waiting and not self.held_because:
-            self.held_because = (
+            self._hold_rest(
                 f"{HOLD_AFTER} works failed in the same way before any progress ({record.cause}: {record.message})"
             )
-            self.gone |= {job.work.folder for job in self.waiting}
-            self.waiting.clear()
+
+    def _hold_rest(self, why: str) -> None:
+        self.held_because = why
+        self.gone |= {job.work.folder for job in self.waiting}
+        self.waiting.clear()
 
     def _start(self) -> None:
+        if self._gate and self._gate.open(self.runs):
+            self._gate = None
+        if self._gate and self.waiting and not self.running and all(job.held for job in self.waiting):
+            self._hold_rest("; ".join(self._gate.lines(self.runs)))
         busy = sum(_threads(job) for job, _ in self.running.values())
         for job in list(self.waiting):
+            if job.held and self._gate:
+                continue
             mine = read_record(self.runs, job.work.folder).state
             if self._cannot_be_built(job) or (mine == "unknown" and not _take_over()):
                 self.waiting.remove(job)  # what stands on it cannot be built either

@@ -1,4 +1,4 @@
-"""What a launch will cost on a cluster, said before it is spent: hours as a range, memory, disk, requeues."""
+"""What a launch will cost, said before it is spent: hours as a range, memory, disk, requeues."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Price:
     """The sum over the trials that a launch would start."""
 
     trials: int
-    hours: tuple[float, float]  # GPU-hours, or core-hours on CPU nodes
+    hours: tuple[float, float]  # of GPUs; on CPUs, of a cluster's cores or of this machine
     unit: str
     sources: tuple[str, ...]
     memory_bytes: int  # of the largest trial
@@ -28,40 +28,51 @@ class Price:
     disk_bytes: int
     requeues: int
     longest: tuple[str, float] | None  # trial, seconds
-    makespan: float  # seconds at the profile's cap, by the middle of the range
+    makespan: float  # seconds, by the middle of the range
+    parallel: int  # trials at once, for which the makespan holds
 
     def as_dict(self) -> dict[str, object]:
         return {**vars(self), "hours": list(self.hours), "sources": list(self.sources)}
 
 
-def price(trials: Sequence[PlannedTrial], profile: Profile) -> Price:
-    """The price of what is still to be trained."""
+def price(trials: Sequence[PlannedTrial], profile: Profile | None = None, cores: int | None = None) -> Price:
+    """The price of what is still to be trained.
+
+    Args:
+        trials: what a launch would start.
+        profile: the cluster's; None: this machine, or a running Ray.
+        cores: of this machine; its hours are then the unit. None: hours of single cores.
+    """
     work = [t for t in trials if t.new_images]
+    on_gpus = profile.gpu is not None if profile else any(t.config.placement.device == "cuda" for t in work)
     low = high = middle = 0.0
     requeues = 0
     for trial in work:
         factor = _range(trial.cost.source)
-        share = 1 if profile.gpu else trial.config.execution.threads
+        share = 1.0 if on_gpus else trial.config.execution.threads / (1 if profile else cores or 1)
         low += trial.cost.seconds * share * factor[0] / 3600
         high += trial.cost.seconds * share * factor[1] / 3600
         middle += trial.cost.seconds
-        requeues += expected_requeues(trial.cost.seconds, profile)
+        requeues += expected_requeues(trial.cost.seconds, profile) if profile else 0
     longest = max(work, key=lambda t: t.cost.seconds, default=None)
+    threads = max((t.config.execution.threads for t in work), default=1)
+    parallel = profile.limits.parallel if profile else max(1, (cores or 1) // threads)
     return Price(
         len(work),
         (low, high),
-        "GPU-h" if profile.gpu else "core-h",
+        "GPU-h" if on_gpus else "core-h" if profile or not cores else "machine-h",
         tuple(sorted({t.cost.source for t in work})),
         max((t.cost.parameter_bytes + t.cost.activation_bytes for t in work), default=0),
-        int(profile.gpu.memory_gb * 2**30) if profile.gpu else None,
+        int(profile.gpu.memory_gb * 2**30) if profile and profile.gpu else None,
         sum(t.cost.disk_bytes for t in work),
         requeues,
         (longest.work.folder, longest.cost.seconds) if longest else None,
-        max(middle / profile.limits.parallel, longest.cost.seconds if longest else 0.0),
+        max(middle / parallel, longest.cost.seconds if longest else 0.0),
+        parallel,
     )
 
 
-def check_spend(cost: Price, profile: Profile, most: float | None, disk_free: int) -> list[str]:
+def check_spend(cost: Price, profile: Profile | None, most: float | None, disk_free: int) -> list[str]:
     """Problems that stop a launch before anything is queued, and the questions that it must ask.
 
     Returns:
@@ -84,7 +95,7 @@ def check_spend(cost: Price, profile: Profile, most: float | None, disk_free: in
         )
     if problems:
         raise RequestProblem(*problems)
-    if hours > profile.confirm_gpu_hours:
+    if profile and hours > profile.confirm_gpu_hours:
         questions.append(f"up to {hours:,.0f} {cost.unit} (the profile asks above {profile.confirm_gpu_hours:g})")
     if cost.disk_bytes > disk_free:
         questions.append(

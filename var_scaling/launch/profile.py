@@ -14,7 +14,7 @@ from var_scaling.config.study import (
 )  # the one place that turns pydantic's errors into sentences
 from var_scaling.errors import RequestProblem
 
-OURS = {"job-name", "comment", "array", "output", "error", "dependency", "requeue", "signal", "kill-on-invalid-dep"}
+OURS = set("job-name comment array output error dependency requeue signal hold kill-on-invalid-dep".split())
 
 
 class Gpu(Strict):

@@ -3,7 +3,7 @@
 Ray itself lives in a driver process (`ray_driver`), started here and told what to run by a file. It places the ordinary
 worker as a child process of each Tune trial. What a work came to is read from its folder, as under any launcher.
 
-    <launch>/ray/jobs.json          what to run, in waves (stages before what needs them), with each one's resources
+    <launch>/ray/jobs.json          what to run, the longest first, with what each one needs and asks for
     <launch>/ray/ready.json         the driver's answer: it runs, or why it cannot
     <launch>/ray/state/<work>       "running" or "gone"; absent while it waits
     <launch>/ray/cancel/<work>      the wish that a work saves and stops
@@ -21,11 +21,11 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from var_scaling import frozen, store
+from var_scaling import frozen, health, pilot, store
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.launch.local import available_cores
 from var_scaling.launch.protocol import Job, Queue
-from var_scaling.launch.resources import levels
+from var_scaling.launch.ray_trial import file_name
 
 CONNECT_SECONDS = 2.0
 START_SECONDS = 120.0
@@ -42,7 +42,6 @@ class RayLauncher:
         self.runs, self.address = runs.resolve(), address
         self.cores = cores or available_cores()
         self.worker = tuple(worker) or (sys.executable, "-P", "-m", "var_scaling.worker")
-        self.held_because: str | None = None
         self._driver: subprocess.Popen[bytes] | None = None
         self._folder = self.runs
         self._works: list[str] = []
@@ -64,11 +63,7 @@ class RayLauncher:
         self._folder = launch.resolve() / "ray"
         for name in ("state", "cancel"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
-        level = levels(jobs)
         order = sorted(zip(jobs, requests, strict=True), key=lambda pair: -pair[0].seconds)
-        waves: list[list[dict[str, object]]] = [[] for _ in range(max(level.values()) + 1)]
-        for job, request in order:
-            waves[level[job.work.folder]].append(request)
         store.write_json(
             self._folder / "jobs.json",
             {
@@ -76,7 +71,7 @@ class RayLauncher:
                 "worker": list(self.worker),
                 "address": self.address,
                 "cores": self.cores,
-                "waves": waves,
+                "requests": [request for _, request in order],
                 "env": {
                     **frozen.environment(frozen.freeze(self.runs)),
                     "VAR_SCALING_LAUNCH": str(launch.resolve()),
@@ -90,7 +85,14 @@ class RayLauncher:
         execution, placement = job.work.config["execution"], job.work.config["placement"]
         gpus = int(placement["gpus"]) if placement["device"] == "cuda" else 0
         threads = int(execution["threads"])
-        return {"work": job.work.folder, "cpu": threads, "gpu": gpus, "wants_gpu": placement["device"] == "auto"}
+        return {
+            "work": job.work.folder,
+            "after": list(job.after),
+            "held": job.held,
+            "cpu": threads,
+            "gpu": gpus,
+            "wants_gpu": placement["device"] == "auto",
+        }
 
     def _start(self) -> None:
         # A Ray that is reachable runs code for whoever reaches it, so a private one wants a token of its own.
@@ -125,6 +127,17 @@ class RayLauncher:
         ended = self._driver is None or self._driver.poll() is not None
         return {work: "gone" if ended else read_state(self._folder, work) for work in self._works}
 
+    @property
+    def held_because(self) -> str | None:
+        """Why what is left was not run, where it was kept back."""
+        launch = self._folder.parent
+        if bug := health.common_bug(health.read_notes(launch)):
+            return (
+                f"{health.EQUAL_FAILURES} works failed in the same way before any progress ({bug.cause}: {bug.message})"
+            )
+        gate = pilot.read_gate(launch)
+        return "; ".join(gate.lines(self.runs)) if gate and not gate.open(self.runs) else None
+
     def cancel(self, folders: Sequence[str]) -> None:
         for work in set(folders) & set(self._works):
             (self._folder / "cancel" / file_name(work)).touch()
@@ -134,11 +147,6 @@ class RayLauncher:
         if self._driver and self._driver.poll() is None:
             os.killpg(self._driver.pid, signal.SIGKILL)
             self._driver.wait()
-
-
-def file_name(work: str) -> str:
-    """A work's folder as one file name."""
-    return work.replace("/", "__")
 
 
 def read_state(folder: Path, work: str) -> Queue:

@@ -1,40 +1,37 @@
-"""`python -m var_scaling.launch.ray_driver FOLDER`: hands the works of one launch to Ray Tune, wave by wave, and ends.
+"""`python -m var_scaling.launch.ray_driver FOLDER`: hands the works of one launch to one Tune experiment, and ends.
 
-Only infrastructure is retried (a worker that was killed, a node that was lost): a work that failed has said so on disk.
+Tune asks for works one by one, so a trial is handed over when its stages are there, whatever else still runs. Only
+infrastructure is retried (a worker that was killed, a node that was lost): a work that failed has said so on disk.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
-import subprocess
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from var_scaling import store
+from var_scaling import pilot, store
 from var_scaling.errors import EnvironmentProblem
-from var_scaling.exits import EXIT_HELD
-from var_scaling.launch.ray import check_feasible, file_name
+from var_scaling.launch.ray import check_feasible
+from var_scaling.launch.ray_trial import file_name, run_work
 
 INFRASTRUCTURE_RETRIES = 2
-HELD_SECONDS = 2.0
 NODE_SECONDS = 90.0
-PR_SET_PDEATHSIG = 1
+LOOK_SECONDS = 0.3
 
 
 def main(folder: Path) -> int:
-    """Connect or start Ray, check every request, run the waves."""
+    """Connect or start Ray, check every request, run the experiment."""
     import ray
 
     jobs = store.read_json(folder / "jobs.json")
-    os.environ.update(jobs["env"])
+    requests = jobs["requests"]
     try:
         connect(ray, jobs["address"], jobs["cores"])
         wait_for_nodes(ray, int(os.environ.get("RAY_NODES", 1)))
-        requests = [r for wave in jobs["waves"] for r in wave]
         nodes = [n["Resources"] for n in ray.nodes() if n["Alive"]]
         gpus = max((n.get("GPU", 0.0) for n in nodes), default=0.0)
         for request in requests:
@@ -44,9 +41,7 @@ def main(folder: Path) -> int:
         store.write_json(folder / "ready.json", {"problem": f"Ray: {' '.join(str(error).split())}"})
         return 3
     store.write_json(folder / "ready.json", {"resources": ray.cluster_resources()})
-    for number, wave in enumerate(jobs["waves"]):
-        if wave:
-            run_wave(ray, folder, jobs, number, wave)
+    run(folder, Turns(requests, folder, Path(jobs["runs"])))
     ray.shutdown()
     return 0
 
@@ -74,77 +69,106 @@ def wait_for_nodes(ray: Any, count: int, seconds: float = NODE_SECONDS) -> None:
         time.sleep(0.5)
 
 
-def run_wave(ray: Any, folder: Path, jobs: dict[str, Any], number: int, wave: list[dict[str, Any]]) -> None:
-    """One Tune experiment for each size of request: a fresh one, for its restore is not made for changed lists."""
+class Turns:
+    """Whose turn it is: the longest work whose stages are there. Knows nothing of Ray."""
+
+    def __init__(self, requests: Sequence[Mapping[str, Any]], folder: Path, runs: Path) -> None:
+        self.waiting = {str(r["work"]): r for r in requests}  # the longest first
+        self.running: set[str] = set()
+        self.folder, self.runs = folder, runs
+        self.gate = pilot.read_gate(folder.parent)
+        self._look_again = 0.0
+
+    def next(self) -> Mapping[str, Any] | None:
+        """The next request, or None while there is none; what can no longer be run is given up on the way."""
+        if time.monotonic() < self._look_again:  # Tune asks ten times a second, and a thousand works may wait
+            return None
+        self._look()
+        for work, request in self.waiting.items():
+            if not self._missing(request) and not (request["held"] and self.gate):
+                self.running.add(work)
+                return self.waiting.pop(work)
+        self._look_again = time.monotonic() + LOOK_SECONDS
+        return None
+
+    def ended(self, work: str) -> None:
+        """A work's trial is over, and Tune will not start it again."""
+        self.running.discard(work)
+        self._look_again = 0.0
+        (self.folder / "state" / file_name(work)).write_text("gone")
+
+    def _look(self) -> None:
+        """Give up what was cancelled, what stands on a stage that failed, and what its pilots will never let go."""
+        if self.gate and self.gate.open(self.runs):
+            self.gate = None
+        for work, request in list(self.waiting.items()):
+            lost = any(need not in self.waiting and need not in self.running for need in self._missing(request))
+            if lost or (self.folder / "cancel" / file_name(work)).exists():
+                self._give_up(work)
+        if self.gate and not self.running and all(request["held"] for request in self.waiting.values()):
+            for work in list(self.waiting):
+                self._give_up(work)
+
+    def _missing(self, request: Mapping[str, Any]) -> list[str]:
+        return [need for need in request["after"] if not (self.runs / need / "result").exists()]
+
+    def _give_up(self, work: str) -> None:
+        del self.waiting[work]
+        self.ended(work)
+
+
+def run(folder: Path, turns: Turns) -> None:
+    """One Tune experiment: a fresh one each launch, for its restore is not made for changed lists."""
     from ray import tune
+    from ray.tune.search import Searcher
 
-    sizes = sorted({(r["cpu"], r["gpu"]) for r in wave}, reverse=True)
-    for cpu, gpu in sizes:
-        works = [r["work"] for r in wave if (r["cpu"], r["gpu"]) == (cpu, gpu)]
-        trainable = tune.with_resources(run_work, {"cpu": cpu, "gpu": gpu})
-        space = {
-            "work": tune.grid_search(works),
-            "folder": str(folder),
-            "jobs": {k: jobs[k] for k in ("runs", "worker", "env")},
-        }
-        space["jobs"]["threads"] = cpu
-        tuner = tune.Tuner(
-            trainable,
-            param_space=space,
-            tune_config=tune.TuneConfig(reuse_actors=False),
-            run_config=tune.RunConfig(
-                name=f"wave-{number}-{cpu}-{gpu}-{time.time_ns()}",
-                storage_path=str(folder / "tune"),
-                failure_config=tune.FailureConfig(max_failures=INFRASTRUCTURE_RETRIES),
-                verbose=0,
-            ),
-        )
-        tuner.fit()
+    class Asks(Searcher):  # type: ignore[misc]
+        """Tune's side of `Turns`."""
 
+        def __init__(self) -> None:
+            super().__init__(metric="exit", mode="min")
+            self.works: dict[str, str] = {}
 
-def run_work(config: dict[str, Any]) -> dict[str, Any]:
-    """The trainable: the ordinary worker as a child process, in a process group of its own."""
-    folder, work = Path(config["folder"]), config["work"]
-    state = folder / "state" / file_name(work)
-    state.write_text("running")
-    while True:
-        code = run_child(config["jobs"], work, folder / "cancel" / file_name(work), folder / "state")
-        if code != EXIT_HELD or (folder / "cancel" / file_name(work)).exists():
-            break
-        time.sleep(HELD_SECONDS)  # another launch runs it
-    if code < 0 and code != -signal.SIGTERM:
-        raise RuntimeError(f"the worker of {work} was killed by signal {-code}")  # Tune starts it again
-    state.write_text("gone")
-    return {"exit": code}
+        def suggest(self, trial_id: str) -> Any:
+            request = turns.next()
+            if request is None:
+                return None if turns.waiting else Searcher.FINISHED
+            self.works[trial_id] = request["work"]
+            return {"folder": str(folder), **{k: request[k] for k in ("work", "cpu", "gpu")}}
 
+        def on_trial_complete(self, trial_id: str, result: Any = None, error: bool = False) -> None:
+            turns.ended(self.works[trial_id])
 
-def run_child(jobs: dict[str, Any], work: str, cancel: Path, logs: Path) -> int:
-    """Run the worker once; a wish to cancel becomes TERM."""
-    if cancel.exists():
-        return 0
-    env = {**os.environ, **jobs["env"], "OMP_NUM_THREADS": str(jobs["threads"])}
-    with open(logs.parent / f"{file_name(work)}.log", "ab") as log:
-        child = subprocess.Popen(
-            [*jobs["worker"], f"{jobs['runs']}/{work}"],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env=env,
-            preexec_fn=die_with_parent,
-        )
-    asked = False
-    while child.poll() is None:
-        if not asked and cancel.exists():
-            asked = True
-            child.send_signal(signal.SIGTERM)
-        time.sleep(0.1)
-    return child.returncode
+        def save(self, checkpoint_path: str) -> None:
+            """Nothing: the disk is the truth."""
+
+        def restore(self, checkpoint_path: str) -> None:
+            """Nothing to read."""
+
+        def save_to_dir(self, checkpoint_dir: str, session_str: str = "default") -> None:
+            """Nothing: `Turns` is not for a later process."""
+
+    tune.Tuner(
+        tune.with_resources(run_work, _place(tune)),
+        tune_config=tune.TuneConfig(
+            search_alg=Asks(),
+            num_samples=len(turns.waiting),
+            reuse_actors=True,  # a process of Ray's takes seconds of a core before its first work
+        ),
+        run_config=tune.RunConfig(
+            name="experiment",
+            storage_path=str(folder / "tune"),
+            failure_config=tune.FailureConfig(max_failures=INFRASTRUCTURE_RETRIES),
+            verbose=0,
+        ),
+    ).fit()
 
 
-def die_with_parent() -> None:
-    """In the child: a group of its own, and TERM (save and stop) when the process that started it is gone."""
-    os.setpgid(0, 0)
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+def _place(tune: Any) -> Callable[[Mapping[str, Any]], Any]:
+    def place(config: Mapping[str, Any]) -> Any:
+        return tune.PlacementGroupFactory([{"CPU": config["cpu"], **({"GPU": config["gpu"]} if config["gpu"] else {})}])
+
+    return place
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ def array_script(
     runs: Path,
     listing: Path,
     env: Mapping[str, str],
+    held: bool = False,
 ) -> tuple[ArrayExecutor, str]:
     """The executor and the command of one array.
 
@@ -65,10 +66,13 @@ def array_script(
         runs: the runs folder, absolute.
         listing: file with one work folder a line, in the order of the array's indices.
         env: variables for the worker.
+        held: queue it on hold; somebody releases it.
     """
     nodes = math.ceil(resources.gpus / profile.gpu.per_node) if profile.gpu and resources.gpus else 1
     tasks = resources.tasks // nodes  # a node
     options: dict[str, Any] = {"requeue": True, "kill-on-invalid-dep": "yes", **profile.sbatch}
+    if held:
+        options["hold"] = True
     setup = [*profile.setup, *(f"export {key}={shlex.quote(value)}" for key, value in env.items())]
     # Since SLURM 22.05 srun no longer inherits --cpus-per-task, and every rank would sit on one core.
     setup.append("export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}")

@@ -10,10 +10,10 @@ from pathlib import Path
 
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-from var_scaling import frozen, store
+from var_scaling import frozen, pilot, store
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.launch import scheduler
-from var_scaling.launch.arrays import Array, look_up, new_array, read_arrays
+from var_scaling.launch.arrays import Array, Queued, look_up, new_array, read_arrays
 from var_scaling.launch.profile import Profile
 from var_scaling.launch.protocol import Job, Queue
 from var_scaling.launch.resources import Resources, levels, resources
@@ -44,6 +44,19 @@ class Submitted:
     arrays: list[Array] = field(default_factory=list)
     already: dict[str, str] = field(default_factory=dict)  # works that are queued or running: their task
     held: list[str] = field(default_factory=list)  # beyond what the cluster takes at once: for a later launch
+
+
+@dataclass(frozen=True)
+class Part:
+    """What becomes one array."""
+
+    resources: Resources
+    jobs: tuple[Job, ...]
+    held: bool
+
+    @property
+    def folders(self) -> list[str]:
+        return [job.work.folder for job in self.jobs]
 
 
 class SlurmLauncher:
@@ -91,12 +104,11 @@ class SlurmLauncher:
             already={j.work.folder: alive[j.work.folder] for j in jobs if j.work.folder in alive}
         )
         try:
-            for group, folders in self._groups(new, result, len(alive)):
-                chosen = set(folders)
-                needs = {need for job in new if job.work.folder in chosen for need in job.after if need in tasks}
-                array = self._send(group, folders, sorted(tasks[n] for n in needs), launch)
+            for part in self._parts(new, result, len(alive)):
+                needs = {need for job in part.jobs for need in job.after if need in tasks}
+                array = self._send(part, sorted(tasks[n] for n in needs), launch)
                 result.arrays.append(array)
-                tasks |= {folder: array.task(folder) for folder in folders}
+                tasks |= {folder: array.task(folder) for folder in part.folders}
         except OSError as error:
             self._withdraw(result.arrays)
             raise EnvironmentProblem(
@@ -106,38 +118,50 @@ class SlurmLauncher:
         except BaseException:
             self._withdraw(result.arrays)
             raise
+        self._let_go(jobs, queued, launch)
+
+    def _let_go(self, jobs: Sequence[Job], queued: Mapping[str, Queued], launch: Path) -> None:
+        """Release what a pilot keeps back and need not: asked for without a pilot now, or passed meanwhile."""
+        free = {job.work.folder for job in jobs if not job.held}
+        arrays = [q.array for folder, q in queued.items() if q.array.held and q.queue == "waiting" and folder in free]
+        launches = {array.path.parents[1] for array in arrays}
+        gate = pilot.read_gate(launch)  # its pilots may have been queued by an earlier launch, or be quick
+        if gate and gate.open(self.runs):
+            launches.add(launch)
+        for folder in launches:
+            pilot.release(folder)
 
     def scripts(self, jobs: Sequence[Job], launch: Path) -> list[str]:
         """What would be submitted, for `--dry-run`; ids that do not exist yet are named by their stages."""
         result, texts = Submitted(), []
-        for group, folders in self._groups(list(jobs), result, 0):
-            chosen = set(folders)
-            known = {job.work.folder for job in jobs}
-            needs = sorted({n for job in jobs if job.work.folder in chosen for n in job.after if n in known})
-            executor, command = self._script(group, folders, [f"<{n}>" for n in needs], launch, "<token>")
-            works = "".join(f"# task {i}: {folder}\n" for i, folder in enumerate(folders))
-            texts.append(f"# {len(folders)} tasks of {group}\n{works}{executor.text(command)}")
+        known = {job.work.folder for job in jobs}
+        for part in self._parts(list(jobs), result, 0):
+            needs = sorted({need for job in part.jobs for need in job.after if need in known})
+            executor, command = self._script(part, [f"<{n}>" for n in needs], launch, "<token>")
+            works = "".join(f"# task {i}: {folder}\n" for i, folder in enumerate(part.folders))
+            texts.append(f"# {len(part.jobs)} tasks of {part.resources}\n{works}{executor.text(command)}")
         if result.held:
             texts.append(f"# held back for a later launch: {len(result.held)} works\n")
         return texts
 
-    def _groups(self, jobs: Sequence[Job], result: Submitted, queued: int) -> Iterable[tuple[Resources, list[str]]]:
+    def _parts(self, jobs: Sequence[Job], result: Submitted, queued: int) -> Iterable[Part]:
         """Arrays in the order of submission: by level, then the longest first; cut at the cluster's limits."""
         level = levels(jobs)
-        groups: dict[Resources, list[Job]] = {}
+        groups: dict[tuple[bool, Resources], list[Job]] = {}
         for job in sorted(jobs, key=lambda j: -j.seconds):
-            groups.setdefault(resources(job, level[job.work.folder], self.profile), []).append(job)
+            asks = resources(job, level[job.work.folder], self.profile)
+            groups.setdefault((job.held, asks), []).append(job)
         room = (self.profile.limits.jobs or 10**9) - queued
         largest = self._largest_array()
-        for group in sorted(groups, key=lambda g: (g.level, -g.minutes, -g.gpus)):
-            folders = [job.work.folder for job in groups[group]]
-            while folders:
+        for held, asks in sorted(groups, key=lambda g: (g[0], g[1].level, -g[1].minutes, -g[1].gpus)):
+            left = groups[held, asks]
+            while left:
                 if room <= 0:
-                    result.held += folders
+                    result.held += [job.work.folder for job in left]
                     break
-                part, folders = folders[: min(largest, room)], folders[min(largest, room) :]
-                room -= len(part)
-                yield group, part
+                now, left = left[: min(largest, room)], left[min(largest, room) :]
+                room -= len(now)
+                yield Part(asks, tuple(now), held)
 
     def _largest_array(self) -> int:
         if self.profile.limits.array:
@@ -147,13 +171,11 @@ class SlurmLauncher:
         value = scheduler.cluster_limits().get("MaxArraySize", "1001")
         return max(1, int(value) - 1)  # MaxArraySize bounds the index, exclusively
 
-    def _script(
-        self, group: Resources, folders: Sequence[str], after: Sequence[str], launch: Path, token: str
-    ) -> tuple[ArrayExecutor, str]:
+    def _script(self, part: Part, after: Sequence[str], launch: Path, token: str) -> tuple[ArrayExecutor, str]:
         return array_script(
             self.profile,
-            group,
-            count=len(folders),
+            part.resources,
+            count=len(part.jobs),
             folder=launch / "slurm",
             name=f"{self.sweep}-{token}",
             comment=f"var-scaling {self.sweep} {launch.name} {token}",
@@ -162,11 +184,12 @@ class SlurmLauncher:
             runs=self.runs,
             listing=launch / "slurm" / f"{token}.list",
             env={"VAR_SCALING_LAUNCH": str(launch), "VAR_SCALING_LAUNCHED": f"{time.time():.0f}", **self.env},
+            held=part.held,
         )
 
-    def _send(self, group: Resources, folders: Sequence[str], after: Sequence[str], launch: Path) -> Array:
-        array = new_array(launch, self.sweep, folders, asdict(group))
-        executor, command = self._script(group, folders, after, launch, array.token)
+    def _send(self, part: Part, after: Sequence[str], launch: Path) -> Array:
+        array = new_array(launch, self.sweep, part.folders, asdict(part.resources), part.held)
+        executor, command = self._script(part, after, launch, array.token)
         for pause in (*PAUSES, None):
             words, job = "", None
             try:
@@ -185,7 +208,7 @@ class SlurmLauncher:
                     raise
             if pause is None or not any(word in words.lower() for word in TRANSIENT):
                 array.save(refused=words)
-                raise EnvironmentProblem(_refusal(words, group, self.profile))
+                raise EnvironmentProblem(_refusal(words, part.resources, self.profile))
             self.pause(pause)
         raise AssertionError("the last turn returns or raises")
 

@@ -7,11 +7,11 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from var_scaling import health, store
+from var_scaling import health, pilot, store
 from var_scaling.config import yaml
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.launch.protocol import Job, Launcher, Queue
@@ -44,9 +44,11 @@ def prepare(
     launcher: str,
     *,
     only: Callable[[PlannedTrial], bool] = lambda trial: True,
+    pilots: Collection[str] = (),
     first_budget_only: bool = False,
     failed_too: bool = False,
     stages_only: Collection[Kind] = (),
+    how: Mapping[str, Any] | None = None,
 ) -> Launch:
     """Write the folders of every work and of the study, and say what there is to run.
 
@@ -54,9 +56,11 @@ def prepare(
         plan: the study as things stand.
         source: the text of the sweep file, kept beside the results.
         launcher: its name, for the launch's own record.
-        only: which trials to start (a pilot starts two).
-        first_budget_only: ask for the smallest budget and no evaluation (a pilot).
+        only: which trials to start.
+        pilots: folders of the trials that go first; the other trials are held until these have passed.
+        first_budget_only: ask for the smallest budget and no evaluation (a search asks for more as it goes).
         failed_too: start failed trials again (`retry`).
+        how: what else it takes to plan the same again (overrides, a recipe), for `retry`.
         stages_only: start stages of these kinds and what they need, and no trial.
 
     Raises:
@@ -65,7 +69,7 @@ def prepare(
     try:
         if stages_only:
             return _prepare_stages(plan, stages_only)
-        return _prepare(plan, source, launcher, only, first_budget_only, failed_too)
+        return _prepare(plan, source, launcher, only, frozenset(pilots), first_budget_only, failed_too, how or {})
     except OSError as error:
         raise EnvironmentProblem(
             f"the runs folder {plan.runs} cannot be written ({error.strerror or error}); free space, mend its "
@@ -78,13 +82,16 @@ def _prepare(
     source: str,
     launcher: str,
     only: Callable[[PlannedTrial], bool],
+    pilots: frozenset[str],
     first_budget_only: bool,
     failed_too: bool,
+    how: Mapping[str, Any],
 ) -> Launch:
     name = plan.study.name
     folder = sweep_folder(plan.runs, name)
     launch = _new_launch_folder(folder)
-    jobs, skipped = missing_jobs(plan, only, first_budget_only, failed_too, health.excused(folder / "launches"))
+    excused = health.excused(folder / "launches")
+    jobs, skipped = missing_jobs(plan, only, pilots, first_budget_only, failed_too, excused)
     for trial in plan.trials:
         budgets = trial.spent[:1] if first_budget_only else trial.spent
         evaluations = [] if first_budget_only else trial.works.evaluations
@@ -112,22 +119,26 @@ def _prepare(
             "launcher": launcher,
             "jobs": [j.work.folder for j in jobs],
             "skipped": skipped,
-            "pilot": first_budget_only,
+            "how": how,
         },
     )
+    if any(job.held for job in jobs):
+        said = {t.work.folder: pilot.Prediction(t.new_images, t.cost.seconds, t.cost.source) for t in plan.trials}
+        pilot.write_gate(launch, {folder: said[folder] for folder in sorted(pilots)})
     return Launch(plan, launch, tuple(jobs), tuple(skipped))
 
 
 def missing_jobs(
     plan: Plan,
     only: Callable[[PlannedTrial], bool] = lambda trial: True,
+    pilots: frozenset[str] = frozenset(),
     first_budget_only: bool = False,
     failed_too: bool = False,
     excused: frozenset[str] = frozenset(),
 ) -> tuple[list[Job], list[tuple[str, str]]]:
     """What there is to run, stages before what needs them, and the trials that are skipped, with the reason.
 
-    `excused` names failed trials that are started again unasked, since their node was to blame. Writes nothing.
+    Failed trials are started again unasked where the disk was to blame, or their node (`excused`). Writes nothing.
     """
     jobs: dict[str, Job] = {}
     skipped = []
@@ -136,7 +147,8 @@ def missing_jobs(
         if not only(trial):
             continue
         state = trial.record.state
-        retried = failed_too or Path(trial.work.folder).name in excused
+        innocent = Path(trial.work.folder).name in excused or trial.record.cause == "disk"
+        retried = failed_too or (innocent and state == "failed")
         if state == "finished" or (state in ("failed", "unknown") and not retried):
             way_out = "; `var-sweep retry --take-over` starts it anew" if state == "unknown" else ""
             skipped.append((trial.work.folder, trial.reason + way_out))
@@ -149,7 +161,16 @@ def missing_jobs(
         jobs[trial.work.folder] = Job(
             trial.work, needs, trial.cost.seconds, trial.cost.parameter_bytes + trial.cost.activation_bytes
         )
+    if pilots and not all(pilot.passed(plan.runs / trial) for trial in pilots):
+        for name, job in jobs.items():
+            jobs[name] = replace(job, held=job.work.kind == "trial" and name not in pilots)
     return list(jobs.values()), skipped
+
+
+def smallest_and_largest(plan: Plan) -> frozenset[str]:
+    """The two trials (one, in a study of one) that show first what a study costs and whether it runs."""
+    by_size = sorted(plan.trials, key=lambda t: (t.config.model.depth, t.config.seed))
+    return frozenset({by_size[0].work.folder, by_size[-1].work.folder})
 
 
 def _prepare_stages(plan: Plan, kinds: Collection[Kind]) -> Launch:

@@ -154,7 +154,7 @@ def fruitless_attempts(folder: Path, numbers: Sequence[int], since: float = 0.0)
     for number in reversed(numbers):
         attempt = folder / "attempts" / f"{number:03d}"
         end = store.read_json(attempt / "end.json")
-        if (end and end["cause"] not in ("preempted", "time-limit")) or _gained(attempt):
+        if (end and end["cause"] not in ("preempted", "time-limit")) or gained(attempt):
             break
         if since and (store.read_json(attempt / "claim.json") or {}).get("time", 0.0) < since:
             break
@@ -162,7 +162,7 @@ def fruitless_attempts(folder: Path, numbers: Sequence[int], since: float = 0.0)
     return count
 
 
-def _gained(attempt: Path) -> bool:
+def gained(attempt: Path) -> bool:
     """Whether an attempt left something durable: a checkpoint, or a budget that was published."""
     if _names(attempt / "checkpoints"):
         return True

@@ -12,6 +12,8 @@ from var_scaling.config.base import Strict
 from var_scaling.config.trial import TrialConfig
 from var_scaling.errors import RequestProblem
 
+FACTOR = 1.41  # between neighbouring learning rates: near the best a step of that costs less than seeds differ
+
 
 class Point(Strict):
     """One result of a search."""
@@ -30,8 +32,13 @@ class TunedRecipe(Strict):
     batch_size: int = Field(ge=1)
     learning_rate: float = Field(gt=0)  # at `depth`
     gamma_init: float = Field(gt=0)
-    at_edge: bool  # the winner lies at an end of what was searched, so a better one may lie beyond
+    at_edge: tuple[str, ...]  # fields whose best value is the first or last that was tried: a better may lie beyond
     evidence: tuple[Point, ...]  # the furthest that each candidate was trained
+
+
+def candidate_rates(centre: float, steps: int) -> list[float]:
+    """Learning rates around a centre, a factor 1.41 apart."""
+    return [float(f"{centre * FACTOR**k:.6g}") for k in range(-steps, steps + 1)]
 
 
 def load_recipe(path: Path) -> TunedRecipe:

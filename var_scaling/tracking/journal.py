@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,13 @@ Line = dict[str, Any]
 
 
 class Journal:
-    """The writer. A line is handed to the system at once, so a killed process loses none; `sync` is for power cuts."""
+    """The writer. A line is handed to the system at once, so a killed process loses none; `sync` is for power cuts.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    `on_mark` is called after each mark: something of the run has become durable.
+    """
+
+    def __init__(self, path: Path, on_mark: Callable[[], None] = lambda: None) -> None:
+        self.path, self.on_mark = path, on_mark
         path.parent.mkdir(parents=True, exist_ok=True)
         # After a torn line a new one would be lost with it.
         torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
@@ -33,6 +36,8 @@ class Journal:
         """Append one line; `time` is now unless given. NaN and infinities are kept as JavaScript spells them."""
         self._file.write(json.dumps({**fields, "time": fields.get("time", time.time())}) + "\n")
         self._file.flush()
+        if "event" in fields:
+            self.on_mark()
 
     def sync(self) -> None:
         """Return once every line is on the disk."""

@@ -1,0 +1,92 @@
+"""What runs inside a Ray Tune trial: the ordinary worker as a child process. Standard library only, and Ray.
+
+A trial's process imports nothing else of ours, since each costs seconds of a core before its first work, and carries
+nothing but a work's name and the path of the folder in which everything else is written.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from var_scaling.exits import EXIT_HELD
+
+HELD_SECONDS = 2.0
+POLL_SECONDS = 0.05
+PR_SET_PDEATHSIG = 1
+
+
+def file_name(work: str) -> str:
+    """A work's folder as one file name."""
+    return work.replace("/", "__")
+
+
+def run_work(config: dict[str, Any]) -> dict[str, Any]:
+    """The trainable. It raises only where the worker was killed, which Tune answers by starting it again."""
+    folder, work = Path(config["folder"]), str(config["work"])
+    jobs = json.loads((folder / "jobs.json").read_text())
+    state, cancel = folder / "state" / file_name(work), folder / "cancel" / file_name(work)
+    state.write_text("running")
+    while (code := run_child(folder, jobs, work, int(config["cpu"]))) == EXIT_HELD and not cancel.exists():
+        time.sleep(HELD_SECONDS)  # another launch runs it
+    if code < 0 and code != -signal.SIGTERM:
+        raise RuntimeError(f"the worker of {work} was killed by signal {-code}")
+    state.write_text("gone")
+    return {"exit": code}
+
+
+def climb(config: dict[str, Any]) -> None:
+    """The trainable of a search: ask for one more budget at a time and report its loss; ASHA may end it at a report."""
+    from ray import tune
+
+    folder, work = Path(config["folder"]), str(config["work"])
+    jobs = json.loads((folder / "jobs.json").read_text())
+    trial, rungs = Path(jobs["runs"]) / work, jobs["rungs"]
+    for number, images in enumerate(rungs, 1):
+        row = trial / "budgets" / str(images) / "row.json"
+        if not row.exists():
+            path = trial / "asked" / f"{jobs['study']}.json"
+            wanted = {**json.loads(path.read_text()), "budgets": rungs[:number]}
+            path.with_suffix(".new").write_text(json.dumps(wanted))
+            os.replace(path.with_suffix(".new"), path)
+            run_child(folder, jobs, work, int(config["cpu"]))
+        if not row.exists():  # diverged or failed: its folder says why; the worst loss ends it
+            tune.report({"images": rungs[-1], "loss": float("inf")})
+            return
+        tune.report({"images": images, "loss": float(json.loads(row.read_text())[jobs["metric"]])})
+
+
+def run_child(folder: Path, jobs: dict[str, Any], work: str, threads: int) -> int:
+    """Run the worker once, in a process group of its own; a wish to cancel becomes TERM."""
+    cancel = folder / "cancel" / file_name(work)
+    if cancel.exists():
+        return 0
+    env = {**os.environ, **jobs["env"], "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    with open(folder / f"{file_name(work)}.log", "ab") as log:
+        child = subprocess.Popen(
+            [*jobs["worker"], f"{jobs['runs']}/{work}"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=env,
+            preexec_fn=_die_with_parent,
+        )
+    asked = False
+    while child.poll() is None:
+        if not asked and cancel.exists():
+            asked = True
+            child.send_signal(signal.SIGTERM)
+        time.sleep(POLL_SECONDS)
+    return child.returncode
+
+
+def _die_with_parent() -> None:
+    """In the child: a group of its own, and TERM (save and stop) when the process that started it is gone."""
+    os.setpgid(0, 0)
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
