@@ -4,22 +4,27 @@ It claims, journals, checkpoints (a JSON file), stops, resumes, publishes and fa
 tested with real processes and real folders. What it does is set by files in the runs folder:
 
     step_seconds        how long a step of 1,000 images takes
+    checkpoint_steps    steps between two checkpoints (1); a killed worker does what lies between again
     fail_<trial>        text of the failure of a trial whose folder begins so; `once:` fails the first attempt only
     bad_node            name of a SLURM node on which every trial fails
+
+and by variables of its environment, which `tests.launch.faults` reads.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import sys
 import time
 from pathlib import Path
 
-from var_scaling import store, worker
+from var_scaling import frozen, store, worker
 from var_scaling.store import Attempt
 
 STEP = 1_000
+code_hash = functools.cache(frozen.code_hash)  # of what was imported
 
 
 def next_value(value: int, images: int) -> int:
@@ -28,7 +33,6 @@ def next_value(value: int, images: int) -> int:
 
 
 def do(kind: str, runs: Path, folder: Path, attempt: Attempt) -> None:
-    pause = _setting(runs, "step_seconds", 0.002)
     for path in runs.glob("fail_*"):
         if folder.name.startswith(path.name.removeprefix("fail_")):
             text = path.read_text()
@@ -47,7 +51,7 @@ def do(kind: str, runs: Path, folder: Path, attempt: Attempt) -> None:
         todo = [b for b in asked if not (folder / "budgets" / str(b) / "row.json").exists()]
         if not todo:
             return
-        _train(folder, attempt, todo[0], pause)
+        _train(runs, folder, attempt, todo[0])
 
 
 def _asked(folder: Path) -> list[int]:
@@ -55,7 +59,7 @@ def _asked(folder: Path) -> list[int]:
     return sorted({budget for request in requests if request for budget in request["budgets"]})
 
 
-def _train(folder: Path, attempt: Attempt, budget: int, pause: float) -> None:
+def _train(runs: Path, folder: Path, attempt: Attempt, budget: int) -> None:
     state = {"images": 0, "value": 7}
     for number in reversed(store.attempt_numbers(folder)):
         saved = store.read_json(folder / "attempts" / f"{number:03d}" / "checkpoints" / "trunk.json")
@@ -63,20 +67,29 @@ def _train(folder: Path, attempt: Attempt, budget: int, pause: float) -> None:
             state = saved
             break
     while state["images"] < budget:
-        time.sleep(pause)
+        time.sleep(_setting(runs, "step_seconds", 0.002))
         images = state["images"] + STEP
         state = {"images": images, "value": next_value(state["value"], images)}
+        attempt.check_owner()
         attempt.journal.write(phase="trunk", images=images, **{"train/loss": state["value"] / 2**61})
         attempt.progress(images, budget, "trunk")
-        attempt.check_owner()
-        (attempt.folder / "checkpoints").mkdir(exist_ok=True)
-        store.write_json(attempt.folder / "checkpoints" / "trunk.json", state)
-        attempt.journal.write(event="checkpoint", phase="trunk", images=images)
-        if attempt.stop_requested():
+        stop = attempt.stop_requested()
+        if stop or images >= budget or images % (STEP * _setting(runs, "checkpoint_steps", 1)) == 0:
+            attempt.check_owner()
+            (attempt.folder / "checkpoints").mkdir(exist_ok=True)
+            store.write_json(attempt.folder / "checkpoints" / "trunk.json", state)
+            attempt.journal.write(event="checkpoint", phase="trunk", images=images)
+        if stop:
             raise attempt.stopped()
     attempt.check_owner()
     prepared = attempt.scratch(f"budget_{budget}")
-    row = {"images_seen": budget, "loss_all_scales": state["value"] / 2**61, "attempts": attempt.number + 1}
+    row = {
+        "images_seen": budget,
+        "loss_all_scales": state["value"] / 2**61,
+        "attempts": attempt.number + 1,
+        "code": code_hash(),
+        "finished": time.time(),
+    }
     store.write_json(prepared / "row.json", row)
     (prepared / "samples.png").touch()
     store.publish(prepared, folder / "budgets" / str(budget))
@@ -99,6 +112,10 @@ def expected_value(budget: int) -> float:
 
 if __name__ == "__main__":
     os.environ.setdefault("PYTHONDONTWRITEBYTECODE", "1")
+    sys.path.append(str(Path(__file__).with_name("launch")))  # by itself: another package may be called `tests`
+    import faults
+
+    faults.from_environment()
     code = worker.main(Path(sys.argv[1]).resolve(), do)
     print(json.dumps({"exit": code}))
     sys.exit(code)

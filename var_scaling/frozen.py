@@ -50,9 +50,11 @@ def freeze(runs: Path, package: Path = PACKAGE) -> Path:
         if code_hash(prepared / package.name) == final.name:
             store.publish(prepared, final)
             return final
-    except (OSError, shutil.Error) as error:
+    except OSError as error:
+        # copytree tells of every file that it could not copy: one is enough
+        words = error.args[0][0][2] if isinstance(error, shutil.Error) else error.strerror or str(error)
         raise EnvironmentProblem(
-            f"the code of this launch could not be stored in {final.parent} ({error}); nothing was started: free "
+            f"the code of this launch could not be stored in {final.parent} ({words}); nothing was started: free "
             "space or mend its permissions, then launch again"
         ) from None
     finally:

@@ -6,6 +6,7 @@ A *work folder* is one trial or one stage:
     config.yaml              the resolved config
     attempts/NNN/            one time that the work was run; only this attempt writes here
         claim.json           who: host, boot, pid namespace, pid and its start, scheduler id, token
+        reserve              room for end.json, so that a full disk can be named as the cause
         end.json             when and why it ended; absent while it runs or when it was killed
     result/ or budgets/<n>/  published whole, by a rename that fails if it is there already
 
@@ -36,6 +37,7 @@ from var_scaling.slurm_task import parse_holder, this_task
 
 Life = Literal["alive", "dead", "unknown"]
 AskScheduler = Callable[[str], Life]
+RESERVE_BYTES = 16_384
 
 
 # ---- files ----------------------------------------------------------------------------------------------------------
@@ -281,6 +283,7 @@ class Attempt:
 
     def end(self, cause: str, **details: Any) -> None:
         """Write why this attempt ended; the claim is free from then on. Where another rank said why, that stands."""
+        (self.folder / "reserve").unlink(missing_ok=True)
         if not (self.folder / "end.json").exists():
             write_json(self.folder / "end.json", {"cause": cause, "time": time.time(), **details})
 
@@ -353,6 +356,7 @@ def take(
     prepared = work / "attempts" / f".{mine.token}"
     prepared.mkdir()
     write_json(prepared / "claim.json", {"holder": asdict(mine), "time": time.time()})
+    write_bytes(prepared / "reserve", os.urandom(RESERVE_BYTES), durable=False)  # random: not to be compressed away
     final = work / "attempts" / f"{last + 1:03d}"
     if not publish(prepared, final):
         winner = read_holder(work, last + 1)

@@ -7,6 +7,7 @@ disk. What each kind of work does is in `stages`; this file is what they share, 
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import signal
@@ -86,13 +87,16 @@ def main(folder: Path, do: Do = do_work) -> int:
     except store.Held as held:
         print(held, flush=True)
         return EXIT_HELD
-    _redirect_output(attempt.folder / "log.txt")
-    attempt.journal = Journal(attempt.folder / "journal.jsonl", _on_mark(runs, folder, task))
-    attempt.stop = stop
-    if task and (left := task.seconds_left()) is not None:
-        attempt.ends_at = time.monotonic() + left
+    except OSError as error:
+        print(f"{folder.name} could not be claimed, so nothing was done: {error}", flush=True)
+        return EXIT_FAILED
     begin = time.monotonic()
     try:
+        _redirect_output(attempt.folder / "log.txt")
+        attempt.journal = Journal(attempt.folder / "journal.jsonl", _on_mark(runs, folder, task))
+        attempt.stop = stop
+        if task and (left := task.seconds_left()) is not None:
+            attempt.ends_at = time.monotonic() + left
         do(kind, runs, folder, attempt)
         attempt.end("finished")
         return EXIT_DONE
@@ -102,10 +106,11 @@ def main(folder: Path, do: Do = do_work) -> int:
         print(lost, flush=True)  # the folder is another's now: leave without writing to it
         return EXIT_HELD
     except Exception as error:
-        traceback.print_exc()
         cause, message = classify(error)
         place = _place(error)
-        attempt.end(cause, message=message, place=place, node=_node(task, attempt))
+        with contextlib.suppress(OSError):  # on a disk that takes nothing at all there is nothing to be said
+            attempt.end(cause, message=message, place=place, node=_node(task, attempt))
+            traceback.print_exc()
         _tell_others(folder, attempt, task, (cause, place, message), time.monotonic() - begin)
         return EXIT_FAILED
 

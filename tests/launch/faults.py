@@ -22,7 +22,7 @@ from typing import Any, Literal
 How = Literal["kill", "fail", "lie", "full"]
 HOWS: tuple[How, ...] = ("kill", "fail", "lie", "full")
 
-QUOTA = "VAR_SCALING_TEST_QUOTA"  # "<bytes> <folder>"
+FULL = "VAR_SCALING_TEST_FULL"  # path of a file: the disk is full while it exists
 CLOCK = "VAR_SCALING_TEST_CLOCK"  # "<seconds to add> <seconds after the start of the process>"
 
 _GROWING = ("open", "write", "mkdir")
@@ -34,7 +34,7 @@ class Faults:
     def __init__(self, at: int, how: How, counted: Callable[[int], None] = lambda count: None) -> None:
         self.at, self.how, self.counted, self.count = at, how, counted, 0
 
-    def change(self, kind: str, do: Callable[[], Any], half: Callable[[], Any] = lambda: None) -> Any:
+    def change(self, kind: str, do: Callable[[], Any], half: Callable[[], Any] = lambda: None, size: int = 0) -> Any:
         self.count += 1
         if self.how == "full" and self.count >= self.at and kind in _GROWING:
             self.counted(self.count)
@@ -54,17 +54,18 @@ class Faults:
         _install(self.change)
 
 
-class Quota:
-    """A folder that holds so many bytes and no more: a full disk where none can be mounted."""
+class Full:
+    """While a file exists nothing can be written, but for as many bytes as this process has freed since."""
 
-    def __init__(self, folder: Path, most: int) -> None:
-        self.folder, self.most = folder.resolve(), most
+    def __init__(self, marker: Path) -> None:
+        self.marker, self.freed = marker, 0
 
-    def change(self, kind: str, do: Callable[[], Any], half: Callable[[], Any] = lambda: None) -> Any:
-        if kind in _GROWING:
-            files = (path for path in self.folder.rglob("*") if path.is_file())
-            if sum(-(-path.stat().st_size // 4096) * 4096 for path in files) >= self.most:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    def change(self, kind: str, do: Callable[[], Any], half: Callable[[], Any] = lambda: None, size: int = 0) -> Any:
+        full = self.marker.exists()
+        if full and kind == "write" and size > self.freed:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        if full:
+            self.freed += size if kind in ("unlink", "remove") else -size
         return do()
 
     def install(self) -> None:
@@ -73,9 +74,8 @@ class Quota:
 
 def from_environment() -> None:
     """Install what the environment asks for."""
-    if text := os.environ.get(QUOTA):
-        most, _, folder = text.partition(" ")
-        Quota(Path(folder), int(most)).install()
+    if text := os.environ.get(FULL):
+        Full(Path(text)).install()
     if text := os.environ.get(CLOCK):
         shift, after = map(float, text.split())
         start, real = time.monotonic(), time.time
@@ -89,7 +89,8 @@ def _install(change: Callable[..., Any]) -> None:
         def write(self, data: Any) -> int:
             content = bytes(data)
             write = super().write
-            return int(change("write", lambda: write(content), lambda: write(content[: len(content) // 2])))
+            half = content[: len(content) // 2]
+            return int(change("write", lambda: write(content), lambda: write(half), size=len(content)))
 
     def open_(
         file: Any,
@@ -119,7 +120,17 @@ def _install(change: Callable[..., Any]) -> None:
 
     builtins.open = io.open = open_  # type: ignore[assignment]
     os.open = os_open
-    for name in ("fsync", "rename", "replace", "mkdir", "unlink", "remove", "rmdir", "link", "symlink", "ftruncate"):
+
+    def removing(kind: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def remove(path: Any, **options: Any) -> Any:
+            size = os.lstat(path, **options).st_size  # raises as the removal would
+            return change(kind, lambda: real(path, **options), size=size)
+
+        return remove
+
+    for name in ("fsync", "rename", "replace", "mkdir", "rmdir", "link", "symlink", "ftruncate"):
         setattr(os, name, counted(name, getattr(os, name)))
+    for name in ("unlink", "remove"):
+        setattr(os, name, removing(name, getattr(os, name)))
     for name in ("write", "sendfile"):
         setattr(os, name, counted("write", getattr(os, name)))
