@@ -191,7 +191,8 @@ def _tell_others(
     gained = (folder / "budgets").is_dir() or any((attempt.folder / "checkpoints").glob("*"))
     if launch and not gained and failure[0] != "diverged":
         cause, place, message = failure
-        note = health.Note(folder.name, cause, place, message, _node(task, attempt), seconds, time.time())
+        node = task.node if task else ""  # nobody else could exclude one, so nothing is put down to it
+        note = health.Note(folder.name, cause, place, message, node, seconds, time.time())
         health.note_failure(Path(launch), note)
 
 

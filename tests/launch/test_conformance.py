@@ -7,40 +7,29 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import FAKE_STUDY, FAKE_WORKER, ROOT
 from tests.launch import engine
+from var_scaling import pilot
 from var_scaling.launch.local import LocalLauncher
 from var_scaling.launch.profile import load_profile
 from var_scaling.launch.protocol import Launcher
+from var_scaling.launch.ray import RayLauncher
 from var_scaling.launch.slurm import SlurmLauncher
 from var_scaling.launch.status import SweepStatus, TrialStatus, read_status
-from var_scaling.launch.sweep import Launch, View, follow, prepare
+from var_scaling.launch.sweep import Launch, View, follow, prepare, smallest_and_largest
 
 Start = Callable[..., tuple[Launch, Launcher]]
 PROFILE = ROOT / "slurm" / "profiles" / "local-test.yaml"
 
 
-# Ray takes ten seconds to place a wave on two busy cores; what it shares with the others beyond this is marked slow.
-QUICK_ON_RAY = {
-    "test_each_trial_once_with_the_right_rows_and_the_next_launch_runs_nothing",
-}
-
-
-RAY = pytest.mark.xdist_group("ray")  # one process, so one Ray
-
-
-@pytest.fixture(
-    params=["local", "slurm", pytest.param("ray", marks=RAY), pytest.param("ray, all", marks=[RAY, pytest.mark.slow])]
-)
+@pytest.fixture(params=["local", "slurm", pytest.param("ray", marks=pytest.mark.xdist_group("ray"))])
 def start(request: pytest.FixtureRequest, fake_study: Path, runs: Path) -> Start:
     """Writes a launch of the fake study and submits it."""
-    name = request.param.removesuffix(", all")
-    quick = request.node.originalname in QUICK_ON_RAY
-    if name == "ray" and quick == request.param.endswith("all"):
-        pytest.skip("runs with -m slow" if not quick else "runs without -m slow")
+    name = request.param
     runs.mkdir()
     if name == "slurm":
         request.getfixturevalue("slurm_cluster")
@@ -50,13 +39,11 @@ def start(request: pytest.FixtureRequest, fake_study: Path, runs: Path) -> Start
         if name == "local":
             return LocalLauncher(runs, 2, FAKE_WORKER)
         if name == "ray":
-            from var_scaling.launch.ray import RayLauncher
-
             return RayLauncher(runs, address=address, worker=FAKE_WORKER)
         return SlurmLauncher(runs, load_profile(PROFILE), "fake", worker=FAKE_WORKER)
 
-    def go(failed_too: bool = False) -> tuple[Launch, Launcher]:
-        launch = prepare(engine.plan(fake_study, runs), fake_study.read_text(), name, failed_too=failed_too)
+    def go(**asked: Any) -> tuple[Launch, Launcher]:
+        launch = prepare(engine.plan(fake_study, runs), fake_study.read_text(), name, **asked)
         one = launcher()
         one.submit(launch.jobs, launch.folder)
         return launch, one
@@ -151,3 +138,57 @@ def test_workers_import_the_code_that_was_launched(start: Start, runs: Path) -> 
     assert maps[0].partition(b"=")[2].decode().startswith(code)
     (runs / "step_seconds").write_text("0.002")
     follow(launch, launcher, lambda view: None, poll_seconds=0.2)
+
+
+def test_the_rest_of_a_pilot_goes_by_itself_once_both_have_a_checkpoint(
+    start: Start, runs: Path, fake_study: Path
+) -> None:
+    (runs / "step_seconds").write_text("0.3")
+    pilots = smallest_and_largest(engine.plan(fake_study, runs))
+    launch, launcher = start(pilots=pilots)
+    gate = pilot.read_gate(launch.folder)
+    assert gate and set(gate.trials) == pilots and len(pilots) == 2
+    rest = [job.work.folder for job in launch.jobs if job.held]
+    assert len(rest) == 2
+    waited = 0
+    deadline = time.monotonic() + 90
+    while not gate.open(runs):
+        launcher.states()  # a launcher that stays starts what waits while it answers; one that left changes nothing
+        waited += any(t.record.attempts for t in read_status(runs, "fake").trials if t.folder in pilots)
+        begun = [folder for folder in rest if (runs / folder / "attempts").exists()]
+        assert not begun or gate.open(runs), f"{begun} did not wait"
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert waited, "the premise: a pilot was seen at work while the rest was held"
+    (runs / "step_seconds").write_text("0.002")
+    follow(launch, launcher, lambda view: None, poll_seconds=0.2)
+    engine.check_rows(runs, read_status(runs, "fake"))
+    assert all("images in" in line and "predicted" in line for line in gate.lines(runs))
+
+
+def test_a_pilot_that_fails_keeps_the_rest_and_its_retry_lets_it_go(start: Start, runs: Path, fake_study: Path) -> None:
+    pilots = smallest_and_largest(engine.plan(fake_study, runs))
+    (runs / "fail_var-d3-s1").write_text("once: a planted bug")
+    launch, launcher = start(pilots=pilots)
+    gate = pilot.read_gate(launch.folder)
+    rest = [job.work.folder for job in launch.jobs if job.held]
+    assert gate and rest
+    until(launch, launcher, runs, lambda trials: sorted(t.state for t in trials if t.folder in pilots) == ENDED)
+    for _ in range(10):  # time enough for a launcher that would let the rest go
+        states = launcher.states()
+        time.sleep(0.1)
+    assert all(states[folder] in ("waiting", "gone") for folder in rest)
+    assert not gate.open(runs) and any("a planted bug" in line for line in gate.lines(runs))
+    assert [t.state for t in read_status(runs, "fake").trials if t.folder in rest] == ["new", "new"]
+    failed = next(t.folder for t in read_status(runs, "fake").trials if t.state == "failed")
+    again, second = start(failed_too=True, only=lambda trial: trial.work.folder == failed)
+    follow(again, second, lambda view: None, poll_seconds=0.2)
+    assert gate.open(runs)
+    if "waiting" in states.values():  # queued on hold, and released by the retried pilot's worker
+        follow(launch, launcher, lambda view: None, poll_seconds=0.2)
+        engine.check_rows(runs, read_status(runs, "fake"))
+    else:
+        engine.check_rows(runs, finish(start, runs))
+
+
+ENDED = ["failed", "finished"]
