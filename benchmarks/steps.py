@@ -38,6 +38,7 @@ def make_stepper(depth: int, **overrides: Any) -> tuple[Callable[[], None], int]
     state, schedule = fresh_state(config, device), Trunk(config.train)
 
     def step() -> None:
-        train_step(state, draw_batch(config, cache, state.images, device), config, schedule)
+        rates = schedule.learning_rate(state.images), schedule.weight_decay(state.images)
+        train_step(state, draw_batch(config, cache, state.images, device), config, rates)
 
     return step, config.train.batch_size

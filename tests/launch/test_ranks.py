@@ -1,7 +1,8 @@
-"""One trial in several tasks of a real SLURM, with torch.distributed between them."""
+"""One trial in several tasks of a real SLURM, with torch.distributed between them: the numbers of one process."""
 
 from __future__ import annotations
 
+import subprocess
 import time
 from pathlib import Path
 
@@ -10,45 +11,74 @@ import pytest
 from tests.conftest import ROOT
 from tests.tiny import STUDY, Tiny, log, rows
 from var_scaling import store
-from var_scaling.launch.profile import load_profile
+from var_scaling.errors import RequestProblem
+from var_scaling.launch.arrays import read_arrays
+from var_scaling.launch.profile import Gpu, Profile, load_profile
 from var_scaling.launch.slurm import SlurmLauncher
 from var_scaling.launch.sweep import prepare
 from var_scaling.planning.record import nothing_missing
+from var_scaling.tracking.journal import read_effective
 
+pytestmark = pytest.mark.usefixtures("slurm_cluster")
 PROFILE = load_profile(ROOT / "slurm" / "profiles" / "local-test.yaml")
-TWO = ("placement.gpus=2", "placement.device=cpu")
+LONG = "budgets.images=[200, 8000]"
 
 
-def submit(tiny: Tiny, profile: object, *overrides: str) -> Path:
-    plan = tiny.plan(*overrides)
+@pytest.fixture(scope="module")
+def alone(tiny_stages: Tiny, tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, object]]:
+    """The rows of one process that computes its batches in two halves."""
+    return rows(tiny_stages.copy(tmp_path_factory.mktemp("alone") / "runs").run("execution.micro_batch=5", LONG))
+
+
+def submit(tiny: Tiny, profile: Profile, *overrides: str) -> Path:
+    plan = tiny.plan(*overrides, LONG)
     launch = prepare(plan, STUDY, "slurm")
-    launcher = SlurmLauncher(tiny.runs, profile, "tiny")  # type: ignore[arg-type]
-    launcher.submit(launch.jobs, launch.folder)
+    SlurmLauncher(tiny.runs, profile, "tiny").submit(launch.jobs, launch.folder)
     return tiny.runs / plan.trials[0].work.folder
 
 
 def wait(folder: Path) -> None:
     deadline = time.monotonic() + 150
     while not nothing_missing(folder):
-        ends = [store.read_json(p) for p in folder.glob("attempts/*/end.json")]
-        assert time.monotonic() < deadline and not any(e["cause"] == "code" for e in ends if e), log(folder)
-        time.sleep(0.2)
+        assert time.monotonic() < deadline and "code" not in ends(folder), log(folder)
+        time.sleep(0.1)
 
 
-@pytest.mark.parametrize("nodes", [1, 2])
-def test_slurm_starts_the_ranks_and_the_numbers_are_those_of_one_process(
-    tiny: Tiny, slurm_cluster: object, tmp_path: Path, nodes: int
-) -> None:
-    alone = rows(tiny.copy(tmp_path / "alone").run("execution.micro_batch=5"))
-    profile = PROFILE
-    overrides = TWO
-    if nodes == 2:  # a node of the test cluster has one GPU, which no torch finds
-        gpu = {"name": "H100", "memory_gb": 80, "per_node": 1}
-        profile = PROFILE.model_copy(update={"gpu": type(PROFILE).model_validate({"name": "x", "gpu": gpu}).gpu})
-        overrides = ("placement.gpus=2",)
-    folder = submit(tiny, profile, *overrides)
+def ends(folder: Path) -> list[str | None]:
+    """The cause of every attempt's end."""
+    numbers = store.attempt_numbers(folder)
+    return [(store.read_json(folder / "attempts" / f"{n:03d}" / "end.json") or {}).get("cause") for n in numbers]
+
+
+def test_over_two_nodes(tiny: Tiny, alone: dict[int, dict[str, object]]) -> None:
+    # A node of the test cluster has one GPU, which SLURM counts and no torch finds.
+    profile = PROFILE.model_copy(update={"gpu": Gpu(name="H100", memory_gb=80, per_node=1)})
+    folder = submit(tiny, profile, "placement.gpus=2")
     wait(folder)
     assert rows(folder) == alone
-    attempt = folder / "attempts" / "000"
-    assert (attempt / "log_rank_1.txt").exists(), "the premise: SLURM's second task took part"
-    assert store.read_json(attempt / "ranks.json")["size"] == 2
+    assert store.read_json(folder / "attempts" / "000" / "ranks.json")["size"] == 2
+    assert (folder / "attempts" / "000" / "log_rank_1.txt").exists(), "the premise: the second task took part"
+
+
+def test_a_signal_to_all_ranks_is_one_requeue(tiny: Tiny, alone: dict[int, dict[str, object]]) -> None:
+    folder = submit(tiny, PROFILE, "placement.gpus=2", "placement.device=cpu")
+    deadline = time.monotonic() + 120
+    while len(read_effective(folder)) < 5:
+        assert time.monotonic() < deadline, log(folder)
+        time.sleep(0.02)
+    (array,) = read_arrays(tiny.runs)
+    subprocess.run(["scancel", "--signal=USR1", array.task(folder.relative_to(tiny.runs).as_posix())], check=True)
+    wait(folder)
+    while (causes := ends(folder))[-1] is None:  # the last row appears a moment before the end is written
+        assert time.monotonic() < deadline + 150
+        time.sleep(0.1)
+    assert causes == ["preempted", "finished"]
+    assert all((folder / "attempts" / f"{n:03d}" / "log_rank_1.txt").exists() for n in (0, 1))
+    assert rows(folder) == alone
+
+
+def test_more_than_a_node_is_whole_nodes(tiny: Tiny) -> None:
+    profile = PROFILE.model_copy(update={"gpu": Gpu(name="H100", memory_gb=80, per_node=4)})
+    with pytest.raises(RequestProblem, match=r"placement.gpus = 10 .* whole nodes of 4"):
+        submit(tiny, profile, "placement.gpus=10")
+    assert not read_arrays(tiny.runs), "nothing is half-submitted"
