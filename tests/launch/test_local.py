@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import FAKE_STUDY, ROOT
+from tests.conftest import FAKE_STUDY, FAKE_WORKER, ROOT
 from tests.launch import engine
 from var_scaling import store
 from var_scaling.errors import EnvironmentProblem

@@ -95,7 +95,7 @@ def _classes(profile: Profile, runs: Path) -> list[Finding]:
     most = int(profile.limits.hours * 60)
     stage = Resources(0, 1 if profile.gpu else 0, profile.cpus, memory, min(most, profile.limits.least_minutes))
     sizes = {1, profile.gpu.per_node} if profile.gpu else {0}
-    classes = [stage, *(Resources(1, gpus, profile.cpus, memory, most) for gpus in sorted(sizes))]
+    classes = [stage, *(Resources(1, gpus, profile.cpus, memory, most, max(gpus, 1)) for gpus in sorted(sizes))]
     findings = []
     for each in dict.fromkeys(classes):
         executor, command = array_script(

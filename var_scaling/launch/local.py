@@ -1,12 +1,14 @@
 """The local launcher: a few workers side by side on this machine, each with its own threads.
 
 Two one-thread trials side by side give 9 to 28 % more images a second than one with two threads (measured at depths 2
-to 8, reference note and benchmarks/threads.py), so a slot is `execution.threads` cores.
+to 8, reference note and benchmarks/threads.py), so a slot is `execution.threads` cores. Where there are GPUs, a job
+that may use one has as many as it asks for to itself.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from var_scaling import frozen, pilot
+from var_scaling.errors import EnvironmentProblem
 from var_scaling.exits import EXIT_BLOCKED, EXIT_HELD
 from var_scaling.launch.protocol import Job, Queue
 from var_scaling.planning.record import nothing_missing, read_record
@@ -33,17 +36,35 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def available_gpus() -> tuple[str, ...]:
+    """Names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES takes them; asked without torch."""
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return tuple(name for name in visible.split(",") if name not in ("", "-1"))
+    if not (program := shutil.which("nvidia-smi")):
+        return ()
+    listed = subprocess.run([program, "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True)
+    return tuple(listed.stdout.split()) if listed.returncode == 0 else ()
+
+
 class LocalLauncher:
     """Runs jobs as child processes, longest first, never more than the cores given."""
 
     name = "local"
 
-    def __init__(self, runs: Path, cores: int | None = None, worker: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        runs: Path,
+        cores: int | None = None,
+        worker: Sequence[str] = (),
+        gpus: Sequence[str] | None = None,
+    ) -> None:
         self.runs = runs
         self.cores = cores or available_cores()
+        self.gpus = tuple(available_gpus() if gpus is None else gpus)
         self.worker = tuple(worker) or (sys.executable, "-m", "var_scaling.worker")
         self.waiting: list[Job] = []
         self.running: dict[str, tuple[Job, subprocess.Popen[bytes]]] = {}
+        self.taken: dict[str, tuple[str, ...]] = {}  # GPUs, by the folder of the job that has them
         self.failed: set[str] = set()
         self.gone: set[str] = set()
         self.held_because: str | None = None
@@ -53,6 +74,16 @@ class LocalLauncher:
         self._code: Mapping[str, str] = {}
 
     def submit(self, jobs: Sequence[Job], launch: Path) -> None:
+        """Queue jobs.
+
+        Raises:
+            EnvironmentProblem: one asks for more GPUs than there are here.
+        """
+        if (most := max((self._gpus_of(job) for job in jobs), default=0)) > len(self.gpus):
+            raise EnvironmentProblem(
+                f"placement.gpus = {most}, but this machine has {len(self.gpus)} (CUDA_VISIBLE_DEVICES or nvidia-smi); "
+                "ask for fewer, or launch on a cluster"
+            )
         self._launch, self._gate = launch, pilot.read_gate(launch)
         self._code = frozen.environment(frozen.freeze(self.runs)) if jobs else {}
         self.waiting += sorted(jobs, key=lambda job: (job.work.kind == "trial", -job.seconds))
@@ -85,6 +116,7 @@ class LocalLauncher:
             if code is None:
                 continue
             del self.running[folder]
+            self.taken.pop(folder, None)
             if code == EXIT_HELD or (code == EXIT_BLOCKED and not self._cannot_be_built(job)):
                 self.waiting.append(job)  # somebody else runs it or what it needs: look again later
                 continue
@@ -129,14 +161,23 @@ class LocalLauncher:
                 self.gone.add(job.work.folder)
                 continue
             threads = min(_threads(job), self.cores)
-            if busy + threads > self.cores or mine == "running" or not self._ready(job):
+            free = [gpu for gpu in self.gpus if gpu not in {g for taken in self.taken.values() for g in taken}]
+            gpus = self._gpus_of(job)
+            if busy + threads > self.cores or gpus > len(free) or mine == "running" or not self._ready(job):
                 continue  # one that runs is another launch's; starting a worker would only say so
             self.waiting.remove(job)
-            self.running[job.work.folder] = (job, self._spawn(job, threads))
+            self.taken[job.work.folder] = tuple(free[:gpus])
+            self.running[job.work.folder] = (job, self._spawn(job, max(1, threads // _processes(job))))
             busy += threads
 
     def _ready(self, job: Job) -> bool:
         return all((self.runs / need / "result").exists() for need in job.after)
+
+    def _gpus_of(self, job: Job) -> int:
+        """GPUs that a job has to itself: what it asks for, where it may use any and there are any."""
+        placement = job.work.config["placement"]
+        wanted = placement["device"] == "cuda" or (placement["device"] == "auto" and bool(self.gpus))
+        return _processes(job) if wanted else 0
 
     def _cannot_be_built(self, job: Job) -> bool:
         return any(need in self.failed for need in job.after)
@@ -145,6 +186,8 @@ class LocalLauncher:
         logs = self._launch / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         env = {**MALLOC, **os.environ, **self._code, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        if gpus := self.taken[job.work.folder]:
+            env["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
         # A session of its own: Ctrl-C reaches the launcher alone, which asks the workers to save and stop.
         with open(logs / f"{Path(job.work.folder).name}.log", "ab") as log:
             return subprocess.Popen(
@@ -162,5 +205,11 @@ def _take_over() -> bool:
     return os.environ.get("VAR_SCALING_TAKE_OVER") == "1"
 
 
+def _processes(job: Job) -> int:
+    """Of one trial; a stage is one."""
+    return int(job.work.config["placement"]["gpus"]) if job.work.kind == "trial" else 1
+
+
 def _threads(job: Job) -> int:
-    return int(job.work.config["execution"]["threads"])
+    """Cores that a job keeps busy."""
+    return _processes(job) * int(job.work.config["execution"]["threads"])
