@@ -154,7 +154,7 @@ def outlier_note(residuals: np.ndarray, parameters: int, weights: np.ndarray | N
     The spread is the median absolute deviation, which half of the rows would have to spoil; the threshold is the
     Student quantile for one false alarm in a thousand fits of this size.
     """
-    from scipy.stats import t as student
+    from scipy.special import stdtrit
 
     rows = len(residuals)
     freedom = rows - parameters
@@ -165,7 +165,7 @@ def outlier_note(residuals: np.ndarray, parameters: int, weights: np.ndarray | N
     if spread <= 1e-12 * max(1.0, np.abs(residuals).max()):  # half of the rows are hit exactly: no scale to judge by
         return ()
     score = np.abs(centred) / spread
-    threshold = float(student.isf(0.0005 / rows, freedom))
+    threshold = -float(stdtrit(freedom, 0.0005 / rows))
     bad = np.flatnonzero(score > threshold)
     if weights is not None:
         bad = bad[weights[bad] > 0]

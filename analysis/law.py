@@ -309,14 +309,15 @@ class Law:
         if runs > 1 and self.noise["seed_sd"] is not None:
             spread = np.sqrt(max(spread**2 - self.noise["seed_sd"] ** 2 * (1 - 1 / runs), 0.0))
         # every draw of the law meets the same evenly spaced quantiles of the noise: no luck of the draw at the tails
-        from scipy.stats import t as student
+        from scipy.special import stdtrit
 
         shares = (np.arange(NOISE_POINTS) + 0.5) / NOISE_POINTS
-        noise = spread * student.ppf(shares, freedom)[:, None, None]
+        noise = spread * stdtrit(freedom, shares)[:, None, None]
         with np.errstate(invalid="ignore", over="ignore"):
             seen = self.estimator.from_response(self.estimator.to_response(drawn) + noise).reshape(-1, drawn.shape[1])
         tail = (1 - level) / 2
-        low, high = np.nanquantile(seen, [tail, 1 - tail], axis=0)
+        quantile = np.nanquantile if np.isnan(seen).any() else np.quantile
+        low, high = quantile(seen, [tail, 1 - tail], axis=0)
         return low, high
 
     @property
@@ -339,18 +340,15 @@ class Law:
 
         Seed noise is the spread of runs of one design point, lack of fit what the residual variance holds beyond it.
         """
-        design = pd.DataFrame(
-            {
-                "size": self.size_codes,
-                "fitted": np.round((self.estimator.response - self.residuals) / max(self.noise_sd, 1e-300), 6),
-            }
-        )
-        frame = pd.DataFrame({"point": design.groupby(["size", "fitted"]).ngroup(), "residual": self.residuals})
-        groups = frame.groupby("point")["residual"]
-        freedom = int((groups.count() - 1).sum())
+        fitted = (self.estimator.response - self.residuals) / max(self.noise_sd, 1e-300)
+        design = np.stack([self.size_codes.astype(float), np.round(fitted, 6)], 1)
+        _, point, count = np.unique(design, axis=0, return_inverse=True, return_counts=True)
+        point = point.ravel()
+        freedom = int((count - 1).sum())
         if freedom < 1:
             return {"seed_sd": None, "lack_of_fit_sd": None, "seed_freedom": 0, "total_sd": self.noise_sd}
-        seed_variance = float(((frame["residual"] - groups.transform("mean")) ** 2).sum() / freedom)
+        mean = np.bincount(point, self.residuals) / count
+        seed_variance = float(((self.residuals - mean[point]) ** 2).sum() / freedom)
         rest = max(self.noise_sd**2 - seed_variance, 0.0)
         return {
             "seed_sd": float(np.sqrt(seed_variance)),

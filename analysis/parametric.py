@@ -14,6 +14,7 @@ import numpy as np
 from analysis import checks
 from analysis.engine import newton, starts
 from analysis.engine.absolute import minimize_absolute
+from analysis.engine.collapse_rows import design_points
 from analysis.engine.estimators import NewtonEstimator
 from analysis.engine.terms import PowerTerms, RepeatedTerms, log_epoch_gain
 from analysis.errors import CannotFit, Note
@@ -63,47 +64,20 @@ def fit_chinchilla(
             ``not_converged``.
         ValueError: inputs of different lengths, or a negative delta.
     """
-    params, data = checks.column("params", params), checks.column("data", data)
-    loss = checks.column("loss", loss)
-    rows = checks.same_length(params=params, data=data, loss=loss)
-    weights = checks.weights_or_ones(weights, rows)
-    delta = _read_delta(delta)
-    run_codes = checks.run_codes(runs, rows)
-    notes = require_plane(params, data, weights, parameters=5)
-    used = weights > 0
-    centres = tuple(float((weights * np.log(values)).sum() / weights.sum()) for values in (params, data))
-    logs = np.stack([np.log(params) - centres[0], np.log(data) - centres[1]])
-    log_loss = np.log(loss)
-    spans = [max(float(np.ptp(values[used])), 1e-9) for values in logs]
-    # exponents per unit of log: what the span of the data can tell apart
-    unit = starts.exponent_starts(4 * STARTS, 2, np.random.default_rng(seed), 0.05, 1.0)
-    guesses = unit * np.minimum(12.0 / np.array(spans), 2.0) if max(spans) > 0 else unit
-
+    rows = _checked({"params": params, "data": data}, loss, runs, weights, delta, conventions)
+    params, data = rows.inputs
+    notes = require_plane(params, data, rows.weights, parameters=5)
+    centres, logs, spans = _centred(rows, params, data)
+    guesses = _exponent_guesses(4 * STARTS, spans, seed)
     terms = PowerTerms(logs, offset=True)
-    chosen = _choose_starts(guesses, terms, loss, weights)
-    solution = _solve(terms, chosen, log_loss, weights, delta)
+    solution = _solve(terms, _choose_starts(guesses, terms, rows), rows)
     if solution.lost_floor:
         terms = PowerTerms(logs, offset=False)
-        solution = _solve(terms, _choose_starts(guesses, terms, loss, weights), log_loss, weights, delta)
+        solution = _solve(terms, _choose_starts(guesses, terms, rows), rows)
         notes += (NO_FLOOR,)
     _check_falls(terms, solution.theta, spans)
-    _require_minimum(solution, logs, log_loss, weights)
-    theta, objective, certificate = solution.theta, solution.objective, solution.certificate
-    return _law(
-        terms,
-        theta,
-        centres,
-        log_loss,
-        weights,
-        delta,
-        objective,
-        certificate,
-        notes,
-        run_codes,
-        (params, data),
-        "chinchilla",
-        conventions,
-    )
+    _require_minimum(solution, logs, rows)
+    return _law("chinchilla", rows, terms, centres, solution, notes)
 
 
 def fit_repeated(
@@ -139,15 +113,12 @@ def fit_repeated(
     Raises:
         CannotFit: as :func:`fit_chinchilla`; also ``too_few_sizes`` where no data repeat.
     """
-    params, unique = checks.column("params", params), checks.column("unique_data", unique_data)
-    epochs, loss = checks.column("epochs", epochs), checks.column("loss", loss)
-    rows = checks.same_length(params=params, unique_data=unique, epochs=epochs, loss=loss)
-    weights = checks.weights_or_ones(weights, rows)
-    delta = _read_delta(delta)
-    if delta == 0:
+    columns = {"params": params, "unique_data": unique_data, "epochs": epochs}
+    rows = _checked(columns, loss, runs, weights, delta, conventions)
+    if rows.delta == 0:
         raise ValueError("fit_repeated has no least-absolute form; use a small delta such as 1e-4")
-    run_codes = checks.run_codes(runs, rows)
-    used = weights > 0
+    params, unique, epochs = rows.inputs
+    used = rows.weights > 0
     # less than one pass: that share of the images was seen once
     seen_once = unique * np.minimum(epochs, 1.0)
     extra = np.maximum(epochs - 1.0, 0.0)
@@ -159,28 +130,23 @@ def fit_repeated(
             "above 1: repeat a part of the data",
             distinct,
         )
-    notes = require_plane(params, seen_once * (1 + extra), weights, parameters=6, third=epochs)
-    centres = tuple(float((weights * np.log(values)).sum() / weights.sum()) for values in (params, seen_once))
-    log_params, log_unique = np.log(params) - centres[0], np.log(seen_once) - centres[1]
-    spans = [
-        max(float(np.ptp(log_params[used])), 1e-9),
-        max(float(np.ptp(np.log(seen_once * (1 + extra))[used])), 1e-9),
-    ]
-    unit = starts.exponent_starts(3 * STARTS, 2, np.random.default_rng(seed), 0.05, 1.0)
-    guesses = unit * np.minimum(12.0 / np.array(spans), 2.0)
+    notes = require_plane(params, seen_once * (1 + extra), rows.weights, parameters=6, third=epochs)
+    centres, (log_params, log_unique), _ = _centred(rows, params, seen_once)
+    seen = log_unique + np.log1p(extra)
+    spans = [max(float(np.ptp(values[used])), 1e-9) for values in (log_params, seen)]
+    guesses = _exponent_guesses(3 * STARTS, spans, seed)
     terms = RepeatedTerms(log_params, log_unique, extra)
-    solution = _solve(terms, _repeated_starts(terms, guesses, loss, weights), np.log(loss), weights, delta)
+    solution = _solve(terms, _repeated_starts(terms, guesses, rows), rows)
     if solution.lost_floor:
         terms = RepeatedTerms(log_params, log_unique, extra, offset=False)
-        solution = _solve(terms, _repeated_starts(terms, guesses, loss, weights), np.log(loss), weights, delta)
+        solution = _solve(terms, _repeated_starts(terms, guesses, rows), rows)
         notes += (NO_FLOOR,)
     most, least = float(extra[used].max()), float(extra[used][extra[used] > 0].min())
     if not solution.minimum or not 0.01 * least < np.exp(solution.theta[-1]) < 100 * most:
-        solution = _reuse_at_its_bound(solution, terms, guesses, loss, weights, delta, (1e-6 * least, 1e8 * most))
+        solution = _reuse_at_its_bound(solution, terms, guesses, rows, (1e-6 * least, 1e8 * most))
     _check_falls(terms, solution.theta, spans)
-    _require_minimum(solution, np.stack([log_params, log_unique + np.log1p(extra)]), np.log(loss), weights)
-    theta, objective, certificate = solution.theta, solution.objective, solution.certificate
-    reuse = float(np.exp(theta[-1]))
+    _require_minimum(solution, np.stack([log_params, seen]), rows)
+    reuse = float(np.exp(solution.theta[-1]))
     if reuse > 30 * most:
         notes += (
             Note(
@@ -199,21 +165,54 @@ def fit_repeated(
                 reuse,
             ),
         )
-    return _law(
-        terms,
-        theta,
-        centres,
-        np.log(loss),
-        weights,
-        delta,
-        objective,
-        certificate,
-        notes,
-        run_codes,
-        (params, unique, epochs),
-        "repeated",
-        conventions,
-    )
+    return _law("repeated", rows, terms, centres, solution, notes)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The checked rows of one fit, and how they are to be fitted.
+
+    Attributes:
+        inputs: what the law takes, each (n,), in its order.
+        loss: (n,).
+        weights: (n,).
+        run_codes: (n,).
+        delta: Huber's switch point.
+        conventions: how the columns were counted.
+    """
+
+    inputs: tuple[np.ndarray, ...]
+    loss: np.ndarray
+    weights: np.ndarray
+    run_codes: np.ndarray
+    delta: float
+    conventions: Mapping[str, str]
+
+
+def _checked(columns: Mapping[str, object], loss, runs, weights, delta: float, conventions) -> _Rows:
+    """Every input as numbers of one length; see :mod:`analysis.checks` for the refusals."""
+    inputs = {name: checks.column(name, values) for name, values in columns.items()}
+    loss = checks.column("loss", loss)
+    number = checks.same_length(**inputs, loss=loss)
+    weights = checks.weights_or_ones(weights, number)
+    codes = checks.run_codes(runs, number)
+    return _Rows(tuple(inputs.values()), loss, weights, codes, _read_delta(delta), dict(conventions or {}))
+
+
+def _centred(rows: _Rows, params: np.ndarray, data: np.ndarray) -> tuple[tuple[float, float], np.ndarray, list[float]]:
+    """Weighted means of the logs, (2, n) logs less those, and the span of each."""
+    used = rows.weights > 0
+    logs = np.log(np.stack([params, data]))
+    centres = (logs * rows.weights).sum(1) / rows.weights.sum()
+    logs = logs - centres[:, None]
+    spans = [max(float(np.ptp(values[used])), 1e-9) for values in logs]
+    return (float(centres[0]), float(centres[1])), logs, spans
+
+
+def _exponent_guesses(count: int, spans: list[float], seed: int) -> np.ndarray:
+    """Exponents per unit of log, (count, 2): what the span of the data can tell apart."""
+    unit = starts.exponent_starts(count, 2, np.random.default_rng(seed), 0.05, 1.0)
+    return unit * np.minimum(12.0 / np.array(spans), 2.0)
 
 
 def require_plane(
@@ -266,27 +265,31 @@ def _read_delta(delta: float) -> float:
     return delta
 
 
-def _choose_starts(guesses: np.ndarray, terms: PowerTerms, loss: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _choose_starts(guesses: np.ndarray, terms: PowerTerms, rows: _Rows) -> np.ndarray:
     """The better half by projected cost and some of the rest, so that agreement of starts means something."""
-    theta, cost = starts.project(guesses, terms.logs, loss, weights, terms.offset)
+    logs, loss, weights = terms.logs, rows.loss, rows.weights
+    points = design_points(logs)
+    if points is not None:
+        logs, (loss, weights) = points.values, points.means(loss, weights)
+    _, cost = starts.project(guesses, logs, loss, weights, terms.offset)
     order = np.argsort(cost)
     half = STARTS // 2
-    chosen = np.concatenate(
-        [order[:half], order[half :: max(1, (len(order) - half) // (STARTS - half))][: STARTS - half]]
-    )
-    return theta[chosen]
+    rest = order[half :: max(1, (len(order) - half) // (STARTS - half))][: STARTS - half]
+    chosen = starts.descend(guesses[np.concatenate([order[:half], rest])], logs, loss, weights, terms.offset)
+    return starts.project(chosen, logs, loss, weights, terms.offset)[0]
 
 
-def _repeated_starts(terms: RepeatedTerms, guesses: np.ndarray, loss: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _repeated_starts(terms: RepeatedTerms, guesses: np.ndarray, rows: _Rows) -> np.ndarray:
     """Projected starts at several reuse constants around the epochs seen."""
     most = max(float(terms.extra_epochs.max()), 1e-3)
     best = []
     for reuse in most * np.array([0.03, 0.1, 0.3, 1.0, 3.0]):
         gain, _, _ = log_epoch_gain(terms.extra_epochs, np.log(reuse))
         logs = np.stack([terms.log_params, terms.log_unique + gain])
-        theta, cost = starts.project(guesses, logs, loss, weights, terms.offset)
-        order = np.argsort(cost)[:3]
-        best.append(np.column_stack([theta[order], np.full(len(order), np.log(reuse))]))
+        _, cost = starts.project(guesses, logs, rows.loss, rows.weights, terms.offset)
+        near = starts.descend(guesses[np.argsort(cost)[:3]], logs, rows.loss, rows.weights, terms.offset)
+        theta, _ = starts.project(near, logs, rows.loss, rows.weights, terms.offset)
+        best.append(np.column_stack([theta, np.full(len(theta), np.log(reuse))]))
     return np.concatenate(best)
 
 
@@ -301,7 +304,9 @@ class _Solution:
     lost_floor: bool  # E ran towards 0: the form without it is the one to fit
 
 
-def _solve(terms, theta: np.ndarray, log_loss: np.ndarray, weights: np.ndarray, delta: float) -> _Solution:
+def _solve(terms, theta: np.ndarray, rows: _Rows) -> _Solution:
+    log_loss, weights, delta, within = np.log(rows.loss), rows.weights, rows.delta, 0.0
+
     def lost_floor(at: np.ndarray, limit: float) -> bool:
         return terms.offset and terms.evaluate(at[None]).shares[0].max() < limit
 
@@ -313,12 +318,16 @@ def _solve(terms, theta: np.ndarray, log_loss: np.ndarray, weights: np.ndarray, 
         certificate = Certificate(corner.stationarity, corner.stationarity, slack, len(theta), agree, corner.method)
         lost = lost_floor(corner.theta, VANISHED if corner.certified else FADED)
         return _Solution(corner.theta, corner.value, certificate, corner.certified, lost)
+    points = design_points(terms.logs) if np.isinf(delta) and isinstance(terms, PowerTerms) else None
+    if points is not None:
+        terms, within = PowerTerms(points.values, terms.offset), points.within(log_loss, weights)
+        log_loss, weights = points.means(log_loss, weights)
     found = newton.minimize(terms, theta, log_loss, weights, delta)
     if not found.converged.any() and np.isfinite(delta):
         # a corner that Newton circles: come from where the loss is smoother
         for factor in (30.0, 10.0, 3.0, 1.0):
             found = newton.minimize(terms, found.theta, log_loss, weights, factor * delta, 400)
-    value = np.where(np.isfinite(found.value), found.value, np.inf)
+    value = np.where(np.isfinite(found.value), found.value, np.inf) + within
     best = int(np.argmin(value))
     floor = 1e-26 * weights.sum()
     agreeing = int((value <= value[best] * (1 + AGREE) + floor).sum())
@@ -341,12 +350,13 @@ def _solve(terms, theta: np.ndarray, log_loss: np.ndarray, weights: np.ndarray, 
     return _Solution(found.theta[best], float(value[best]), certificate, minimum, lost)
 
 
-def _require_minimum(solution: _Solution, logs: np.ndarray, log_loss: np.ndarray, weights: np.ndarray) -> None:
+def _require_minimum(solution: _Solution, logs: np.ndarray, rows: _Rows) -> None:
     """Refuse what is no certified minimum, and say why it ran away where the rows show it."""
     if solution.minimum:
         return
-    design = np.column_stack([np.ones(len(log_loss)), *logs]) * np.sqrt(weights)[:, None]
-    slopes = np.linalg.lstsq(design, log_loss * np.sqrt(weights), rcond=None)[0][1:]
+    root = np.sqrt(rows.weights)
+    design = np.column_stack([np.ones(len(root)), *logs]) * root[:, None]
+    slopes = np.linalg.lstsq(design, np.log(rows.loss) * root, rcond=None)[0][1:]
     for name, slope in zip(("model size", "data"), slopes, strict=True):
         if slope >= 0:
             raise CannotFit(
@@ -364,15 +374,17 @@ def _require_minimum(solution: _Solution, logs: np.ndarray, log_loss: np.ndarray
     )
 
 
-def _reuse_at_its_bound(solution: _Solution, terms, guesses, loss, weights, delta, ends) -> _Solution:
+def _reuse_at_its_bound(
+    solution: _Solution, terms: RepeatedTerms, guesses: np.ndarray, rows: _Rows, ends: tuple[float, float]
+) -> _Solution:
     """Where R runs off, repeated data are as good as new or worth nothing: that limit is Chinchilla's form."""
     best = solution
     for reuse in ends:
         gain, _, _ = log_epoch_gain(terms.extra_epochs, np.log(reuse))
         limit = PowerTerms(np.stack([terms.log_params, terms.log_unique + gain]), terms.offset)
-        tried = _solve(limit, _choose_starts(guesses, limit, loss, weights), np.log(loss), weights, delta)
+        tried = _solve(limit, _choose_starts(guesses, limit, rows), rows)
         # the limit has to be as good as what ran towards it
-        if tried.minimum and tried.objective <= best.objective * (1 + 1e-4) + 1e-15 * weights.sum():
+        if tried.minimum and tried.objective <= best.objective * (1 + 1e-4) + 1e-15 * rows.weights.sum():
             best = replace(tried, theta=np.append(tried.theta, np.log(reuse)))
     return best
 
@@ -405,20 +417,14 @@ def _check_falls(terms, theta: np.ndarray, spans: list[float]) -> None:
 
 
 def _law(
-    terms,
-    theta,
-    centres,
-    log_loss,
-    weights,
-    delta,
-    objective,
-    certificate,
-    notes,
-    run_codes,
-    inputs,
-    shape,
-    conventions,
+    shape: str,
+    rows: _Rows,
+    terms: PowerTerms | RepeatedTerms,
+    centres: tuple[float, float],
+    solution: _Solution,
+    notes: tuple[Note, ...],
 ) -> ParametricLaw:
+    log_loss, weights, delta, theta = np.log(rows.loss), rows.weights, rows.delta, solution.theta
     used = weights > 0
     residual = log_loss - terms.evaluate(theta[None]).log_prediction[0]
     spread = float(1.4826 * np.median(np.abs(residual[used])))
@@ -426,7 +432,6 @@ def _law(
     estimator = NewtonEstimator(terms, centres, theta, log_loss, weights, refit_delta, shape)
     names = {name: float(value[0]) for name, value in estimator.natural(theta[None]).items()}
     listed = ("E", "A", "B", "alpha", "beta") + (("R",) if shape == "repeated" else ())
-    notes = notes + checks.outlier_note(residual, len(theta), weights)
     if delta == 0:
         words = "sum of weight x |log loss - log prediction|"
     elif np.isinf(delta):
@@ -437,23 +442,23 @@ def _law(
             f"sum of weight x Huber(log loss - log prediction), delta {delta:g} in log units, {inside:.0%} of the rows "
             "inside it"
         )
-    size_codes = checks.group_sizes(inputs[0])
+    size_codes = checks.group_sizes(rows.inputs[0])
     return ParametricLaw(
         form={
             "chinchilla": "E + A/N^alpha + B/D^beta",
             "repeated": "E + A/N^alpha + B/D'^beta, D' = U (1 + R (1 - exp(-(epochs - 1)/R)))",
         }[shape],
         coefficients={name: names[name] for name in listed},
-        objective=objective,
+        objective=solution.objective,
         objective_definition=words,
-        notes=notes,
+        notes=notes + checks.outlier_note(residual, len(theta), weights),
         rows_used=int(used.sum()),
         sizes=len(np.unique(size_codes[used])),
-        certificate=certificate,
+        certificate=solution.certificate,
         inputs=("params", "data") if shape == "chinchilla" else ("params", "unique_data", "epochs"),
-        ranges=tuple((float(values[used].min()), float(values[used].max())) for values in inputs),
+        ranges=tuple((float(values[used].min()), float(values[used].max())) for values in rows.inputs),
         estimator=estimator,
-        run_codes=run_codes,
+        run_codes=rows.run_codes,
         size_codes=size_codes,
-        conventions=dict(conventions or {}),
+        conventions=rows.conventions,
     )

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from analysis import checks
 from analysis.engine import newton, starts
+from analysis.engine.collapse_rows import design_points
 from analysis.engine.estimators import LineEstimator, NewtonEstimator
 from analysis.engine.terms import PowerTerms
 from analysis.errors import CannotFit, Note
 from analysis.law import Certificate, Law
 
 STARTS = 8
+FIRST_STEPS = 30  # a descent that needs more is on its way to E = 0, or in trouble
 FADED = 1e-2  # share of an offset where a search that did not end was going
 VANISHED = 1e-6  # share of the prediction below which a term is no longer there
 STEEPEST = 20.0  # an exponent beyond this only interpolates the smallest size
@@ -56,43 +58,41 @@ class PowerLaw(Law):
         """
         if self.offset != "fit":
             raise ValueError("only a law with a fitted offset has a profile; fit with offset='fit'")
-        fit = self.estimator
-        x, y = np.exp(_log_x(fit)), np.exp(fit.response)
-        top, best = float(y.min()), self.coefficients["E"]
+        top, best = float(np.exp(self.estimator.response.min())), self.coefficients["E"]
         # dense near the optimum, and out to both ends
         inner = best + (top - best) * np.linspace(-1, 0.98, points)
         grid = np.unique(np.clip(np.concatenate([inner, np.linspace(0, 0.999 * top, points), [best]]), 0, 0.9995 * top))
-        limit = self.objective * (1 + student.ppf(0.5 + level / 2, max(self.freedom, 1)) ** 2 / max(self.freedom, 1))
-        rows = []
-        for offset in grid:
-            slope, log_a, cost = _fixed_offset_on_logs(np.log(x), fit.response, fit.weights, offset)
-            rows.append(
-                {
-                    "E": offset,
-                    "objective": cost,
-                    "alpha": slope,
-                    "beta": np.exp(log_a / slope) if slope else np.nan,
-                    "inside": cost <= limit,
-                }
-            )
-        return pd.DataFrame(rows)
+        slope, log_a, cost = _at_fixed_offsets(self.estimator, grid)
+        with np.errstate(over="ignore", divide="ignore"):
+            beta = np.exp(log_a / slope)
+        inside = cost <= self._profile_limit(level)
+        return pd.DataFrame({"E": grid, "objective": cost, "alpha": slope, "beta": beta, "inside": inside})
+
+    def _profile_limit(self, level: float) -> float:
+        freedom = max(self.freedom, 1)
+        return self.objective * (1 + float(stdtrit(freedom, 0.5 + level / 2)) ** 2 / freedom)
 
     def profile_interval(self, level: float = 0.95) -> tuple[float, float]:
         """Where the profile crosses its limit; 0 or the smallest y where it does not close."""
-        from scipy.optimize import brentq
+        limit = self._profile_limit(level)
+        best, top = self.coefficients["E"], float(np.exp(self.estimator.response.min())) * (1 - 1e-6)
 
-        fit = self.estimator
-        log_x, y = _log_x(fit), np.exp(fit.response)
-        limit = self.objective * (1 + student.ppf(0.5 + level / 2, max(self.freedom, 1)) ** 2 / max(self.freedom, 1))
+        def outside(offsets: np.ndarray) -> np.ndarray:
+            return _at_fixed_offsets(self.estimator, offsets)[2] > limit
 
-        def excess(offset: float) -> float:
-            return _fixed_offset_on_logs(log_x, fit.response, fit.weights, offset)[2] - limit
-
-        best, top = self.coefficients["E"], float(y.min()) * (1 - 1e-6)
-        if excess(best) >= 0:  # an exact law: the limit is the minimum itself
+        if _at_fixed_offsets(self.estimator, np.array([best]))[2][0] >= limit:  # an exact law: the limit is its minimum
             return best, best
-        low = brentq(excess, 0.0, best) if best > 0 and excess(0.0) > 0 else 0.0
-        high = brentq(excess, best, top) if best < top and excess(top) > 0 else top
+        ends = np.array([0.0, max(top, best)])
+        inner, outer = np.array([best, best]), ends.copy()
+        closes = outside(outer)
+        for _ in range(12):  # sixteen points a step: to 1e-14 of the range
+            steps = np.linspace(0, 1, 17)[:, None]
+            tried = inner + steps * (outer - inner)
+            beyond = outside(tried.ravel()).reshape(tried.shape)
+            beyond[-1] = True
+            first = beyond.argmax(0)
+            inner, outer = (np.take_along_axis(tried, np.maximum(at, 0)[None], 0)[0] for at in (first - 1, first))
+        low, high = np.where(closes, outer, ends)
         return float(low), float(high)
 
 
@@ -203,27 +203,33 @@ def _read_offset(offset: str | float) -> tuple[str, float]:
 def _fit_offset(
     log_x: np.ndarray, centre: float, y: np.ndarray, weights: np.ndarray, seed: int
 ) -> tuple[NewtonEstimator | LineEstimator, Certificate, float, tuple[Note, ...]]:
-    terms = PowerTerms(log_x[None], offset=True)
+    terms, log_y = PowerTerms(log_x[None], offset=True), np.log(y)
+    few, mean, load, within = terms, log_y, weights, 0.0
+    points = design_points(log_x[None])
+    if points is not None:
+        few, within = PowerTerms(points.values, offset=True), points.within(log_y, weights)
+        mean, load = points.means(log_y, weights)
     rng = np.random.default_rng(seed)
     # exponents per unit of log x: the span of the data sets which are distinguishable
     span = max(float(np.ptp(log_x[weights > 0])), 1e-9)
     guesses = starts.exponent_starts(4 * STARTS, 1, rng, 0.1 / span, 8.0 / span)
-    theta, cost = starts.project(guesses, terms.logs, y, weights, True)
+    _, cost = starts.project(guesses, few.logs, np.exp(mean), load, True)
     order = np.argsort(cost)  # the better half, and some of the rest, so that their agreement means something
-    theta = theta[np.concatenate([order[: STARTS // 2], order[STARTS // 2 :: 7][: STARTS - STARTS // 2]])]
-    found = newton.minimize(terms, theta, np.log(y), weights, np.inf)
-    best = int(np.nanargmin(np.where(np.isfinite(found.value), found.value, np.inf)))
-    plain = LineEstimator(log_x, centre, 0.0, np.log(y), weights)
+    chosen = guesses[np.concatenate([order[: STARTS // 2], order[STARTS // 2 :: 7][: STARTS - STARTS // 2]])]
+    chosen = starts.descend(chosen, few.logs, np.exp(mean), load, True)
+    theta, _ = starts.project(chosen, few.logs, np.exp(mean), load, True)
+    found = newton.minimize(few, theta, mean, load, np.inf, FIRST_STEPS)
+    if not found.converged.any() and few.evaluate(found.theta).shares[0].max() > FADED:
+        found = newton.minimize(few, found.theta, mean, load, np.inf)
+    value = np.where(np.isfinite(found.value), found.value, np.inf) + within
+    best = int(np.argmin(value))
+    plain = LineEstimator(log_x, centre, 0.0, log_y, weights)
     plain_cost = 0.5 * float((weights * plain.residual**2).sum())
     optimum = found.theta[best]
-    share = float(terms.evaluate(optimum[None]).shares[0].max())
+    share = float(few.evaluate(optimum[None]).shares[0].max())
     faded = share < VANISHED or (not found.converged[best] and share < FADED)
     exact = plain_cost <= 1e-24 * weights.sum()  # the straight line passes every row
-    if (
-        exact
-        or plain_cost <= found.value[best] * (1 + 1e-9)
-        or (faded and plain_cost <= found.value[best] * (1 + 1e-3))
-    ):
+    if exact or plain_cost <= value[best] * (1 + 1e-9) or (faded and plain_cost <= value[best] * (1 + 1e-3)):
         certificate = Certificate(0.0, 0.0, 1.0, STARTS, STARTS, "closed form at the bound E = 0")
         note = Note(
             "at_bound",
@@ -254,11 +260,11 @@ def _fit_offset(
         float(found.decrement[best]),
         float(eigenvalues[0] / eigenvalues[-1]),
         STARTS,
-        int((found.value <= found.value[best] * (1 + 1e-9) + floor).sum()),
+        int((value <= value[best] * (1 + 1e-9) + floor).sum()),
         "Newton, exact Hessian, projected starts",
     )
-    estimator = NewtonEstimator(terms, (centre,), optimum, np.log(y), weights, np.inf, "power")
-    return estimator, certificate, float(found.value[best]), ()
+    estimator = NewtonEstimator(terms, (centre,), optimum, log_y, weights, np.inf, "power")
+    return estimator, certificate, float(value[best]), ()
 
 
 def _flat_profile(estimator, objective: float, freedom: int) -> tuple[Note, ...]:
@@ -267,7 +273,7 @@ def _flat_profile(estimator, objective: float, freedom: int) -> tuple[Note, ...]
         return ()
     plain = LineEstimator(estimator.terms.logs[0], estimator.centres[0], 0.0, estimator.response, estimator.weights)
     cost = 0.5 * float((estimator.weights * plain.residual**2).sum())
-    limit = objective * (1 + student.ppf(0.975, freedom) ** 2 / freedom)
+    limit = objective * (1 + float(stdtrit(freedom, 0.975)) ** 2 / freedom)
     if cost > limit:
         return ()
     ratio = cost / max(objective, 1e-300)
@@ -281,40 +287,55 @@ def _flat_profile(estimator, objective: float, freedom: int) -> tuple[Note, ...]
     )
 
 
-def _fixed_offset_on_logs(
-    log_x: np.ndarray, log_y: np.ndarray, weights: np.ndarray, offset: float
-) -> tuple[float, float, float]:
-    """Best line of E + A x^slope on log y for one E: a Gauss-Newton of two parameters. Returns slope, log A, cost."""
-    y = np.exp(log_y)
-    rest = np.log(np.maximum(y - offset, 1e-12 * y))
-    share = 1 - offset / y
-    design = np.stack([np.ones_like(log_x), log_x], 1)
+def _at_fixed_offsets(
+    estimator: NewtonEstimator | LineEstimator, offsets: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Best line of E + A x^slope on log y for each E: a batched Gauss-Newton of two parameters.
+
+    Returns:
+        slope, log A and objective, each (S,).
+    """
+    log_x, log_y, weights, within = _log_x(estimator), estimator.response, estimator.weights, 0.0
+    points = design_points(log_x[None])
+    if points is not None:
+        within = points.within(log_y, weights)
+        log_x, (log_y, weights) = points.values[0], points.means(log_y, weights)
+    centre = float((weights * log_x).sum() / weights.sum())
+    away = log_x - centre
+    y, offsets = np.exp(log_y), np.asarray(offsets, float)[:, None]
 
     def solve(target: np.ndarray, load: np.ndarray) -> np.ndarray:
-        root = np.sqrt(load)
-        return np.linalg.lstsq(design * root[:, None], target * root, rcond=None)[0]
+        """Weighted straight lines, (S, 2): level, slope."""
+        total = load.sum(1)
+        mean_x, mean_t = (load * away).sum(1) / total, (load * target).sum(1) / total
+        from_mean = away - mean_x[:, None]
+        slope = (load * from_mean * target).sum(1) / np.maximum((load * from_mean**2).sum(1), 1e-300)
+        return np.stack([mean_t - slope * mean_x, slope], 1)
 
-    theta = solve(rest, weights * share**2)
-
-    def cost_of(theta: np.ndarray) -> float:
+    def cost_of(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         with np.errstate(over="ignore"):
-            return 0.5 * float((weights * (log_y - np.log(offset + np.exp(design @ theta))) ** 2).sum())
+            term = np.exp(theta[:, :1] + theta[:, 1:] * away)
+        with np.errstate(invalid="ignore"):
+            cost = 0.5 * (weights * (log_y - np.log(offsets + term)) ** 2).sum(1)
+        return np.where(np.isfinite(cost), cost, np.inf), term
 
-    cost = cost_of(theta)
-    for _ in range(60):
-        term = np.exp(design @ theta)
-        prediction = offset + term
-        part = term / prediction
-        residual = log_y - np.log(prediction)
-        step = solve(residual / np.maximum(part, 1e-12), weights * part**2)
-        length = 1.0
-        while length > 1e-6 and cost_of(theta + length * step) > cost:
-            length /= 2
-        new = cost_of(theta + length * step)
-        if not new < cost * (1 - 1e-12):
+    theta = solve(np.log(np.maximum(y - offsets, 1e-12 * y)), weights * np.maximum(1 - offsets / y, 1e-12) ** 2)
+    cost, term = cost_of(theta)
+    length = np.ones(len(theta))
+    for _ in range(120):
+        part = term / (offsets + term)
+        residual = log_y - np.log(offsets + term)
+        step = solve(residual / np.maximum(part, 1e-12), weights * np.maximum(part, 1e-12) ** 2)
+        tried = theta + length[:, None] * step
+        new_cost, new_term = cost_of(tried)
+        better = new_cost < cost
+        settled = ~better & ((length < 1e-6) | (cost - new_cost > -1e-15 * cost))
+        done = settled | (better & (cost - new_cost <= 1e-13 * cost) & (length == 1))
+        theta[better], cost[better], term[better] = tried[better], new_cost[better], new_term[better]
+        length = np.where(better, np.minimum(2 * length, 1.0), np.where(settled, length, length / 2))
+        if done.all():
             break
-        theta, cost = theta + length * step, new
-    return float(theta[1]), float(theta[0]), cost
+    return theta[:, 1], theta[:, 0] - theta[:, 1] * centre, cost + within
 
 
 def _log_x(estimator: NewtonEstimator | LineEstimator) -> np.ndarray:

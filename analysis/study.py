@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
@@ -28,6 +28,8 @@ from analysis.tied import fit_tied
 RESAMPLES = 1000
 BACKTEST_RESAMPLES = 300  # one prediction interval each
 LEVEL = 0.95
+
+Fit = Callable[[np.ndarray], Law]  # takes a boolean mask of rows
 
 
 @dataclass(frozen=True)
@@ -253,25 +255,51 @@ def _against_params(
     words = {"x": conventions["N"]}
     records = []
     for form, offset in _forms(offsets):
+        fits = {budget: _power_fit(rows, offset, words) for budget, rows in data.items()}
         # one noise for all budgets: with five depths and three parameters a single budget cannot know its own
-        pooled = _pooled_noise(data.values(), offset, 0)
-        pooled_test = _pooled_noise(data.values(), offset, holdout) if holdout else None
+        pooled = _pooled_noise(fits, data, 0)
+        pooled_test = _pooled_noise(fits, data, holdout) if holdout else None
         for budget, rows in data.items():
-            records.append(
-                _power_record(target, "params", budget, form, offset, rows, words, holdout, pooled, pooled_test)
-            )
+            fit = _with_noise(fits[budget], pooled, pooled_test)
+            x = rows["x"].to_numpy(float)
+            records.append(_record(target, "params", budget, form, fit, rows, (x,), holdout))
     order = list(data)
     return sorted(records, key=lambda record: order.index(record.budget))
 
 
-def _pooled_noise(tables: Iterable[pd.DataFrame], offset: str | float, hidden: int) -> tuple[float, int] | None:
+def _power_fit(rows: pd.DataFrame, offset: str | float, words: dict) -> Fit:
+    """The fit of any subset of the rows, made once: the pooled noise and the law itself ask for the same."""
+    x, y, runs = rows["x"].to_numpy(float), rows["y"].to_numpy(float), rows["run"].to_numpy()
+    known: dict[bytes, Law | CannotFit] = {}
+
+    def fit(mask: np.ndarray) -> Law:
+        key = mask.tobytes()
+        if key not in known:
+            try:
+                law = fit_power_law(x[mask], y[mask], offset, runs[mask], conventions=words)
+                known[key] = replace(law, resamples=RESAMPLES)
+            except CannotFit as refusal:
+                known[key] = refusal
+        found = known[key]
+        if isinstance(found, CannotFit):
+            raise found
+        return found
+
+    return fit
+
+
+def _with_noise(fit: Fit, every: tuple[float, int] | None, some: tuple[float, int] | None) -> Fit:
+    """The same fits with the noise of all budgets; `some` where rows are hidden."""
+    return lambda mask: replace(fit(mask), pooled=every if mask.all() else some)
+
+
+def _pooled_noise(fits: dict, data: dict[float | None, pd.DataFrame], hidden: int) -> tuple[float, int] | None:
     """Standard deviation and degrees of freedom over the laws of all budgets, the `hidden` largest sizes left out."""
     total, freedom = 0.0, 0
-    for rows in tables:
+    for budget, rows in data.items():
         codes = checks.group_sizes(rows["x"].to_numpy(float))
-        kept = rows[codes <= codes.max() - hidden]
         try:
-            law = fit_power_law(kept["x"], kept["y"], offset)
+            law = fits[budget](codes <= codes.max() - hidden)
         except CannotFit:
             continue
         total += law.noise_sd**2 * law.freedom
@@ -284,8 +312,9 @@ def _against_compute(
 ) -> list[LawRecord]:
     """The frontier of cell means: the best single seed would be the luckiest one."""
     data = cell_frontier(table, columns, target)
+    words, x = {"x": conventions["C"]}, data["x"].to_numpy(float)
     return [
-        _power_record(target, "compute", None, form, offset, data, {"x": conventions["C"]}, holdout)
+        _record(target, "compute", None, form, _power_fit(data, offset, words), data, (x,), holdout)
         for form, offset in _forms(offsets)
     ]
 
@@ -325,33 +354,12 @@ def _forms(offsets: tuple[float, ...]) -> list[tuple[str, str | float]]:
     ]
 
 
-def _power_record(
-    target: str,
-    against: str,
-    budget: float | None,
-    form: str,
-    offset: str | float,
-    data: pd.DataFrame,
-    words: dict,
-    holdout: int,
-    pooled: tuple[float, int] | None = None,
-    pooled_test: tuple[float, int] | None = None,
-) -> LawRecord:
-    x, y, runs = data["x"].to_numpy(float), data["y"].to_numpy(float), data["run"].to_numpy()
-
-    def fit(mask: np.ndarray) -> Law:
-        law = fit_power_law(x[mask], y[mask], offset, runs[mask], conventions=words)
-        return replace(law, resamples=RESAMPLES, pooled=pooled if mask.all() else pooled_test)
-
-    return _record(target, against, budget, form, fit, data, (x,), holdout)
-
-
 def _record(
     target: str,
     against: str,
     budget: float | None,
     form: str,
-    fit: Callable[[np.ndarray], Law],
+    fit: Fit,
     data: pd.DataFrame,
     inputs: tuple[np.ndarray, ...],
     holdout: int,

@@ -8,7 +8,7 @@ dimension, solved to the last digit.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -32,6 +32,7 @@ class TiedEstimator:
     Attributes:
         logs: (2, n) centred log N and log D.
         centres: what was subtracted.
+        theta: (4,) optimum.
         response: (n,) loss.
         weights: (n,).
         largest: largest eta tried.
@@ -39,86 +40,30 @@ class TiedEstimator:
 
     logs: np.ndarray
     centres: tuple[float, float]
+    theta: np.ndarray
     response: np.ndarray
     weights: np.ndarray
     largest: float
 
     @cached_property
-    def theta(self) -> np.ndarray:
-        """(4,)."""
-        return self.refit(self.response, self.weights)[0][0]
-
-    @cached_property
     def jacobian(self) -> np.ndarray:
         """(n, 4)."""
-        _, a, b, eta = self.theta
-        size, data = np.exp(-2 * eta * self.logs)
-        return np.stack([np.ones_like(size), size, data, -2 * (a * size * self.logs[0] + b * data * self.logs[1])], 1)
+        return _parts(self.theta[None], self.logs)[1][0]
 
     @cached_property
     def residual(self) -> np.ndarray:
         """(n,) in units of the loss."""
-        return (
-            self.response
-            - self.predict(
-                self.theta[None],
-                tuple(np.exp(log + centre) for log, centre in zip(self.logs, self.centres, strict=True)),
-            )[0]
-        )
+        return self.response - _parts(self.theta[None], self.logs)[0][0]
 
     def refit(self, response: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Grid over eta, then Newton in eta on the projected cost; a flat resample is not certified."""
-        response, weights = np.broadcast_arrays(np.atleast_2d(response), np.atleast_2d(weights))
-        points = design_points(self.logs)
-        if points is not None:
-            mean, total = points.means(self.response, self.weights)
-            few = replace(self, logs=points.values, response=mean[0] if mean.ndim == 2 else mean, weights=total)
-            return few.refit(*points.means(response, weights))
-        many = len(response) > 1
-        if not many:
-            return self._search(response, weights, GRID, 34)
-        # resamples lie near the optimum: step from it, and search the whole range only where a floor vanishes
-        theta, certified = _polish(np.repeat(self.theta[None], len(response), 0), self.logs, response, weights)
+        """Steps from the optimum, near which resamples lie; the whole range of eta where a floor vanishes."""
+        logs, response, weights = _few(self.logs, *np.broadcast_arrays(*map(np.atleast_2d, (response, weights))))
+        theta, certified = _polish(np.repeat(self.theta[None], len(response), 0), logs, response, weights)
         rest = np.flatnonzero(~certified)
         if len(rest):
-            theta[rest], certified[rest] = self._search(response[rest], weights[rest], REFIT_GRID, 16)
+            found = _search(logs, response[rest], weights[rest], self.largest, REFIT_GRID)
+            theta[rest], certified[rest] = found
         return theta, certified
-
-    def _search(
-        self, response: np.ndarray, weights: np.ndarray, grid: int, steps: int
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The global minimum: a grid over eta, golden section, and a polish."""
-        etas = self.largest * np.linspace(0.004, 1.0, grid) ** 1.5
-        cost = np.stack([self._project(np.full(len(response), eta), response, weights)[1] for eta in etas], 1)
-        best = cost.argmin(1)
-        certified = (best > 0) & (best < grid - 1)
-        low, high = etas[np.maximum(best - 1, 0)], etas[np.minimum(best + 1, grid - 1)]
-        eta = _golden(lambda values: self._project(values, response, weights)[1], low, high, steps)
-        linear, _ = self._project(eta, response, weights)
-        return _polish(np.column_stack([linear, eta]), self.logs, response, weights)[0], certified
-
-    def _project(self, eta: np.ndarray, response: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Best non-negative (E, a', b') for one eta a problem, and half the sum of squares."""
-        basis = np.stack(
-            [np.ones((len(eta), self.logs.shape[1])), *np.exp(-2 * eta[:, None] * self.logs[:, None, :])], 1
-        )
-        scale = np.sqrt(np.einsum("skn,sn->sk", basis**2, weights))
-        basis = basis / scale[:, :, None]
-        normal = np.einsum("skn,sln,sn->skl", basis, basis, weights)
-        right = np.einsum("skn,sn,sn->sk", basis, response, weights)
-        total = np.einsum("sn,sn->s", response**2, weights)
-        best, cost = np.zeros_like(right), total.copy()
-        for free in FREE:
-            chosen = list(free)
-            block = normal[:, chosen][:, :, chosen] + 1e-15 * np.eye(len(chosen))
-            answer = np.linalg.solve(block, right[:, chosen, None])[:, :, 0]
-            residual = response - np.einsum("sk,skn->sn", answer, basis[:, chosen])
-            value = np.einsum("sn,sn->s", residual**2, weights)
-            better = (answer >= 0).all(1) & (value < cost)
-            cost[better] = value[better]
-            best[better] = 0.0
-            best[np.ix_(np.flatnonzero(better), chosen)] = answer[better]
-        return best / scale, 0.5 * cost
 
     def natural(self, theta: np.ndarray) -> dict[str, np.ndarray]:
         """E, a, b, eta in Gadre's convention; derived: the exponent 2 eta and A, B of Chinchilla's form."""
@@ -182,9 +127,10 @@ def fit_tied(
     centres = tuple(float((weights * np.log(values)).sum() / weights.sum()) for values in (params, data))
     logs = np.stack([np.log(params) - centres[0], np.log(data) - centres[1]])
     span = max(float(np.ptp(values[used])) for values in logs)
-    estimator = TiedEstimator(logs, centres, loss, weights, 0.5 * WIDEST / span * 2)
-    theta, certified = estimator.refit(loss, weights)
-    theta = theta[0]
+    largest = WIDEST / span
+    found, certified = _search(*_few(logs, loss[None], weights[None]), largest, GRID)
+    theta = found[0]
+    estimator = TiedEstimator(logs, centres, theta, loss, weights, largest)
     objective = 0.5 * float((weights * estimator.residual**2).sum())
     if theta[1] <= 0 and theta[2] <= 0:
         raise CannotFit("loss_rises", "neither term falls: the loss does not fall with size or data in these rows", 0.0)
@@ -234,12 +180,69 @@ def fit_tied(
     )
 
 
-def _golden(cost, low: np.ndarray, high: np.ndarray, steps: int) -> np.ndarray:
+def _few(logs: np.ndarray, response: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of one design point as their mean, which is all that least squares sees of them."""
+    points = design_points(logs)
+    return (logs, response, weights) if points is None else (points.values, *points.means(response, weights))
+
+
+def _search(
+    logs: np.ndarray, response: np.ndarray, weights: np.ndarray, largest: float, grid: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """The global minima of S problems: a grid over eta, golden section, and a polish.
+
+    Returns:
+        theta (S, 4), and (S,) whether the grid's best lies inside the range.
+    """
+    etas = largest * np.linspace(0.004, 1.0, grid) ** 1.5
+    problems = len(response)
+
+    def cost_at(eta: np.ndarray) -> np.ndarray:
+        return _project(eta, logs, response, weights)[1]
+
+    if problems == 1:
+        cost = _project(etas, logs, *(np.broadcast_to(part, (grid, logs.shape[1])) for part in (response, weights)))[1]
+        cost = cost[None]
+    else:
+        cost = np.stack([cost_at(np.full(problems, eta)) for eta in etas], 1)
+    best = cost.argmin(1)
+    inside = (best > 0) & (best < grid - 1)
+    eta = _golden(cost_at, etas[np.maximum(best - 1, 0)], etas[np.minimum(best + 1, grid - 1)])
+    linear, _ = _project(eta, logs, response, weights)
+    return _polish(np.column_stack([linear, eta]), logs, response, weights)[0], inside
+
+
+def _project(
+    eta: np.ndarray, logs: np.ndarray, response: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Best non-negative (E, a', b') for one eta a problem, and half the sum of squares."""
+    basis = np.stack([np.ones((len(eta), logs.shape[1])), *np.exp(-2 * eta[:, None] * logs[:, None, :])], 1)
+    scale = np.sqrt(np.einsum("skn,sn->sk", basis**2, weights))
+    basis = basis / scale[:, :, None]
+    loaded = basis * weights[:, None, :]
+    normal = np.matmul(loaded, basis.transpose(0, 2, 1))
+    right = np.einsum("skn,sn->sk", loaded, response)
+    total = np.einsum("sn,sn->s", response**2, weights)
+    best, cost = np.zeros_like(right), total.copy()
+    for free in FREE:
+        chosen = list(free)
+        block = normal[:, chosen][:, :, chosen] + 1e-15 * np.eye(len(chosen))
+        answer = np.linalg.solve(block, right[:, chosen, None])[:, :, 0]
+        residual = response - np.einsum("sk,skn->sn", answer, basis[:, chosen])
+        value = np.einsum("sn,sn->s", residual**2, weights)
+        better = (answer >= 0).all(1) & (value < cost)
+        cost[better] = value[better]
+        best[better] = 0.0
+        best[np.ix_(np.flatnonzero(better), chosen)] = answer[better]
+    return best / scale, 0.5 * cost
+
+
+def _golden(cost, low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Batched golden section; the projected cost has one minimum between neighbours of the grid's best."""
     ratio = (np.sqrt(5) - 1) / 2
     left, right = high - ratio * (high - low), low + ratio * (high - low)
     cost_left, cost_right = cost(left), cost(right)
-    for _ in range(steps):  # to 1e-7 of the bracket, or 5e-4; the polish does the rest
+    for _ in range(16):  # to 5e-4 of the bracket; the polish does the rest
         smaller = cost_left < cost_right
         high, low = np.where(smaller, right, high), np.where(smaller, low, left)
         new_right, new_left = (
@@ -252,35 +255,44 @@ def _golden(cost, low: np.ndarray, high: np.ndarray, steps: int) -> np.ndarray:
     return (low + high) / 2
 
 
+def _parts(theta: np.ndarray, logs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Prediction (S, n) and Jacobian (S, n, 4)."""
+    _, a, b, eta = (theta[:, j, None] for j in range(4))
+    size, data = np.exp(-2 * eta * logs[0]), np.exp(-2 * eta * logs[1])
+    prediction = theta[:, :1] + a * size + b * data
+    jacobian = np.stack([np.ones_like(size), size, data, -2 * (a * size * logs[0] + b * data * logs[1])], 2)
+    return prediction, jacobian
+
+
 def _polish(
     theta: np.ndarray, logs: np.ndarray, response: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """A few Gauss-Newton steps on the coefficients that are above zero, and whether they ended at a minimum inside."""
+    theta = np.array(theta)
     settled = np.zeros(len(theta), bool)
-
-    def parts(theta: np.ndarray):
-        _, a, b, eta = (theta[:, j, None] for j in range(4))
-        size, data = np.exp(-2 * eta * logs[0]), np.exp(-2 * eta * logs[1])
-        prediction = theta[:, :1] + a * size + b * data
-        jacobian = np.stack([np.ones_like(size), size, data, -2 * (a * size * logs[0] + b * data * logs[1])], 2)
-        return prediction, jacobian
-
+    active = np.arange(len(theta))
     with np.errstate(over="ignore", invalid="ignore"):  # a step too far is turned down, not worth a warning
         for _ in range(12):
-            prediction, jacobian = parts(theta)
-            jacobian = jacobian * (theta != 0)[:, None, :]
-            residual = response - prediction
-            scale = np.sqrt(np.einsum("snp,sn->sp", jacobian**2, weights))
-            scaled = jacobian / np.where(scale > 0, scale, 1.0)[:, None, :]
-            normal = np.einsum("snp,snq,sn->spq", scaled, scaled, weights)
-            right = np.einsum("snp,sn,sn->sp", scaled, weights, residual)
-            step = np.einsum("spq,sq->sp", np.linalg.pinv(normal, rcond=1e-14), right) / np.where(scale > 0, scale, 1.0)
-            tried = theta + step
-            before = np.einsum("sn,sn->s", residual**2, weights)
-            after = np.einsum("sn,sn->s", (response - parts(tried)[0]) ** 2, weights)
+            at, y, load = theta[active], response[active], weights[active]
+            prediction, jacobian = _parts(at, logs)
+            jacobian = jacobian * (at != 0)[:, None, :]
+            residual = y - prediction
+            scale = np.sqrt(np.einsum("snp,sn->sp", jacobian**2, load))
+            fixed = scale == 0
+            scale = np.where(fixed, 1.0, scale)
+            scaled = jacobian / scale[:, None, :]
+            loaded = (scaled * load[:, :, None]).transpose(0, 2, 1)
+            # a coefficient at zero stays there; the ridge, far below any step, keeps the solver from dividing by zero
+            normal = np.matmul(loaded, scaled) + (1e-15 + fixed)[:, :, None] * np.eye(4)
+            right = np.einsum("spn,sn->sp", loaded, residual)
+            step = np.linalg.solve(normal, right[:, :, None])[:, :, 0] / scale
+            tried = at + step
+            before = np.einsum("sn,sn->s", residual**2, load)
+            after = np.einsum("sn,sn->s", (y - _parts(tried, logs)[0]) ** 2, load)
             better = (after < before) & (tried[:, :3] >= 0).all(1) & (tried[:, 3] > 0)
-            settled = (np.abs(step) <= 1e-6 * np.abs(theta)).all(1) & (theta[:, :3] > 0).all(1)
-            if not better.any():
+            settled[active] = (np.abs(step) <= 1e-6 * np.abs(at)).all(1) & (at[:, :3] > 0).all(1)
+            theta[active[better]] = tried[better]
+            active = active[better]
+            if not len(active):
                 break
-            theta = np.where(better[:, None], tried, theta)
     return theta, settled

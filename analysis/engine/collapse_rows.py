@@ -24,6 +24,11 @@ class DesignPoints:
         total = weights @ self.member
         return (weights * response) @ self.member / np.where(total > 0, total, 1.0), total
 
+    def within(self, response: np.ndarray, weights: np.ndarray) -> float:
+        """Half the weighted squares about the points' means: what no fit can take away from the full objective."""
+        mean, _ = self.means(response, weights)
+        return 0.5 * float((weights * (response - self.member @ mean) ** 2).sum())
+
 
 def design_points(logs: np.ndarray) -> DesignPoints | None:
     """Distinct columns of (k, n) regressors; None where no two rows share one."""

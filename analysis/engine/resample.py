@@ -64,12 +64,13 @@ def corrected_residuals(
     corrected = np.array(residual, dtype=float)
     for cluster in range(int(codes.max()) + 1):
         rows = np.flatnonzero(codes == cluster)
-        part = basis[rows]
-        values, vectors = np.linalg.eigh(np.eye(len(rows)) - part @ part.T)
+        # I - H_gg differs from the identity along as many directions as there are parameters, however many the rows
+        ways, length, _ = np.linalg.svd(basis[rows], full_matrices=False)
+        left = 1 - length**2
         # a direction that the fit follows exactly holds no residual: there is nothing to blow up
-        factor = np.where(values > 1e-6, np.maximum(values, 1e-6) ** -power, 0.0)
-        safe_root = np.maximum(root[rows], 1e-150)
-        corrected[rows] = vectors @ (factor * (vectors.T @ (root[rows] * residual[rows]))) / safe_root
+        factor = np.where(left > 1e-6, np.maximum(left, 1e-6) ** -power, 0.0)
+        own = root[rows] * residual[rows]
+        corrected[rows] = (own + ways @ ((factor - 1) * (ways.T @ own))) / np.maximum(root[rows], 1e-150)
     return corrected
 
 
