@@ -85,10 +85,16 @@ def test_each_mistake_is_one_sentence_with_value_rule_and_way_out(
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     text = GOOD.replace("head_dim", "headdim").replace("batch_size: 64", "batch_size: none").replace("seed", "sed")
     told = problems(write(tmp_path, text))
-    assert "sed" in told
-    told = problems(write(tmp_path, text.replace("sed", "seed")))
-    assert "headdim" in told
-    assert "batch_size" in told
+    assert all(word in told for word in ("unknown key `sed`", "headdim", "batch_size"))
+
+
+def test_mistakes_of_the_study_do_not_hide_those_of_its_trials(tmp_path: Path) -> None:
+    text = GOOD.replace("name: x", "name: a/b").replace("head_dim: 16", "head_din: 16").replace("[2, 3, 5]", "[0, 3]")
+    found = problems(write(tmp_path, text.replace("batch_size: 64", "batch_size: 7.5")))
+    assert found.count("\n") == 3
+    assert all(
+        word in found for word in ("`a/b`", "did you mean `head_dim`", "`model.depth` = 0", "`train.batch_size` = 7.5")
+    )
 
 
 def test_a_missing_file_names_its_neighbours(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -101,8 +101,14 @@ def parse_study(text: str, name: str, overrides: Sequence[str] = ()) -> tuple[St
     try:
         study = Study.model_validate(raw)
     except ValidationError as error:
-        raise RequestProblem(*_problems(error, Study, (), name, lines)) from None
-    return study, tuple(_trials(study, name, lines))
+        problems = _problems(error, Study, (), name, lines)
+        base, grid = (part if isinstance(part, dict) else {} for part in (raw.get("base"), raw.get("grid")))
+        lists = {key: values for key, values in grid.items() if isinstance(values, tuple) and values}
+        raise RequestProblem(*problems, *_trials(base, lists, name, lines)[1]) from None
+    configs, problems = _trials(study.base, study.grid, name, lines)
+    if problems:
+        raise RequestProblem(*problems)
+    return study, tuple(configs)
 
 
 def _override(raw: dict[str, Any], text: str) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -122,28 +128,30 @@ def _with(tree: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str,
     return {**tree, head: _with(inner if isinstance(inner, Mapping) else {}, rest, value) if rest else value}
 
 
-def _trials(study: Study, name: str, lines: yaml.Lines) -> Iterator[TrialConfig]:
-    points = math.prod(len(values) for values in study.grid.values())
+def _trials(
+    base: Mapping[str, Any], grid: Mapping[str, Sequence[Any]], name: str, lines: yaml.Lines
+) -> tuple[list[TrialConfig], list[str]]:
+    """The points of the grid, and what is wrong with them."""
+    points = math.prod(len(values) for values in grid.values())
     if points > MAX_TRIALS:
-        raise RequestProblem(f"{name}: the grid has {points:,} points; more than {MAX_TRIALS:,} is surely a mistake")
+        return [], [f"{name}: the grid has {points:,} points; more than {MAX_TRIALS:,} is surely a mistake"]
     problems: dict[str, None] = {}  # ordered and without repetition
-    for key in study.grid:
-        if (problem := _unknown_key(TrialConfig, key.split("."))) is not None:
+    known = {}
+    for key, choices in grid.items():
+        if (problem := _unknown_key(TrialConfig, str(key).split("."))) is None:
+            known[key] = choices
+        else:
             problems[f"{name}, line {lines.get(('grid', key), '?')}: grid: {problem}"] = None
-    if problems:
-        raise RequestProblem(*problems)
     configs = []
-    for values in itertools.product(*study.grid.values()):
-        raw: Mapping[str, Any] = study.base
-        for key, value in zip(study.grid, values, strict=True):
+    for values in itertools.product(*known.values()):
+        raw = base
+        for key, value in zip(known, values, strict=True):
             raw = _with(raw, key.split("."), value)
         try:
             configs.append(TrialConfig.model_validate(raw))
         except ValidationError as error:
-            problems.update(dict.fromkeys(_problems(error, TrialConfig, ("base",), name, lines, study.grid)))
-    if problems:
-        raise RequestProblem(*problems)
-    yield from configs
+            problems.update(dict.fromkeys(_problems(error, TrialConfig, ("base",), name, lines, known)))
+    return configs, list(problems)
 
 
 def _problems(
