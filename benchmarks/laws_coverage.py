@@ -1,7 +1,8 @@
 """How often 95 % intervals cover, by simulation on VAR-like designs.
 
-    python benchmarks/laws_coverage.py --studies 1000 > coverage.txt     # about 25 minutes on one core
+    python benchmarks/laws_coverage.py > coverage.txt                    # 1,000 studies a design
     python benchmarks/laws_coverage.py --studies 200 --only "6 depths"
+    python benchmarks/laws_coverage.py --bias --studies 10000            # exponents alone, 12 depths, noise 0.2 to 1 %
 
 Noise is multiplicative, falls from 1 % at the smallest depth to 0.2 % at the largest, and a trial's budgets share
 half of its variance (they share a trunk). `lack` adds a deviation a depth that no seed averages away. A covered share
@@ -38,31 +39,31 @@ class Design:
     budgets: int = 1
     lack: float = 0.0
     delta: float = np.inf
-    even: bool = False
+    even: float = 0.0  # the same noise at every depth; 0: from 1 % at the smallest to 0.2 % at the largest
 
     @property
     def name(self) -> str:
         """For the table."""
         budgets = f" x {self.budgets} budgets" if self.budgets > 1 else ""
         lack = f", lack of fit {100 * self.lack:g} %" if self.lack else ""
-        even = ", even noise" if self.even else ""
+        even = f", noise {100 * self.even:g} % everywhere" if self.even else ""
         huber = f", Huber {self.delta:g}" if np.isfinite(self.delta) else ""
         return f"{self.form}: {self.depths} depths{budgets} x {self.seeds} seeds{lack}{even}{huber}"
 
 
 DESIGNS = [
     *(Design("power", depths, seeds) for depths, seeds in ((5, 1), (6, 1), (6, 3), (8, 2), (12, 1), (12, 3))),
-    *(Design("power", depths, seeds, even=True) for depths, seeds in ((6, 1), (12, 3))),
+    *(Design("power", depths, seeds, even=0.005) for depths, seeds in ((6, 1), (12, 3))),
     *(
         Design("power + offset", depths, seeds)
         for depths, seeds in ((4, 1), (5, 1), (6, 1), (6, 3), (8, 2), (12, 1), (12, 3))
     ),
-    *(Design("power + offset", depths, seeds, even=True) for depths, seeds in ((6, 1), (12, 3))),
+    *(Design("power + offset", depths, seeds, even=0.005) for depths, seeds in ((6, 1), (12, 3))),
     Design("power + offset", 12, 3, lack=0.001),
     Design("chinchilla", 6, 2, 3),
     Design("chinchilla", 8, 1, 4),
     Design("chinchilla", 12, 1, 4),
-    Design("chinchilla", 12, 1, 4, even=True),
+    Design("chinchilla", 12, 1, 4, even=0.005),
     Design("chinchilla", 12, 3, 3),
     Design("chinchilla", 12, 3, 3, lack=0.001),
     Design("chinchilla", 12, 1, 4, delta=1e-3),
@@ -81,7 +82,7 @@ def simulate(design: Design, rng: np.random.Generator) -> tuple[dict, object, fl
     """Truths, the fitted law, and a new run's true log value with its noise at twice the largest size."""
     depths = np.array(LADDERS[design.depths])
     sizes = np.array([parameters_of(depth) for depth in depths])
-    spread = np.full(len(depths), 0.005) if design.even else np.geomspace(0.01, 0.002, len(depths))
+    spread = np.full(len(depths), design.even) if design.even else np.geomspace(0.01, 0.002, len(depths))
     lack = rng.normal(size=len(depths)) * design.lack
     budgets = np.array([200.0, 400, 800, 1600, 3200])[: design.budgets]
     rows = [(d, s, b) for d in range(len(depths)) for s in range(design.seeds) for b in range(design.budgets)]
@@ -117,6 +118,29 @@ def simulate(design: Design, rng: np.random.Generator) -> tuple[dict, object, fl
         inputs = (2 * sizes[-1], budgets[-1])
     truth["law at 2 N"] = float(np.log(mean(*inputs, *([None] if len(inputs) == 1 else []))))
     return truth, law, inputs
+
+
+BIAS_DESIGNS = [
+    Design(form, 12, seeds, even=even)
+    for form in ("power", "power + offset")
+    for even in (0.002, 0.005, 0.01, 0.0)
+    for seeds in (1, 3)
+]
+
+
+def measure_bias(design: Design, studies: int, seed: int) -> tuple[float, float, float, float, int]:
+    """Of the exponent over its value: bias of the median, of the mean, their simulation error, spread; refusals."""
+    rng = np.random.default_rng(seed)
+    errors, refused = [], 0
+    for _ in range(studies):
+        try:
+            truth, law, _ = simulate(design, rng)
+            errors.append(law.coefficients["alpha"] / truth["alpha"] - 1)
+        except analysis.CannotFit:
+            refused += 1
+    found = np.array(errors)
+    spread = float(np.diff(np.quantile(found, [0.1587, 0.8413]))[0] / 2)
+    return float(np.median(found)), float(found.mean()), spread / np.sqrt(len(found)), spread, refused
 
 
 def measure(design: Design, studies: int, resamples: int, seed: int) -> dict[str, tuple[float, float, float]]:
@@ -155,7 +179,19 @@ def main() -> None:
     parser.add_argument("--resamples", type=int, default=399)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default="")
+    parser.add_argument("--bias", action="store_true")
     arguments = parser.parse_args()
+    if arguments.bias:
+        for design in BIAS_DESIGNS:
+            if arguments.only in design.name:
+                *shares, refused = measure_bias(design, arguments.studies, arguments.seed)
+                median, mean, error, spread = (100 * share for share in shares)
+                print(
+                    f"{design.name}: median {median:+.2f} %, mean {mean:+.2f} % (each +- {error:.2f}), "
+                    f"spread of one study {spread:.1f} %, refused {refused}",
+                    flush=True,
+                )
+        return
     print(f"{arguments.studies} studies, {arguments.resamples} resamples each")
     for design in DESIGNS:
         if arguments.only not in design.name:
