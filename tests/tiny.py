@@ -60,7 +60,7 @@ class Tiny:
     def run(self, *overrides: str, text: str = STUDY) -> Path:
         """Run the study's trial to its end in one go; returns its folder."""
         folder = self.prepare(*overrides, text=text)
-        assert self.worker(folder).wait(120) == 0, log(folder)
+        assert self.worker(folder).wait(240) == 0, log(folder)
         return folder
 
     def copy(self, to: Path) -> Tiny:

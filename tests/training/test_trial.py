@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from tests.tiny import STUDY, Tiny, log, rows
 from var_scaling import store
@@ -166,3 +167,13 @@ def test_bfloat16_is_asked_for_by_the_config(tiny: Tiny, undisturbed: Path) -> N
 def test_the_study_text_has_what_the_tests_rely_on() -> None:
     assert "checkpoint_seconds: 0.02" in STUDY
     assert "images: [200, 400]" in STUDY
+
+
+@pytest.mark.slow
+def test_a_compiled_model_trains_to_the_same_loss_under_the_same_names(tiny: Tiny, undisturbed: Path) -> None:
+    folder = tiny.run("execution.compile=true", "budgets.images=[200]")
+    found, plain = rows(folder)[200], rows(undisturbed)[200]
+    assert found["weights"] != plain["weights"], "the premise: other kernels ran"
+    assert found["loss_all_scales"] == pytest.approx(plain["loss_all_scales"], abs=2e-4)
+    names = [load_file(f / "budgets" / "200" / "weights.safetensors").keys() for f in (folder, undisturbed)]
+    assert names[0] == names[1]
