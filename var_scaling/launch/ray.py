@@ -76,6 +76,7 @@ class RayLauncher:
                     **frozen.environment(frozen.freeze(self.runs)),
                     "VAR_SCALING_LAUNCH": str(launch.resolve()),
                     "VAR_SCALING_LAUNCHED": f"{time.time():.0f}",
+                    **{name: os.environ[name] for name in ("VAR_SCALING_TAKE_OVER",) if name in os.environ},
                 },
             },
         )
@@ -83,15 +84,14 @@ class RayLauncher:
 
     def _request(self, job: Job) -> dict[str, object]:
         execution, placement = job.work.config["execution"], job.work.config["placement"]
-        gpus = int(placement["gpus"]) if placement["device"] == "cuda" else 0
-        threads = int(execution["threads"])
+        processes = int(placement["gpus"]) if job.work.kind == "trial" else 1
         return {
             "work": job.work.folder,
             "after": list(job.after),
             "held": job.held,
-            "cpu": threads,
-            "gpu": gpus,
-            "wants_gpu": placement["device"] == "auto",
+            "cpu": processes * int(execution["threads"]),
+            "gpu": processes if placement["device"] == "cuda" else 0,
+            "gpu_if_any": processes if placement["device"] == "auto" else 0,
         }
 
     def _start(self) -> None:

@@ -35,7 +35,7 @@ def main(folder: Path) -> int:
         nodes = [n["Resources"] for n in ray.nodes() if n["Alive"]]
         gpus = max((n.get("GPU", 0.0) for n in nodes), default=0.0)
         for request in requests:
-            request["gpu"] = request["gpu"] or (1 if request["wants_gpu"] and gpus else 0)
+            request["gpu"] = request["gpu"] or (request["gpu_if_any"] if gpus else 0)
         check_feasible(requests, {"CPU": max(n.get("CPU", 0.0) for n in nodes), "GPU": gpus})
     except (ConnectionError, EnvironmentProblem, RuntimeError, ValueError) as error:
         store.write_json(folder / "ready.json", {"problem": f"Ray: {' '.join(str(error).split())}"})
