@@ -69,7 +69,9 @@ def main(folder: Path, do: Do = do_work) -> int:
         return EXIT_FAILED
     runs = folder.parents[1] if folder.parent.name == "trials" else folder.parents[2]
     kind = store.read_json(folder / "identity.json")["kind"]
-    task = slurm_task.this_task()
+    # Under Ray one SLURM job is shared by many works: to ask for its requeue would send all of them back.
+    in_ray = "VAR_SCALING_RAY" in os.environ
+    task = None if in_ray else slurm_task.this_task()
     if rank := ranks.this_rank():
         return _lend(runs, folder, rank)
     if (reason := _turned_away(folder, task)) is not None:
@@ -81,7 +83,9 @@ def main(folder: Path, do: Do = do_work) -> int:
         return EXIT_BLOCKED
     try:
         take_over = os.environ.get("VAR_SCALING_TAKE_OVER") == "1"
-        attempt = store.take(folder, slurm_task.life, take_over=take_over, done=nothing_missing)
+        # Ray starts a work again when it has given up its process, though the job both belong to goes on.
+        ask = None if in_ray and take_over else slurm_task.life
+        attempt = store.take(folder, ask, take_over=take_over, done=nothing_missing)
     except store.Done:
         return EXIT_DONE
     except store.Held as held:

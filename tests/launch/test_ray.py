@@ -13,9 +13,13 @@ import pytest
 
 from tests.conftest import FAKE_WORKER, ROOT
 from tests.launch import engine
+from tests.tiny import STUDY, Tiny, rows
+from var_scaling import store
 from var_scaling.errors import EnvironmentProblem
+from var_scaling.exits import EXIT_STOPPED
 from var_scaling.launch import scheduler
-from var_scaling.launch.ray import RayLauncher, check_feasible
+from var_scaling.launch.ray import RayLauncher, check_feasible, read_state
+from var_scaling.launch.ray_driver import Turns
 from var_scaling.launch.status import read_status
 from var_scaling.launch.sweep import follow, prepare
 
@@ -32,6 +36,15 @@ def test_a_dead_address_is_a_sentence_within_two_seconds(fake_study: Path, runs:
         RayLauncher(runs, address="nonsense", worker=FAKE_WORKER).submit(launch.jobs, launch.folder)
 
 
+def test_a_dead_address_is_exit_3_and_nothing_is_written(fake_study: Path, runs: Path) -> None:
+    command = [sys.executable, "-m", "var_scaling.cli.sweep", "launch", str(fake_study), "--runs", str(runs)]
+    command += ["--launcher", "ray", "--address", "127.0.0.1:9", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert done.returncode == 3, done.stderr
+    assert "start a cluster there" in done.stderr
+    assert not runs.exists()
+
+
 def test_what_no_node_can_run_is_refused_before_start(fake_study: Path, runs: Path) -> None:
     fake_study.write_text(fake_study.read_text().replace("base:\n", "base:\n  execution: {threads: 64}\n"))
     launch = prepare(engine.plan(fake_study, runs), "", "ray")
@@ -42,7 +55,6 @@ def test_what_no_node_can_run_is_refused_before_start(fake_study: Path, runs: Pa
         check_feasible([{"work": "trials/x", "cpu": 1, "gpu": 8}], {"CPU": 16.0, "GPU": 4.0})
 
 
-@pytest.mark.slow
 def test_a_killed_driver_takes_its_workers_along_and_the_next_launch_goes_on(
     fake_study: Path, runs: Path, ray_address: str
 ) -> None:
@@ -51,7 +63,7 @@ def test_a_killed_driver_takes_its_workers_along_and_the_next_launch_goes_on(
     launch = prepare(engine.plan(fake_study, runs), "", "ray")
     launcher = RayLauncher(runs, address=ray_address, worker=FAKE_WORKER)
     launcher.submit(launch.jobs, launch.folder)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not any(t.state == "running" and t.record.done for t in read_status(runs, "fake").trials):
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -67,7 +79,74 @@ def test_a_killed_driver_takes_its_workers_along_and_the_next_launch_goes_on(
     engine.check_rows(runs, read_status(runs, "fake"))
 
 
-@pytest.mark.slow
+def test_whose_turn_it_is(runs: Path) -> None:
+    """Stages before what stands on them, the longest first; what can no longer be run is given up."""
+    folder = runs / "sweeps" / "x" / "launches" / "000" / "ray"
+    for name in ("state", "cancel"):
+        (folder / name).mkdir(parents=True)
+
+    def request(work: str, *after: str) -> dict[str, object]:
+        return {"work": work, "after": list(after), "held": False, "cpu": 1, "gpu": 0}
+
+    names = ("trials/a", "trials/b", "trials/c", "store/good", "store/bad")
+    needs = {"trials/a": ["store/good"], "trials/b": ["store/bad"], "trials/c": ["store/good"]}
+    turns = Turns([request(n, *needs.get(n, ())) for n in names], folder, runs)
+
+    def following() -> str | None:
+        turns._look_again = 0.0
+        found = turns.next()
+        return found and str(found["work"])
+
+    assert [following(), following(), following()] == ["store/good", "store/bad", None]
+    (runs / "store" / "good" / "result").mkdir(parents=True)
+    turns.ended("store/good")
+    (folder / "cancel" / "trials__c").touch()
+    assert [following(), following()] == ["trials/a", None]
+    assert list(turns.waiting) == ["trials/b"], "its stage may still be built"
+    turns.ended("store/bad")
+    assert following() is None
+    assert not turns.waiting
+    assert read_state(folder, "trials/b") == read_state(folder, "trials/c") == "gone"
+
+
+def test_a_real_training_on_ray_is_bit_equal_to_a_local_one(tiny: Tiny, ray_address: str, tmp_path: Path) -> None:
+    local = tiny.copy(tmp_path / "local").run()
+    launch = prepare(tiny.plan(), STUDY, "ray")
+    launcher = RayLauncher(tiny.runs, address=ray_address)
+    launcher.submit(launch.jobs, launch.folder)
+    follow(launch, launcher, lambda view: None, poll_seconds=0.2)
+    (job,) = launch.jobs
+    assert rows(tiny.runs / job.work.folder) == rows(local) != {}
+
+
+def test_under_ray_a_stop_is_no_requeue_of_the_job_that_all_share(fake_study: Path, runs: Path, tmp_path: Path) -> None:
+    """Inside an allocation every worker sees the same SLURM job; `scontrol requeue` would end all of them."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    for name in ("scontrol", "squeue"):
+        (programs / name).write_text(f'#!/bin/sh\necho "$0 $@" >> {tmp_path}/called\n')
+        (programs / name).chmod(0o755)
+    runs.mkdir()
+    (runs / "step_seconds").write_text("0.1")
+    launch = prepare(engine.plan(fake_study, runs), "", "ray")
+    for job in launch.jobs:
+        if job.work.kind != "trial":
+            (runs / job.work.folder / "result").mkdir()
+    folder = runs / launch.jobs[-1].work.folder
+    env = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "SLURM_JOB_ID": "52", "VAR_SCALING_RAY": "1"}
+    worker = subprocess.Popen([*FAKE_WORKER, str(folder)], env=env, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not list(folder.glob("attempts/000/checkpoints/*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    worker.terminate()
+    assert worker.wait(30) == EXIT_STOPPED
+    assert store.read_json(folder / "attempts" / "000" / "end.json")["cause"] == "stopped"
+    holder = store.read_holder(folder, 0)
+    assert holder and holder.scheduler == "slurm:52", "the premise"
+    assert not (tmp_path / "called").exists()
+
+
 def test_a_ray_cluster_inside_a_slurm_allocation(
     fake_study: Path, runs: Path, slurm_cluster: object, fake_work: None, tmp_path: Path
 ) -> None:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
 from pathlib import Path
-
-import pytest
 
 from tests.conftest import ROOT
 from tests.launch import engine
@@ -84,14 +81,3 @@ def test_doctor_names_what_is_wrong(runs: Path, slurm_cluster: object, tmp_path:
     bad = tmp_path / "bad.yaml"
     bad.write_text("name: bad\npartition: nope\nlimits: {hours: 99}\n")
     assert "batch, high, low" in sweep("doctor", "--profile", str(bad), runs=runs, code=3)
-
-
-@pytest.mark.slow
-def test_tune_writes_a_recipe_that_a_sweep_uses(fake_study: Path, runs: Path, fake_work: None, tmp_path: Path) -> None:
-    fake_study.write_text(fake_study.read_text().replace("[3_000, 7_000]", "[12_000]"))
-    found = tmp_path / "found.yaml"
-    search = ("--depth", "2", "--steps", "1", "--gammas", "1e-3", "--out", str(found))
-    sweep("tune", str(fake_study), *search, runs=runs)
-    plan = json.loads(sweep("plan", str(fake_study), "--recipe", str(found), "--json", runs=runs))
-    assert "finished" in {t["state"] for t in plan["trials"]}, "the winner is a trial like any other"
-    assert os.path.exists(found)

@@ -32,6 +32,8 @@ def run_work(config: dict[str, Any]) -> dict[str, Any]:
     folder, work = Path(config["folder"]), str(config["work"])
     jobs = json.loads((folder / "jobs.json").read_text())
     state, cancel = folder / "state" / file_name(work), folder / "cancel" / file_name(work)
+    if state.exists():  # Tune starts it again, so its first process is gone, on whatever node that was
+        jobs["env"]["VAR_SCALING_TAKE_OVER"] = "1"
     state.write_text("running")
     while (code := run_child(folder, jobs, work, int(config["cpu"]))) == EXIT_HELD and not cancel.exists():
         time.sleep(HELD_SECONDS)  # another launch runs it
@@ -57,9 +59,9 @@ def climb(config: dict[str, Any]) -> None:
             os.replace(path.with_suffix(".new"), path)
             run_child(folder, jobs, work, int(config["cpu"]))
         if not row.exists():  # diverged or failed: its folder says why; the worst loss ends it
-            tune.report({"images": rungs[-1], "loss": float("inf")})
+            tune.report({"rung": 2 ** (len(rungs) - 1), "loss": float("inf")})
             return
-        tune.report({"images": images, "loss": float(json.loads(row.read_text())[jobs["metric"]])})
+        tune.report({"rung": 2 ** (number - 1), "loss": float(json.loads(row.read_text())[jobs["metric"]])})
 
 
 def run_child(folder: Path, jobs: dict[str, Any], work: str, threads: int) -> int:
@@ -67,7 +69,13 @@ def run_child(folder: Path, jobs: dict[str, Any], work: str, threads: int) -> in
     cancel = folder / "cancel" / file_name(work)
     if cancel.exists():
         return 0
-    env = {**os.environ, **jobs["env"], "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+    env = {
+        **os.environ,
+        **jobs["env"],
+        "VAR_SCALING_RAY": "1",
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+    }
     with open(folder / f"{file_name(work)}.log", "ab") as log:
         child = subprocess.Popen(
             [*jobs["worker"], f"{jobs['runs']}/{work}"],

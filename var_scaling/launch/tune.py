@@ -55,14 +55,15 @@ def search(launch: Launch, worker: Sequence[str], cores: int, address: str | Non
     tune.Tuner(
         tune.with_resources(climb, {"cpu": threads}),
         param_space={
-            "work": tune.grid_search([t.work.folder for t in trials]),
+            "work": tune.grid_search([t.work.folder for t in from_the_middle(trials)]),
             "folder": str(folder),
             "cpu": threads,
         },
         tune_config=tune.TuneConfig(
             metric="loss",
             mode="min",
-            scheduler=ASHAScheduler(time_attr="images", max_t=rungs[-1], grace_period=rungs[0], reduction_factor=2),
+            # In powers of two and not in images: budgets are whole batches, so the second is seldom twice the first.
+            scheduler=ASHAScheduler(time_attr="rung", max_t=2 ** (len(rungs) - 1), grace_period=1, reduction_factor=2),
             reuse_actors=True,
         ),
         run_config=tune.RunConfig(name=f"tune-{time.time_ns()}", storage_path=str(folder / "tune"), verbose=0),
@@ -70,6 +71,18 @@ def search(launch: Launch, worker: Sequence[str], cores: int, address: str | Non
     ray.shutdown()
     points = [point for trial in trials if (point := furthest(launch.plan.runs, trial)) is not None]
     return sorted(points, key=lambda p: (-p.images, p.loss))
+
+
+def from_the_middle(trials: Sequence[PlannedTrial]) -> list[PlannedTrial]:
+    """The middle of the grid first. ASHA judges by what it has seen: in rising order each would be the best so far."""
+    rates = sorted({t.config.train.learning_rate or 0.0 for t in trials})
+    gammas = sorted({t.config.model.gamma_init or 0.0 for t in trials})
+
+    def distance(trial: PlannedTrial) -> int:
+        rate, gamma = trial.config.train.learning_rate or 0.0, trial.config.model.gamma_init or 0.0
+        return abs(rates.index(rate) - len(rates) // 2) + abs(gammas.index(gamma) - len(gammas) // 2)
+
+    return sorted(trials, key=distance)
 
 
 def furthest(runs: Path, trial: PlannedTrial) -> Point | None:

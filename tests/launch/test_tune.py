@@ -1,0 +1,86 @@
+"""`var-sweep tune` from its command line to a sweep that uses the winner, on a real Ray, around a planted optimum."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.launch import engine
+from var_scaling import store
+from var_scaling.planning.tuned import FACTOR, TunedRecipe, load_recipe
+
+pytestmark = pytest.mark.xdist_group("ray")
+WORKER = (sys.executable, str(ROOT / "tests" / "planted_worker.py"))
+
+
+def sweep(*arguments: str, runs: Path) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "VAR_SCALING_WORKER_COMMAND": "\x1f".join(WORKER)}
+    command = [sys.executable, "-m", "var_scaling.cli.sweep", *arguments, "--runs", str(runs)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=240, env=env)
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def centre(study: Path, runs: Path) -> tuple[float, float]:
+    """What the ladder's recipe says at depth 2, which the search lies around."""
+    config = engine.plan(study, runs).trials[0].config
+    assert config.model.depth == 2 and config.train.learning_rate and config.model.gamma_init
+    return config.train.learning_rate, config.model.gamma_init
+
+
+def search(study: Path, runs: Path, address: str, out: Path, steps: int = 2) -> tuple[TunedRecipe, str]:
+    where = ("--depth", "2", "--steps", str(steps), "--address", address, "--out", str(out))
+    done = sweep("tune", str(study), *where, runs=runs)
+    return load_recipe(out), done.stdout
+
+
+def test_the_planted_optimum_is_found_and_later_sweeps_use_it(
+    fake_study: Path, runs: Path, ray_address: str, tmp_path: Path
+) -> None:
+    rate, gamma = centre(fake_study, runs)
+    runs.mkdir()
+    store.write_json(runs / "optimum.json", {"learning_rate": rate * FACTOR, "gamma_init": gamma})
+    recipe, said = search(fake_study, runs, ray_address, tmp_path / "found.yaml")
+    assert recipe.learning_rate == pytest.approx(rate * FACTOR, rel=1e-5)
+    assert recipe.gamma_init == pytest.approx(gamma) and recipe.at_edge == ()
+    assert "widen" not in said
+    assert len(recipe.evidence) == 15, "every candidate has evidence, those that were cut short too"
+    spent = sorted({point.images for point in recipe.evidence})
+    assert len(spent) == 3 and recipe.evidence[0].images == spent[-1], "ASHA cut some at each rung"
+    rows = _rows(runs)
+    assert len(rows) < 15 * 3 * 0.85, "the search costs less than the grid"
+
+    again, _ = search(fake_study, runs, ray_address, tmp_path / "again.yaml")
+    assert (again.learning_rate, again.gamma_init) == (recipe.learning_rate, recipe.gamma_init)
+    # ASHA decides in the order of reports, so a second search may carry a candidate further; it repeats nothing.
+    assert rows.items() <= _rows(runs).items()
+    attempts = sum(len(store.attempt_numbers(folder)) for folder in (runs / "trials").iterdir())
+    assert attempts == len(_rows(runs)), "one attempt a rung"
+
+    found = ("--recipe", str(tmp_path / "found.yaml"))
+    plan = json.loads(sweep("plan", str(fake_study), *found, "--json", runs=runs).stdout)
+    used = {t["depth"]: t["learning_rate"] for t in plan["trials"]}
+    assert used[2] == pytest.approx(recipe.learning_rate, rel=1e-5)
+    assert used[3] == pytest.approx(recipe.learning_rate * 2 / 3, rel=1e-5), "the ladder's rule: 1 / depth"
+    winner = next(t for t in plan["trials"] if (t["depth"], t["seed"]) == (2, 0))
+    budgets = [p.name for p in (runs / winner["folder"] / "budgets").glob("*")]
+    assert budgets, "the winner is a trial like any other, so its rows are there"
+
+
+def test_an_optimum_outside_is_said(fake_study: Path, runs: Path, ray_address: str, tmp_path: Path) -> None:
+    rate, gamma = centre(fake_study, runs)
+    runs.mkdir()
+    store.write_json(runs / "optimum.json", {"learning_rate": rate * 10, "gamma_init": gamma * 1000})
+    recipe, said = search(fake_study, runs, ray_address, tmp_path / "found.yaml", steps=1)
+    assert recipe.at_edge == ("learning_rate", "gamma_init")
+    assert "--steps" in said and "--gammas" in said
+
+
+def _rows(runs: Path) -> dict[str, int]:
+    return {str(p): p.stat().st_mtime_ns for p in runs.glob("trials/*/budgets/*/row.json")}
