@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -147,25 +148,53 @@ def test_under_ray_a_stop_is_no_requeue_of_the_job_that_all_share(fake_study: Pa
     assert not (tmp_path / "called").exists()
 
 
-def test_a_ray_cluster_inside_a_slurm_allocation(
-    fake_study: Path, runs: Path, slurm_cluster: object, fake_work: None, tmp_path: Path
-) -> None:
-    """Two nodes, one task each; the sbatch script brings Ray up, launches, and ends with the launch."""
+@pytest.fixture
+def allocation(slurm_cluster: object, fake_work: None, fake_study: Path, runs: Path, tmp_path: Path) -> Iterator[str]:
+    """A job of `slurm/ray.sbatch` over two nodes that launches the fake study."""
+    runs.mkdir()
     env = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     env["VAR_SCALING_RAY_TOKEN"] = str(tmp_path / "token")
-    log = tmp_path / "ray.out"
-    script = ["sbatch", "--parsable", "-N2", "--mem=1500", f"--output={log}", str(ROOT / "slurm" / "ray.sbatch")]
+    script = ["sbatch", "--parsable", "-N2", "--mem=1500", f"--output={tmp_path}/ray.out", "slurm/ray.sbatch"]
     done = subprocess.run(
         [*script, str(fake_study), "--runs", str(runs), "--json"], env=env, capture_output=True, text=True, cwd=ROOT
     )
     job = done.stdout.strip()
     assert job.isdecimal(), done.stderr
-    deadline = time.monotonic() + 150
-    while scheduler.ask_queue([job]).of(job) != "gone":
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(1)
+    yield job
+    subprocess.run(["scancel", job])
+
+
+def until(true: Callable[[], bool], log: Path, seconds: float = 150) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, log.read_text() if log.exists() else "no log"
+        time.sleep(0.5)
+
+
+def test_a_ray_cluster_inside_a_slurm_allocation(allocation: str, runs: Path, tmp_path: Path) -> None:
+    """Two nodes, one task each; the sbatch script brings Ray up, launches, and ends with the launch."""
+    log = tmp_path / "ray.out"
+    until(lambda: scheduler.ask_queue([allocation]).of(allocation) == "gone", log)
     assert (runs / "sweeps" / "fake").exists(), log.read_text()
     engine.check_rows(runs, read_status(runs, "fake"))
-    assert (
-        scheduler.ask_accounting([job], datetime.datetime.now() - datetime.timedelta(hours=1))[job].state == "COMPLETED"
-    )
+    since = datetime.datetime.now() - datetime.timedelta(hours=1)
+    until(lambda: scheduler.ask_accounting([allocation], since)[allocation].state == "COMPLETED", log, 20)
+
+
+@pytest.mark.slow
+def test_an_allocation_that_meets_its_time_limit_is_requeued_and_goes_on(
+    allocation: str, runs: Path, tmp_path: Path
+) -> None:
+    (runs / "step_seconds").write_text("0.5")
+    log = tmp_path / "ray.out"
+    until(lambda: any(runs.glob("trials/*/attempts/000/checkpoints/*")), log)
+    subprocess.run(["scancel", "--batch", "--signal=USR1", allocation], check=True)  # as SLURM does before the limit
+    until(lambda: "requeue" in _job(allocation).lower() or "Restarts=1" in _job(allocation), log, 60)
+    (runs / "step_seconds").write_text("0.002")
+    until(lambda: scheduler.ask_queue([allocation]).of(allocation) == "gone", log)
+    assert "Restarts=1" in _job(allocation), "the premise"
+    engine.check_rows(runs, read_status(runs, "fake"))
+
+
+def _job(job: str) -> str:
+    return subprocess.run(["scontrol", "show", "job", "-o", job], capture_output=True, text=True).stdout
