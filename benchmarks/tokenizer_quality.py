@@ -4,7 +4,7 @@
     python -m benchmarks.tokenizer_quality small --classifier runs/store/classifier/<id>/result
     python -m benchmarks.tokenizer_quality small --images 19200 --set update=gradient --set data_init=false
 
-One thread, embedded images, about 1 to 2 CPU minutes. CPU seconds are this process's own, so other work on the
+One thread and the allocator's settings of a local launch, embedded images, about 1 to 2 CPU minutes. CPU seconds are this process's own, so other work on the
 machine lengthens them somewhat. With a trained classifier's folder it adds rFID against the training images, and the
 FID of images shrunk to 8x8 and enlarged again in the same features: `small` has to stay below 1/25 of it.
 """
@@ -12,6 +12,8 @@ FID of images shrunk to 8x8 and enlarged again in the same features: `small` has
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -33,6 +35,7 @@ from var_scaling.config.tokenizer import (
 from var_scaling.data.images import load_images
 from var_scaling.evaluation.features import load_extractor
 from var_scaling.evaluation.reconstruction import reconstruction_report, sanity_report
+from var_scaling.launch.local import MALLOC
 from var_scaling.models.tokenizer import build_tokenizer
 from var_scaling.tracking.journal import Journal
 from var_scaling.training.tokenizer import Training, train_tokenizer
@@ -61,6 +64,8 @@ def main() -> None:
     parser.add_argument("--perceptual", type=float, help="weight of the random-feature loss")
     parser.add_argument("--gan", type=float, help="weight of the adversarial loss")
     args = parser.parse_args()
+    if not MALLOC.keys() <= os.environ.keys():  # read once, when a process starts
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, **MALLOC})
     torch.set_num_threads(1)
     data = resolve_data(DataConfig(name="fashion-mnist-mini"))
     rules = {"update": "ema"}
