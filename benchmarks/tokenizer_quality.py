@@ -5,8 +5,9 @@
     python -m benchmarks.tokenizer_quality small --images 19200 --set update=gradient --set data_init=false
 
 One thread and the allocator's settings of a local launch, embedded images, about 1 to 2 CPU minutes. CPU seconds are
-this process's own, so other work on the machine lengthens them somewhat. With a trained classifier's folder it adds rFID against the training images, and the
-FID of images shrunk to 8x8 and enlarged again in the same features: `small` has to stay below 1/25 of it.
+this process's own, so other work on the machine lengthens them somewhat. With a trained classifier's folder it adds
+rFID against the training images, and the FID of images shrunk to 8x8 and enlarged again in the same features: `small`
+has to stay below 1/25 of it.
 """
 
 from __future__ import annotations
