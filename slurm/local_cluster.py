@@ -65,6 +65,8 @@ AccountingStorageHost=127.0.0.1
 AccountingStoragePort={dbd_port}
 AccountingStoragePass={run}/munge.sock
 AccountingStoreFlags=job_comment
+# As on a shared cluster: accounts, QoS and limits are not only written down.
+AccountingStorageEnforce=associations,limits,qos
 JobAcctGatherType=jobacct_gather/linux
 JobAcctGatherFrequency=task=5
 JobAcctGatherParams=OverMemoryKill
@@ -301,6 +303,8 @@ class Cluster:
         }
         for name, text in texts.items():
             path = self.etc / name
+            if name == "slurm.conf" and path.exists() and path.read_text() != text:
+                self.stop("slurmctld")  # its jobs go on; it reads the new text when it is started again
             path.write_text(text)
             path.chmod(0o600 if name == "slurmdbd.conf" else 0o644)
 
@@ -348,6 +352,10 @@ class Cluster:
         self.wait("slurmdbd", lambda: self.call(*known).returncode == 0, "slurmdbd")
         if "local" not in self.call(*known).stdout.split():
             self.call("sacctmgr", "-i", "add", "cluster", "local")
+        user = ("sacctmgr", "-n", "-P", "show", "assoc", "where", f"user={getpass.getuser()}", "format=account")
+        if not self.call(*user).stdout.strip():  # root has an account from the start
+            self.call("sacctmgr", "-i", "add", "account", "default", "cluster=local")
+            self.call("sacctmgr", "-i", "add", "user", getpass.getuser(), "account=default")
 
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:

@@ -146,7 +146,7 @@ def _say_submitted(started: Launch, launcher: SlurmLauncher, cost: Price, json: 
         price_text(cost, started.plan.runs),
     ]
     if result.held:
-        lines.append(f"{len(result.held)} works are held back by limits.jobs: launch again when some have ended")
+        lines.append(f"{len(result.held)} works are held back by {result.held_by}: launch again when some have ended")
     if gate := pilot.read_gate(started.folder):
         lines.append(
             f"{sum(job.held for job in started.jobs)} trials are held until {' and '.join(map(_name, gate.trials))} "

@@ -157,21 +157,27 @@ def _job(profile: Profile, runs: Path) -> list[Finding]:
         env=frozen.environment(frozen.freeze(runs)),
     )
     job = executor.send(command)
-    deadline = time.monotonic() + JOB_SECONDS
+    deadline, gone = time.monotonic() + JOB_SECONDS, False
     while (found := store.read_json(answer)) is None and time.monotonic() < deadline:
         time.sleep(0.5)
-        if scheduler.ask_queue([job]).of(f"{job}_0") == "gone" and not answer.exists():
+        gone = scheduler.ask_queue([job]).of(f"{job}_0") == "gone"
+        if gone and not answer.exists():
             time.sleep(3)  # a network file system may show the file late
             found = store.read_json(answer)
             break
     if found is None:
         scheduler.run("scancel", job)
         log = folder / f"{job}_0_0_log.out"
-        last = log.read_text(errors="replace").strip().splitlines()[-1:] if log.exists() else []
-        reason = " ".join(last) or (
-            f"nothing came back within {JOB_SECONDS:.0f} s: the queue is full, or {folder} is not shared with the node "
-            "(put --runs on a folder that every node mounts)"
-        )
+        last = log.read_text(errors="replace").strip().splitlines()[-3:] if log.exists() else []
+        shared = f"put --runs on a folder that every node mounts and a container binds; this one is {runs.resolve()}"
+        if any("No such file" in line for line in last):
+            reason = f"{' '.join(last)}; the node does not see the folder: {shared}"
+        elif last:
+            reason = last[-1]
+        elif gone:
+            reason = f"it ended and left nothing behind, so the node does not see the folder: {shared}"
+        else:
+            reason = f"no answer within {JOB_SECONDS:.0f} s: the queue is full, or the folder is not shared: {shared}"
         return [Finding(False, f"the job on a node failed: {reason}")]
     findings = [
         Finding(True, f"{runs} is shared with {found['node']}; python {found['python']}, torch {found['torch']}, "

@@ -13,7 +13,7 @@ from typing import cast
 from var_scaling import store
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.launch.protocol import Queue
-from var_scaling.slurm_task import STATES, parse_holder
+from var_scaling.slurm_task import STATES, parse_holder, parse_span
 
 SECONDS = 30.0
 
@@ -186,3 +186,13 @@ def cluster_limits() -> dict[str, str]:
         )
     pairs = (line.partition("=") for line in done.stdout.splitlines() if "=" in line)
     return {key.strip(): value.strip() for key, _, value in pairs}
+
+
+def partition_seconds(name: str | None) -> float | None:
+    """The longest job of a partition (None: the default one); None where there is no limit, or no such partition."""
+    done = run("scontrol", "show", "partition", "-o", *([name] if name else []))
+    for line in done.stdout.splitlines() if done.returncode == 0 else ():
+        fields = dict(part.partition("=")[::2] for part in line.split())
+        if name or fields.get("Default") == "YES":
+            return parse_span(fields.get("MaxTime", "UNLIMITED"))
+    return None

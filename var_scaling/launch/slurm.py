@@ -12,7 +12,7 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from var_scaling import frozen, pilot, store
 from var_scaling.errors import EnvironmentProblem
-from var_scaling.launch import scheduler
+from var_scaling.launch import quota, scheduler
 from var_scaling.launch.arrays import Array, Queued, look_up, new_array, read_arrays
 from var_scaling.launch.profile import Profile
 from var_scaling.launch.protocol import Job, Queue
@@ -44,6 +44,7 @@ class Submitted:
     arrays: list[Array] = field(default_factory=list)
     already: dict[str, str] = field(default_factory=dict)  # works that are queued or running: their task
     held: list[str] = field(default_factory=list)  # beyond what the cluster takes at once: for a later launch
+    held_by: str = ""  # the limit that keeps them back
 
 
 @dataclass(frozen=True)
@@ -103,8 +104,10 @@ class SlurmLauncher:
         self.submitted = result = Submitted(
             already={j.work.folder: alive[j.work.folder] for j in jobs if j.work.folder in alive}
         )
+        parts = list(self._parts(new, result, len(alive)))
+        self._check_time(parts)
         try:
-            for part in self._parts(new, result, len(alive)):
+            for part in parts:
                 needs = {need for job in part.jobs for need in job.after if need in tasks}
                 array = self._send(part, sorted(tasks[n] for n in needs), launch)
                 result.arrays.append(array)
@@ -151,8 +154,9 @@ class SlurmLauncher:
         for job in sorted(jobs, key=lambda j: -j.seconds):
             asks = resources(job, level[job.work.folder], self.profile)
             groups.setdefault((job.held, asks), []).append(job)
-        room = (self.profile.limits.jobs or 10**9) - queued
-        largest = self._largest_array()
+        config = scheduler.cluster_limits() if scheduler.available() else {}  # none: a dry run on a laptop
+        room, result.held_by = self._room(queued, config)
+        largest = self.profile.limits.array or int(config.get("MaxArraySize", "1001")) - 1  # it bounds the index
         for held, asks in sorted(groups, key=lambda g: (g[0], g[1].level, -g[1].minutes, -g[1].gpus)):
             left = groups[held, asks]
             while left:
@@ -163,13 +167,24 @@ class SlurmLauncher:
                 room -= len(now)
                 yield Part(asks, tuple(now), held)
 
-    def _largest_array(self) -> int:
-        if self.profile.limits.array:
-            return self.profile.limits.array
-        if not scheduler.available():  # a dry run on a laptop
-            return 1000
-        value = scheduler.cluster_limits().get("MaxArraySize", "1001")
-        return max(1, int(value) - 1)  # MaxArraySize bounds the index, exclusively
+    def _room(self, queued: int, config: Mapping[str, str]) -> tuple[int, str]:
+        """How many more tasks may be queued, and which limit says so."""
+        rooms = [(limit.room(), limit.name) for limit in quota.limits(self.profile, config)]
+        if (jobs := self.profile.limits.jobs) is not None:
+            rooms.append((jobs - queued, "limits.jobs of the profile"))
+        return min(rooms, default=(10**9, ""))
+
+    def _check_time(self, parts: Sequence[Part]) -> None:
+        """Refuse what would wait for ever: SLURM takes a job that asks for more time than its partition gives."""
+        limits, partition = self.profile.limits, self.profile.partition
+        most = scheduler.partition_seconds(partition)
+        longest = max((part.resources.minutes for part in parts), default=0)
+        if most is not None and 60 * longest > most:
+            raise EnvironmentProblem(
+                f"limits.hours = {limits.hours:g} in the profile {self.profile.name}, and a job asks for "
+                f"{longest / 60:g} h, but the partition {partition or '(the default one)'} has MaxTime {most / 3600:g} "
+                "h: SLURM would let it wait for ever (PartitionTimeLimit); lower limits.hours; nothing is queued"
+            )
 
     def _script(self, part: Part, after: Sequence[str], launch: Path, token: str) -> tuple[ArrayExecutor, str]:
         return array_script(
@@ -199,25 +214,27 @@ class SlurmLauncher:
             except OSError:  # what submitit tidies up after sbatch: the job may be there
                 self._withdraw([replace(array, job=self._find(array))])
                 raise
-            # It may have been accepted all the same: sbatch is no transaction.
-            if job := job or self._find(array):
+            # It may have been accepted all the same: sbatch is no transaction. After a plain refusal one look will do.
+            transient = any(word in words.lower() for word in TRANSIENT)
+            if job := job or self._find(array, AMBIGUOUS_LOOKS if transient else AMBIGUOUS_LOOKS[:1]):
                 try:
                     return array.save(job=job)
                 except OSError:
                     self._withdraw([replace(array, job=job)])
                     raise
-            if pause is None or not any(word in words.lower() for word in TRANSIENT):
+            if pause is None or not transient:
                 array.save(refused=words)
                 raise EnvironmentProblem(_refusal(words, part.resources, self.profile))
             self.pause(pause)
         raise AssertionError("the last turn returns or raises")
 
-    def _find(self, array: Array) -> str | None:
+    def _find(self, array: Array, looks: Sequence[float] = AMBIGUOUS_LOOKS) -> str | None:
         """The id of an array whose answer got lost."""
-        for seconds in AMBIGUOUS_LOOKS:
+        for seconds in looks:
             answer = scheduler.ask_queue(names=[array.name])
             for entry in answer.entries.values():
-                if entry.name == array.name:
+                # SLURM keeps a record, FAILED and without a node, of some requests that it refused.
+                if entry.name == array.name and (entry.queue != "gone" or entry.node):
                     return entry.job.partition("_")[0]
             self.pause(seconds)
         return None
@@ -276,10 +293,11 @@ def _refusal(words: str, group: Resources, profile: Profile) -> str:
         "invalid generic resource": f"gpu.request = {profile.gpu and profile.gpu.request}, or no such GPUs there",
         "gres": "gpu: no node of the partition has such GPUs (`sinfo -o '%P %G'`)",
         "feature": f"constraint = {profile.constraint} names no feature of its nodes (`sinfo -o '%P %f'`)",
-        "node configuration is not available": f"{group} is more than any node of it has",
+        "memory specification": f"memory_gb: {group} is more memory than any node of it has (`sinfo -o '%P %m'`)",
+        "node configuration": "no node has as much; change gpu, cpus or memory_gb (`sinfo -o '%P %c %m %G'`)",
         "memory": f"memory_gb: {group} is more than the partition allows",
         "array": "limits.array is above the cluster's MaxArraySize - 1",
-        "job violates accounting": "limits.jobs is above what your account may queue (MaxSubmitJobs)",
+        "job violates accounting": "account, qos or partition does not allow that (`sacctmgr show assoc user=$USER`)",
     }
     hint = next((h for word, h in hints.items() if word in lower), "see `var-sweep doctor --profile ...`")
     return f"SLURM refused {group}: {' '.join(text.split())}; in the profile {profile.name}: {hint}; nothing is queued"
