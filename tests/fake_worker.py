@@ -98,7 +98,7 @@ def _train(runs: Path, folder: Path, attempt: Attempt, budget: int) -> None:
 def _setting(runs: Path, name: str, default: float) -> float:
     try:
         return float((runs / name).read_text())
-    except OSError:
+    except (OSError, ValueError):  # the latter: it is being written just now
         return default
 
 

@@ -355,7 +355,8 @@ def take(
     (work / "attempts").mkdir(exist_ok=True)
     prepared = work / "attempts" / f".{mine.token}"
     prepared.mkdir()
-    write_json(prepared / "claim.json", {"holder": asdict(mine), "time": time.time()})
+    launch = os.environ.get("VAR_SCALING_LAUNCH")  # a claim of it is told from an older one by this, not by a clock
+    write_json(prepared / "claim.json", {"holder": asdict(mine), "time": time.time(), "launch": launch})
     write_bytes(prepared / "reserve", os.urandom(RESERVE_BYTES), durable=False)  # random: not to be compressed away
     final = work / "attempts" / f"{last + 1:03d}"
     if not publish(prepared, final):

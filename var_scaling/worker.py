@@ -25,7 +25,7 @@ from var_scaling.exits import EXIT_BLOCKED, EXIT_DONE, EXIT_FAILED, EXIT_HELD, E
 from var_scaling.planning.record import FRUITLESS_LIMIT, fruitless_attempts, nothing_missing
 from var_scaling.slurm_task import SlurmTask
 from var_scaling.store import Attempt
-from var_scaling.tracking.journal import Journal
+from var_scaling.tracking.journal import Journal, durable_images
 
 Do = Callable[[str, Path, Path, Attempt], None]  # kind, runs, folder, attempt
 
@@ -97,7 +97,8 @@ def main(folder: Path, do: Do = do_work) -> int:
     begin = time.monotonic()
     try:
         _redirect_output(attempt.folder / "log.txt")
-        attempt.journal = Journal(attempt.folder / "journal.jsonl", _on_mark(runs, folder, task))
+        journal, durable = attempt.folder / "journal.jsonl", durable_images(folder)
+        attempt.journal = Journal(journal, _on_mark(runs, folder, task), durable)
         attempt.stop = stop
         if task and (left := task.seconds_left()) is not None:
             attempt.ends_at = time.monotonic() + left
@@ -172,8 +173,7 @@ def _turned_away(folder: Path, task: SlurmTask | None) -> str | None:
     if not launch:
         return None
     numbers = store.attempt_numbers(folder)
-    launched = float(os.environ.get("VAR_SCALING_LAUNCHED", 0.0))
-    if (lost := fruitless_attempts(folder, numbers, since=launched)) >= FRUITLESS_LIMIT:
+    if (lost := fruitless_attempts(folder, numbers, launch)) >= FRUITLESS_LIMIT:
         return f"its last {lost} attempts of this launch ended without a checkpoint; `var-sweep retry` starts it again"
     notes = health.read_notes(Path(launch))
     if bug := health.common_bug(notes):

@@ -103,6 +103,24 @@ def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
+@pytest.fixture(scope="session")
+def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow file with its tables, which take seconds to make."""
+    from var_scaling.tracking import mlflow_mirror
+
+    path = tmp_path_factory.mktemp("mlflow") / "empty.db"
+    mlflow_mirror._client(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def mlflow_store(empty_mlflow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of a new MLflow file; artifacts go below this test's folder."""
+    shutil.copy(empty_mlflow, tmp_path / "mlflow.db")
+    monkeypatch.chdir(tmp_path)
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
 @pytest.fixture
 def fake_work(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commands that launch (`var-sweep`) start fake work."""

@@ -52,3 +52,21 @@ def test_ten_attempts_are_in_number_order(tmp_path):
     journal(tmp_path, 1000).write(phase="trunk", images=2, attempt=1000)
     assert read_effective(tmp_path)[0]["attempt"] == 1000
     assert "\n" not in json.dumps(read_effective(tmp_path))
+
+
+def test_what_is_durable_is_not_written_again_by_a_run_that_replays_it(tmp_path):
+    first = Journal(tmp_path / "attempts" / "000" / "journal.jsonl")
+    for images in (10, 20, 30):
+        first.write(phase="trunk", images=images, time=1.0)
+    first.write(event="checkpoint", phase="trunk", images=20)
+    second = Journal(tmp_path / "attempts" / "001" / "journal.jsonl", durable=durable_images(tmp_path))
+    second.write(event="resumed", phase="trunk", images=0)
+    for images in (10, 20, 30):
+        second.write(phase="trunk", images=images, time=2.0)
+    second.write(phase="anneal_40", images=10, time=2.0)
+    assert [(line["images"], line["time"]) for line in read_effective(tmp_path)] == [
+        (10, 1.0),
+        (20, 1.0),
+        (30, 2.0),
+        (10, 2.0),
+    ]

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from var_scaling.config.study import load_study
+from var_scaling.launch.arrays import ask_once
 from var_scaling.planning.plan import Plan, make_plan
 from var_scaling.planning.tuned import TunedRecipe, apply_recipe
 
@@ -30,4 +31,4 @@ def plan_of(
 ) -> Plan:
     """The plan of a sweep file as things stand."""
     study, configs = load_study(file, overrides)
-    return make_plan(study, apply_recipe(configs, recipe) if recipe else configs, runs, device)
+    return make_plan(study, apply_recipe(configs, recipe) if recipe else configs, runs, device, ask_once(runs))

@@ -10,6 +10,7 @@ An intent without an id is one whose answer got lost: its token is in the job's 
 from __future__ import annotations
 
 import datetime
+import functools
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -102,6 +103,12 @@ class Queued:
         if self.queue == "waiting":
             return f"{self.job} waiting: {self.why}"
         return f"{self.job} {self.state.lower()}"
+
+
+def ask_once(runs: Path) -> store.AskScheduler:
+    """Whether holders in SLURM live: one question for all, asked when the first of them cannot be judged from here."""
+    answer = functools.cache(lambda: look_up(read_arrays(runs))[1])
+    return lambda holder: answer().life(holder)
 
 
 def look_up(arrays: Sequence[Array], others: Sequence[str] = ()) -> tuple[dict[str, Queued], scheduler.Answer]:

@@ -198,7 +198,7 @@ class SlurmLauncher:
             worker=self.worker,
             runs=self.runs,
             listing=launch / "slurm" / f"{token}.list",
-            env={"VAR_SCALING_LAUNCH": str(launch), "VAR_SCALING_LAUNCHED": f"{time.time():.0f}", **self.env},
+            env={"VAR_SCALING_LAUNCH": str(launch), **self.env},
             held=part.held,
         )
 

@@ -78,7 +78,13 @@ class Plan:
         return result
 
 
-def make_plan(study: Study, configs: Sequence[TrialConfig], runs: Path, device: str | None = None) -> Plan:
+def make_plan(
+    study: Study,
+    configs: Sequence[TrialConfig],
+    runs: Path,
+    device: str | None = None,
+    ask_scheduler: store.AskScheduler | None = None,
+) -> Plan:
     """Resolve every trial and look up what is there already. Reads the runs folder, writes nothing.
 
     Raises:
@@ -102,9 +108,12 @@ def make_plan(study: Study, configs: Sequence[TrialConfig], runs: Path, device: 
         if works.trial.folder in seen:
             raise RequestProblem(f"two points of the grid are the same trial {works.trial.folder}; remove one of them")
         seen.add(works.trial.folder)
-        trials.append(_plan_trial(config, works, budgets, runs, rates, device))
+        record = read_record(
+            runs, works.trial, [images for _, images in budgets], [e.name for e in works.evaluations], ask_scheduler
+        )
+        trials.append(_plan_trial(config, works, budgets, record, rates, device))
         stages.update({stage.folder: stage for stage in works.stages})
-    records = tuple((stage, read_record(runs, stage)) for stage in stages.values())
+    records = tuple((stage, read_record(runs, stage, ask_scheduler=ask_scheduler)) for stage in stages.values())
     return Plan(study, runs, tuple(_with_nearest(trials, runs)), records)
 
 
@@ -122,12 +131,11 @@ def _plan_trial(
     config: TrialConfig,
     works: TrialWorks,
     budgets: tuple[tuple[int, int], ...],
-    runs: Path,
+    record: Record,
     rates: Sequence[estimate.Rate],
     device: str | None,
 ) -> PlannedTrial:
     spent = tuple(images for _, images in budgets)
-    record = read_record(runs, works.trial, spent, [e.name for e in works.evaluations])
     images = new_images(config, spent, record.rows)
     return PlannedTrial(
         config,

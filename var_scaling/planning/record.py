@@ -148,15 +148,15 @@ def _fruitless(folder: Path, numbers: list[int]) -> bool:
     return fruitless_attempts(folder, numbers) >= FRUITLESS_LIMIT
 
 
-def fruitless_attempts(folder: Path, numbers: Sequence[int], since: float = 0.0) -> int:
-    """How many of the last attempts were killed or sent away without a gain, of those claimed after `since`."""
+def fruitless_attempts(folder: Path, numbers: Sequence[int], launch: str | None = None) -> int:
+    """How many of the last attempts were killed or sent away without a gain, of all or of those of one launch."""
     count = 0
     for number in reversed(numbers):
         attempt = folder / "attempts" / f"{number:03d}"
         end = store.read_json(attempt / "end.json")
         if (end and end["cause"] not in ("preempted", "time-limit")) or gained(attempt):
             break
-        if since and (store.read_json(attempt / "claim.json") or {}).get("time", 0.0) < since:
+        if launch and (store.read_json(attempt / "claim.json") or {}).get("launch") != launch:
             break
         count += 1
     return count

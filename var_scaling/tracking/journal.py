@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +21,16 @@ class Journal:
     """The writer. A line is handed to the system at once, so a killed process loses none; `sync` is for power cuts.
 
     `on_mark` is called after each mark: something of the run has become durable.
+
+    `durable` says up to how many images each phase's lines are safe in earlier attempts. Where a run has to go over
+    such ground again (its newest checkpoint was damaged, a smaller budget was asked for) the lines are there already,
+    perhaps published, and are not written again.
     """
 
-    def __init__(self, path: Path, on_mark: Callable[[], None] = lambda: None) -> None:
-        self.path, self.on_mark = path, on_mark
+    def __init__(
+        self, path: Path, on_mark: Callable[[], None] = lambda: None, durable: Mapping[str, int] | None = None
+    ) -> None:
+        self.path, self.on_mark, self.durable = path, on_mark, durable or {}
         path.parent.mkdir(parents=True, exist_ok=True)
         # After a torn line a new one would be lost with it.
         torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
@@ -34,6 +40,8 @@ class Journal:
 
     def write(self, **fields: Any) -> None:
         """Append one line; `time` is now unless given. NaN and infinities are kept as JavaScript spells them."""
+        if "event" not in fields and fields.get("images", 0) <= self.durable.get(str(fields.get("phase")), -1):
+            return
         self._file.write(json.dumps({**fields, "time": fields.get("time", time.time())}) + "\n")
         self._file.flush()
         if "event" in fields:

@@ -220,6 +220,10 @@ class Mirror:
 
     def _trial(self, trial: Mapping[str, Any], folder: Path, parent: str | None) -> int:
         key = f"trial:{trial['trial']}"
+        budgets = [int(b["images"]) for b in trial["budgets"]]
+        rows = {b: row for b in budgets if (row := store.read_json(folder / "budgets" / str(b) / "row.json"))}
+        # Before the lines: one that was read earlier may have been written again by the attempt that made it durable.
+        limits = points.publishable(folder, rows)
         lines = read_effective(folder)
         identity = store.read_json(folder / "identity.json") or {}
         start = min((line["time"] for line in lines), default=time.time())
@@ -230,10 +234,6 @@ class Mirror:
         params = {name: value for name, value in points.flat(identity)}
         run_id = self._run(key, str(trial["folder"]), "trial", tags, params, int(start * 1000))
         known = self.state.runs[key]
-
-        budgets = [int(b["images"]) for b in trial["budgets"]]
-        rows = {b: row for b in budgets if (row := store.read_json(folder / "budgets" / str(b) / "row.json"))}
-        limits = points.publishable(folder, rows)
         sent = 0
         fresh: dict[str, list[tuple[int, list[Point]]]] = {}
         for line in lines:
