@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import sqlite3
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,10 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 class Sweep:
     """Writes what a launch and its workers write."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, depths: Iterable[int] = (2, 3)) -> None:
         self.runs, self.name = root / "runs", "depth"
         self.folder = self.runs / "sweeps" / self.name
-        self.trials = {f"{depth:02d}aa": f"var-d{depth}-s0-{depth:02d}aa" for depth in (2, 3)}
+        self.trials = {f"{depth:02d}aa": f"var-d{depth}-s0-{depth:02d}aa" for depth in depths}
         budgets = [{"asked": 900, "images": 900}, {"asked": 2000, "images": 2000}]
         listed = [{"trial": t, "folder": f, "budgets": budgets} for t, f in self.trials.items()]
         self._json(self.folder / "study.json", {"name": self.name, "launched": "2026-01-02", "trials": listed})

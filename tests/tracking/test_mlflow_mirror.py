@@ -10,7 +10,8 @@ import urllib.request
 
 import pytest
 
-from tests.tracking.conftest import run_count, stored_points
+from tests.tracking.concurrent import mirrored
+from tests.tracking.conftest import Sweep, run_count, stored_points
 from var_scaling import store
 from var_scaling.tracking import mlflow_mirror
 from var_scaling.tracking.journal import read_effective
@@ -279,6 +280,15 @@ def _until(true, what, seconds=60):
     while not true():
         assert time.monotonic() < deadline, what
         time.sleep(0.1)
+
+
+def test_trials_that_write_at_once_lose_nothing_and_leave_no_ghost(uri, tmp_path):
+    """The small one of benchmarks/mirror_concurrent.py."""
+    sweep = Sweep(tmp_path, depths=range(2, 8))
+    found = mirrored(sweep, uri, tmp_path / "mlflow.db", lines=60, pause=0.01, env=dict(os.environ))
+    assert found.points == 6 * 60 * 3
+    assert (found.lost, found.wrong) == (0, 0)
+    assert found.runs == 6 + 1, "one for each trial and one for the launch"
 
 
 def test_a_tracker_that_is_down_costs_one_try_and_says_so(sweep, uri, monkeypatch, capsys):
