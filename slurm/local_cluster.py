@@ -28,6 +28,7 @@ import socket
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -80,7 +81,7 @@ PriorityType=priority/basic
 JobRequeue=1
 KillWait={kill_wait}
 MinJobAge=300
-SlurmdTimeout=30
+SlurmdTimeout={slurmd_timeout}
 SlurmctldTimeout=30
 MessageTimeout=10
 BatchStartTimeout=10
@@ -121,8 +122,9 @@ class Trouble(Exception):
 class Cluster:
     """The daemons of one folder."""
 
-    def __init__(self, folder: Path, kill_wait: int = 3, requeue_wait: int = 10) -> None:
+    def __init__(self, folder: Path, kill_wait: int = 3, requeue_wait: int = 10, slurmd_timeout: int = 30) -> None:
         self.folder = folder.resolve()
+        self.slurmd_timeout = slurmd_timeout  # seconds of silence after which a node counts as down
         self.etc, self.log, self.run = (self.folder / name for name in ("etc", "log", "run"))
         self.kill_wait, self.requeue_wait = kill_wait, requeue_wait
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(("SLURM", "SBATCH", "SRUN"))}
@@ -201,7 +203,7 @@ class Cluster:
         self._database()
         self.start("slurmctld", "slurmctld", "-D")
         for node in NODES:
-            self.start(f"slurmd-{node}", "slurmd", "-D", "-N", node)
+            self.start_node(node)
         self.wait("slurmctld", lambda: self.call("scontrol", "ping").returncode == 0, "slurmctld")
         resumed = False
 
@@ -215,6 +217,10 @@ class Cluster:
             return len(good) == len(NODES)
 
         self.wait("the nodes", usable, "slurmctld")
+
+    def start_node(self, node: str) -> None:
+        """Start a node's daemon unless it lives."""
+        self.start(f"slurmd-{node}", "slurmd", "-D", "-N", node)
 
     def down(self) -> None:
         """Cancel every job, stop every daemon, delete the folder."""
@@ -258,10 +264,13 @@ class Cluster:
                 policy.unlink(missing_ok=True)
 
     def _ports(self) -> list[int]:
-        """Drawn once per folder and kept, below the range from which clients take theirs."""
+        """Drawn once per folder and kept, below the range from which clients take theirs.
+
+        Each folder begins elsewhere, so that two clusters that start at once do not draw the same.
+        """
         kept = self.folder / "ports"
         if not kept.exists():
-            free, port = [], 17_400 + os.getuid() % 1000
+            free, port = [], 17_400 + zlib.crc32(str(self.folder).encode()) % 1_400 * 10
             while len(free) < 2 + len(NODES):
                 with contextlib.closing(socket.socket()) as probe:
                     if probe.connect_ex(("127.0.0.1", port)):
@@ -294,6 +303,7 @@ class Cluster:
             "nodes": "\n".join(nodes),
             "kill_wait": self.kill_wait,
             "requeue_wait": self.requeue_wait,
+            "slurmd_timeout": self.slurmd_timeout,
         }
         gres = "".join(f"NodeName={n} Name=gpu Type=fake File={self.folder}/dev/{n}\n" for n in NODES)
         texts = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import getpass
 import importlib.util
 import os
 import secrets
@@ -67,6 +68,28 @@ def slurm_cluster() -> Iterator[object]:
     if _count(users, -1) == 1 and not kept.exists():
         with cluster.alone():
             cluster.down()
+
+
+@pytest.fixture(scope="session")
+def _own_cluster() -> Iterator[object]:
+    module = _local_cluster()
+    cluster = module.Cluster(Path(f"/tmp/vs-slurm-{os.getpid()}"), slurmd_timeout=12)
+    try:
+        cluster.up(install=False)
+    except module.Trouble as trouble:
+        pytest.skip(f"needs SLURM: {trouble}")
+    yield cluster
+    cluster.down()
+
+
+@pytest.fixture
+def own_cluster(_own_cluster: object, monkeypatch: pytest.MonkeyPatch) -> Iterator[object]:
+    """A cluster of this test process alone, whose daemons and nodes a test may kill; mended afterwards."""
+    cluster = _own_cluster
+    monkeypatch.setenv("SLURM_CONF", cluster.env["SLURM_CONF"])  # type: ignore[attr-defined]
+    yield cluster
+    cluster.call("scancel", "-u", getpass.getuser())  # type: ignore[attr-defined]
+    cluster.up(install=False)  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="session")
