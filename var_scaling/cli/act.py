@@ -39,6 +39,8 @@ from var_scaling.launch.ray import RayLauncher, check_address
 from var_scaling.launch.sweep import free_bytes, smallest_and_largest
 from var_scaling.planning.plan import Plan, PlannedTrial
 from var_scaling.planning.tuned import TunedRecipe, load_recipe
+from var_scaling.tracking.filesystem import check_store
+from var_scaling.tracking.mlflow_mirror import tracking_uri
 
 
 def register(app: typer.Typer) -> None:
@@ -116,6 +118,8 @@ def _launch_here(
     json: bool,
 ) -> None:
     """Launch by a launcher that needs this process: consent first, then stay until all is done."""
+    if mlflow:
+        check_store(tracking_uri())
     cores = cores or available_cores()
     loaded = cluster.load_profile(profile) if profile else None
     cluster.consent(planned, order, spend, loaded, None if name == "ray" and address else cores)
@@ -157,6 +161,7 @@ def sync(sweep: SweepName = "last", runs: Runs = Path("runs")) -> None:
       MLFLOW_TRACKING_URI=http://10.0.0.5:5000 var-sweep sync depth
     """
     folder = state.find_sweep(runs, sweep)
+    check_store(tracking_uri())
     code = subprocess.run(
         [sys.executable, "-m", "var_scaling.tracking.mlflow_mirror", str(runs), folder.name, "--once"],
         env=dict(os.environ, OMP_NUM_THREADS="1"),

@@ -23,6 +23,8 @@ from var_scaling.launch.status import SweepStatus
 from var_scaling.launch.sweep import Launch, free_bytes, missing_jobs, prepare, sweep_folder
 from var_scaling.planning.plan import Plan, PlannedTrial
 from var_scaling.planning.record import row_path
+from var_scaling.tracking.filesystem import check_store
+from var_scaling.tracking.mlflow_mirror import absolute_uri, tracking_uri
 
 if TYPE_CHECKING:
     from var_scaling.launch.slurm import SlurmLauncher
@@ -109,6 +111,8 @@ def launch_on_slurm(
         return
     scheduler.require()
     cost = consent(planned, order, spend, profile)
+    if profile.mirror:
+        check_store(tracking_uri())
     started = start(planned, order, "slurm")
     store.write_bytes(started.folder / "profile.yaml", profile_path.read_bytes())
     launcher.submit(started.jobs, started.folder)
@@ -126,6 +130,7 @@ def _say_submitted(started: Launch, launcher: SlurmLauncher, cost: Price, json: 
                 "arrays": [{"job": a.job, "tasks": len(a.folders), **a.resources} for a in result.arrays],
                 "already_queued": result.already,
                 "held_back": result.held,
+                "mirror": result.mirror and result.mirror.job,
                 "skipped": [{"trial": t, "reason": r} for t, r in started.skipped],
                 "price": cost.as_dict(),
             }
@@ -152,6 +157,8 @@ def _say_submitted(started: Launch, launcher: SlurmLauncher, cost: Price, json: 
             f"{sum(job.held for job in started.jobs)} trials are held until {' and '.join(map(_name, gate.trials))} "
             "have passed their first checkpoint; `status` shows it, `launch` without --pilot lets them go at once"
         )
+    if result.mirror:
+        lines.append(f"job {result.mirror.job} sends all of it to MLflow ({absolute_uri()}) when these have ended")
     lines.append(f"next: var-sweep status {name} | var-sweep watch {name} | var-sweep cancel {name} --yes")
     out.print("\n".join(lines), highlight=False, soft_wrap=True)
 

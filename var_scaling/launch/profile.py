@@ -51,6 +51,7 @@ class Profile(Strict):
     time_factor: float = Field(2.0, ge=1)  # requested over expected time
     limits: Limits = Limits()
     signal_seconds: int = Field(120, ge=30)  # before the time limit; SLURM looks every 30 s and may be 60 s early
+    mirror: bool = False  # each launch's last job, of one CPU, sends curves and rows to MLflow; nodes must reach it
     confirm_gpu_hours: float = Field(100.0, ge=0)  # above this a launch asks, or wants --yes (core-hours on CPU nodes)
     setup: tuple[str, ...] = ()  # shell lines before the worker: modules, environment
     python: str | None = None  # the interpreter on a node, or a command line of a container; None: the launching one

@@ -51,6 +51,7 @@ def array_script(
     listing: Path,
     env: Mapping[str, str],
     held: bool = False,
+    ends: Sequence[str] = (),
 ) -> tuple[ArrayExecutor, str]:
     """The executor and the command of one array.
 
@@ -67,6 +68,7 @@ def array_script(
         listing: file with one work folder a line, in the order of the array's indices.
         env: variables for the worker.
         held: queue it on hold; somebody releases it.
+        ends: arrays that must have ended, in whatever way.
     """
     nodes = math.ceil(resources.gpus / profile.gpu.per_node) if profile.gpu and resources.gpus else 1
     tasks = resources.tasks // nodes  # a node
@@ -101,6 +103,8 @@ def array_script(
             parameters["gres"] = f"gpu:{tasks}"
         else:
             parameters["gpus_per_node"] = tasks
+    if ends:
+        parameters["dependency"] = "afterany:" + ":".join(ends)
     if after:
         parameters["dependency"] = "afterok:" + ":".join(after)
     for key in ("partition", "account", "qos", "constraint", "exclude"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -18,6 +20,7 @@ from var_scaling.launch.profile import Profile
 from var_scaling.launch.protocol import Job, Queue
 from var_scaling.launch.resources import Resources, levels, resources
 from var_scaling.launch.script import ArrayExecutor, array_script
+from var_scaling.tracking.mlflow_mirror import absolute_uri
 
 # Words of an overloaded controller: the same request may pass in a minute. Everything else is a refusal.
 TRANSIENT = (
@@ -33,6 +36,7 @@ TRANSIENT = (
     "unexpected message",
     "no answer",
 )
+MIRROR = Resources(level=0, gpus=0, cpus=1, memory_gb=2, minutes=60)
 PAUSES = (1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 60.0)
 AMBIGUOUS_LOOKS = (0.3, 1.0, 2.0)  # seconds before each look for a token: the queue may show a job a moment late
 
@@ -45,6 +49,7 @@ class Submitted:
     already: dict[str, str] = field(default_factory=dict)  # works that are queued or running: their task
     held: list[str] = field(default_factory=list)  # beyond what the cluster takes at once: for a later launch
     held_by: str = ""  # the limit that keeps them back
+    mirror: Array | None = None  # the last job, which talks to MLflow
 
 
 @dataclass(frozen=True)
@@ -112,6 +117,8 @@ class SlurmLauncher:
                 array = self._send(part, sorted(tasks[n] for n in needs), launch)
                 result.arrays.append(array)
                 tasks |= {folder: array.task(folder) for folder in part.folders}
+            if self.profile.mirror and result.arrays:
+                result.mirror = self._send_mirror(result.arrays, launch)
         except OSError as error:
             self._withdraw(result.arrays)
             raise EnvironmentProblem(
@@ -172,7 +179,8 @@ class SlurmLauncher:
         rooms = [(limit.room(), limit.name) for limit in quota.limits(self.profile, config)]
         if (jobs := self.profile.limits.jobs) is not None:
             rooms.append((jobs - queued, "limits.jobs of the profile"))
-        return min(rooms, default=(10**9, ""))
+        room, name = min(rooms, default=(10**9, ""))
+        return room - self.profile.mirror, name  # the last job wants a place too
 
     def _check_time(self, parts: Sequence[Part]) -> None:
         """Refuse what would wait for ever: SLURM takes a job that asks for more time than its partition gives."""
@@ -205,6 +213,32 @@ class SlurmLauncher:
     def _send(self, part: Part, after: Sequence[str], launch: Path) -> Array:
         array = new_array(launch, self.sweep, part.folders, asdict(part.resources), part.held)
         executor, command = self._script(part, after, launch, array.token)
+        return self._queue(array, executor, command)
+
+    def _send_mirror(self, arrays: Sequence[Array], launch: Path) -> Array:
+        """Queue the job that brings MLflow up to date when all arrays of this launch have ended."""
+        array = new_array(launch, self.sweep, [f"sweeps/{self.sweep}"], asdict(MIRROR))
+        python = self.profile.python or shlex.quote(sys.executable)
+        # The script hands a command the folder that its index names, here the sweep's.
+        module = f'exec {python} -P -u -m var_scaling.tracking.mlflow_mirror "${{0%/sweeps/*}}" "${{0##*/}}" --once'
+        executor, command = array_script(
+            self.profile,
+            MIRROR,
+            count=1,
+            folder=launch / "slurm",
+            name=array.name,
+            comment=f"var-scaling {self.sweep} {launch.name} mirror {array.token}",
+            after=(),
+            worker=("sh", "-c", module),
+            runs=self.runs,
+            listing=array.listing,
+            env={"MLFLOW_TRACKING_URI": absolute_uri(), "OMP_NUM_THREADS": "1", **self.env},
+            ends=[str(a.job) for a in arrays],
+        )
+        return self._queue(array, executor, command)
+
+    def _queue(self, array: Array, executor: ArrayExecutor, command: str) -> Array:
+        """Submit once, whatever sbatch answers."""
         for pause in (*PAUSES, None):
             words, job = "", None
             try:
@@ -224,7 +258,7 @@ class SlurmLauncher:
                     raise
             if pause is None or not transient:
                 array.save(refused=words)
-                raise EnvironmentProblem(_refusal(words, part.resources, self.profile))
+                raise EnvironmentProblem(_refusal(words, Resources(**array.resources), self.profile))
             self.pause(pause)
         raise AssertionError("the last turn returns or raises")
 

@@ -28,7 +28,9 @@ from typing import Any
 from urllib.parse import quote
 
 from var_scaling import store
+from var_scaling.errors import EnvironmentProblem
 from var_scaling.tracking import points
+from var_scaling.tracking.filesystem import check_store
 from var_scaling.tracking.journal import attempt_journals, read_effective
 from var_scaling.tracking.points import Point
 
@@ -40,6 +42,13 @@ POLL_SECONDS = 2.0
 def tracking_uri() -> str:
     """MLFLOW_TRACKING_URI, else a file in the working folder."""
     return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
+
+
+def absolute_uri() -> str:
+    """`tracking_uri` as it means the same in any folder."""
+    uri = tracking_uri()
+    path = uri.removeprefix("sqlite:///")
+    return f"sqlite:///{Path(path).resolve()}" if path != uri else uri
 
 
 def ui_address(uri: str, experiment: str) -> str:
@@ -341,7 +350,10 @@ def _cut(values: list[Any], size: int) -> Iterator[list[Any]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit codes: 0 all was sent (or another mirror of this sweep is at it); 1 the tracker did not take everything."""
+    """Exit codes: 0 all was sent, or another mirror of this sweep is at it; 1 the tracker did not take everything.
+
+    2: no such sweep; 3: a store that must not be opened from here.
+    """
     parser = argparse.ArgumentParser(prog="python -m var_scaling.tracking.mlflow_mirror", description=__doc__)
     parser.add_argument("runs", type=Path)
     parser.add_argument("sweep")
@@ -353,6 +365,11 @@ def main(arguments: list[str] | None = None) -> int:
     if not folder.is_dir():
         print(f"{folder} does not exist: no sweep of that name was launched here", file=sys.stderr)
         return 2
+    try:
+        check_store(tracking_uri())
+    except EnvironmentProblem as problem:
+        print(problem, file=sys.stderr)
+        return 3
     (folder / "mirror").mkdir(exist_ok=True)
     try:
         attempt = store.take(folder / "mirror")
