@@ -19,6 +19,7 @@ from analysis.errors import Note
 
 GRID = np.linspace(0.1, 1.0, 37)  # below a tenth, warm-up rules
 LIMIT = 2.0  # seed standard deviations
+LEAST_REPEATS = 2  # degrees of freedom that a seed deviation needs
 
 
 @dataclass(frozen=True)
@@ -26,15 +27,25 @@ class Collapse:
     """How well normalised curves agree.
 
     Attributes:
-        curves: columns size, seed, share (of the budget), loss (over the final loss).
+        curves: columns size, seed, share (of the budget), loss (over the final loss); empty where nothing could be
+            compared.
         residuals: one line a size: size, residual (root mean square distance from the mean of the other sizes),
-            seed_sd, ratio.
-        notes: `no_collapse` for sizes whose residual exceeds two seed standard deviations.
+            seed_sd, ratio, off_trend (distance from the line between both neighbours in log size, in standard
+            deviations of that difference; none at the two ends). NaN where seeds cannot tell.
+        sentence: the verdict, or why there is none.
+        notes: `no_collapse` for sizes whose residual exceeds two seed standard deviations. Quiet where the distance
+            only grows with size and no size leaves its neighbours' line: at equal images sizes differ in D/N, which
+            alone bends curves so. Loud where one size leaves it: that is a badly scaled hyper-parameter.
     """
 
     curves: pd.DataFrame = field(repr=False)
     residuals: pd.DataFrame
+    sentence: str
     notes: tuple[Note, ...]
+
+    def as_dict(self) -> dict:
+        """Plain types, for laws.json."""
+        return {"sentence": self.sentence, "sizes": self.residuals.to_dict("records")}
 
 
 def read_curves(trials: Iterable[tuple[Path, float, object]], images: int, column: str = "train/loss") -> pd.DataFrame:
@@ -71,14 +82,14 @@ def read_curves(trials: Iterable[tuple[Path, float, object]], images: int, colum
     return pd.DataFrame(lines, columns=["size", "seed", "share", "loss"])
 
 
-def collapse(curves: pd.DataFrame) -> Collapse | None:
-    """Normalise curves by their last loss and compare sizes; None with fewer than three sizes or too few points.
+def collapse(curves: pd.DataFrame) -> Collapse:
+    """Normalise curves by their last loss and compare sizes.
 
     Args:
         curves: columns size, seed, share, loss, as :func:`read_curves` gives.
 
-    The yardstick is the spread of seeds about their size's mean where seeds exist; else the point-to-point noise of the
-    curves, which is what a seed changes most.
+    The yardstick is the spread of seeds about their size's mean, pooled over sizes; without seeds distances are given
+    and not judged.
     """
     normal = []
     for (size, seed), part in curves.groupby(["size", "seed"]):
@@ -88,43 +99,72 @@ def collapse(curves: pd.DataFrame) -> Collapse | None:
         final = float(part["loss"].tail(max(1, len(part) // 20)).mean())
         # a step's training loss carries its batch's luck: average over a twentieth of the budget
         smooth = (part["loss"] / final).rolling(max(1, len(part) // 20), center=True, min_periods=1).mean()
-        values = np.interp(GRID, part["share"], smooth)
-        noise = float(np.std(np.diff(smooth[part["share"] > 0.3])) / np.sqrt(2))
-        normal.append((size, seed, values, noise))
+        normal.append((float(size), seed, np.interp(GRID, part["share"], smooth)))
     sizes = sorted({size for size, *_ in normal})
     if len(sizes) < 3:
-        return None
-    mean = {size: np.mean([values for s, _, values, _ in normal if s == size], axis=0) for size in sizes}
-    seeds = [values - mean[size] for size, _, values, _ in normal if sum(s == size for s, *_ in normal) > 1]
-    repeats = len(normal) - len(sizes)
-    if repeats > 0:
-        seed_sd = float(np.sqrt(np.sum(np.square(seeds)) / (repeats * len(GRID))))
-    else:
-        seed_sd = float(np.median([noise for *_, noise in normal]))
-    lines = []
-    for size in sizes:
-        others = np.mean([mean[other] for other in sizes if other != size], axis=0)
-        residual = float(np.sqrt(np.mean((mean[size] - others) ** 2)))
-        lines.append({"size": size, "residual": residual, "seed_sd": seed_sd, "ratio": residual / max(seed_sd, 1e-300)})
-    table = pd.DataFrame(lines)
-    bad = table[table["ratio"] > LIMIT]
-    notes = ()
-    if len(bad):
-        listed = ", ".join(f"{size:g}" for size in bad["size"])
-        notes = (
-            Note(
-                "no_collapse",
-                f"normalised curves of size {listed} leave the others by up to {bad['ratio'].max():.1f} "
-                f"{'seed' if repeats else 'step-noise'} sd (limit {LIMIT:g}); look at the recipe "
-                "there, and at D/N, which differs between sizes at equal images",
-                float(bad["ratio"].max()),
-            ),
+        return Collapse(
+            pd.DataFrame(columns=["size", "seed", "share", "loss"]),
+            pd.DataFrame(columns=["size", "residual", "seed_sd", "ratio", "off_trend"]),
+            f"collapse: cannot tell: {len(sizes)} sizes have finished curves of eight points or more, three are needed",
+            (),
         )
+    own = [[values for s, _, values in normal if s == size] for size in sizes]
+    mean = [np.mean(values, axis=0) for values in own]
+    repeats = len(normal) - len(sizes)
+    squares = sum(float(np.sum((np.array(values) - middle) ** 2)) for values, middle in zip(own, mean, strict=True))
+    judged = repeats >= LEAST_REPEATS
+    seed_sd = float(np.sqrt(squares / (repeats * len(GRID)))) if judged else np.nan
+    lines = []
+    for at, size in enumerate(sizes):
+        others = np.mean([mean[other] for other in range(len(sizes)) if other != at], axis=0)
+        residual = _rms(mean[at] - others)
+        lines.append({"size": size, "residual": residual, "seed_sd": seed_sd, "ratio": residual / max(seed_sd, 1e-300)})
+        lines[-1]["off_trend"] = np.nan
+        if 0 < at < len(sizes) - 1:
+            low, here, high = np.log(sizes[at - 1 : at + 2])
+            share = (here - low) / (high - low)
+            between = (1 - share) * mean[at - 1] + share * mean[at + 1]
+            luck = 1 / len(own[at]) + (1 - share) ** 2 / len(own[at - 1]) + share**2 / len(own[at + 1])
+            lines[-1]["off_trend"] = _rms(mean[at] - between) / max(seed_sd * np.sqrt(luck), 1e-300)
     tidy = pd.DataFrame(
         [
             {"size": size, "seed": seed, "share": share, "loss": value}
-            for size, seed, values, _ in normal
+            for size, seed, values in normal
             for share, value in zip(GRID, values, strict=True)
         ]
     )
-    return Collapse(tidy, table, notes)
+    return Collapse(tidy, pd.DataFrame(lines), *_verdict(pd.DataFrame(lines), mean, repeats))
+
+
+def _rms(values: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(values**2)))
+
+
+def _verdict(table: pd.DataFrame, mean: list[np.ndarray], repeats: int) -> tuple[str, tuple[Note, ...]]:
+    """The sentence and, beyond the limit, the note."""
+    if repeats < LEAST_REPEATS:
+        return (
+            f"collapse: cannot tell: {repeats} repeated runs, and a seed deviation needs {LEAST_REPEATS}; normalised "
+            f"curves differ by up to {100 * table['residual'].max():.2g} %",
+            (),
+        )
+    each = ", ".join(f"{line.size:.3g}: {line.ratio:.1f}" for line in table.itertuples())
+    sentence = f"collapse, distance of each size from the others in seed sd: {each}"
+    bad = table[table["ratio"] > LIMIT]
+    if bad.empty:
+        return f"{sentence}; none beyond {LIMIT:g}", ()
+    worst = float(bad["ratio"].max())
+    order = np.array([values.mean() for values in mean])
+    steady = bool((np.diff(order) > 0).all() or (np.diff(order) < 0).all())
+    off = table[table["off_trend"] > LIMIT]
+    words = f"normalised curves leave one another by up to {worst:.1f} seed sd (limit {LIMIT:g})"
+    if steady and off.empty and len(table) > 3:
+        words += (
+            ", steadily with size and no size off the line between its neighbours: D/N differs between sizes at equal "
+            "images, which bends curves so; a learning-rate rule with a wrong power would look the same"
+        )
+        return sentence, (Note("no_collapse", words, worst, quiet=True),)
+    named = off if len(off) else bad
+    listed = ", ".join(f"{size:.3g}" for size in named["size"])
+    how = f", {off['off_trend'].max():.1f} from the line between the neighbours" if len(off) else ""
+    return sentence, (Note("no_collapse", f"{words}; look at the recipe of size {listed}{how}", worst),)

@@ -13,6 +13,7 @@ from analysis.collapse import Collapse, collapse, read_curves
 from analysis.compute_frontier import cell_frontier
 from analysis.counting import COMPUTE_WORDS, PARAMS_WORDS
 from analysis.errors import CannotFit
+from analysis.isoflop import IsoFlop, fit_isoflop
 from analysis.law import Law
 from analysis.parametric import fit_chinchilla
 from analysis.power import fit_power_law
@@ -68,6 +69,19 @@ def study_collapse(rows: pd.DataFrame, columns: Columns, folders: Path) -> Colla
         for folder, size, seed in zip(last["folder"], last[columns.params], seeds, strict=True)
     ]
     return collapse(read_curves(trials, int(last["images_seen"].iloc[0])))
+
+
+def study_isoflop(rows: pd.DataFrame, columns: Columns) -> IsoFlop | CannotFit | None:
+    """Minima of the first target over size at equal compute; the refusal where there are none, None without columns."""
+    if columns.params is None or columns.compute is None:
+        return None
+    target = columns.targets[0]
+    table = rows[rows[target].notna()]
+    data = None if columns.data is None else table[columns.data]
+    try:
+        return fit_isoflop(table[columns.compute], table[columns.params], table[target], data=data)
+    except CannotFit as refusal:
+        return refusal
 
 
 def _joint(table: pd.DataFrame, columns: Columns, target: str, params: str, mask: np.ndarray, delta: float) -> Law:

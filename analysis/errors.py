@@ -39,12 +39,14 @@ class Note:
         sentence: for people; holds the value, the rule and the way out.
         number: the number that triggered it.
         rows: positions of the rows concerned, where rows are concerned.
+        quiet: said once, in tables and laws.json, and not repeated on every figure: what is by design.
     """
 
     code: str
     sentence: str
     number: float | None = None
     rows: tuple[int, ...] = ()
+    quiet: bool = False
 
     def __post_init__(self) -> None:
         assert self.code in CODES, self.code

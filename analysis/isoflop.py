@@ -18,6 +18,7 @@ from analysis.errors import CannotFit, Note
 from analysis.law import Certificate, Law
 
 SAME_BUDGET = 0.05  # achieved compute within 5 % is one budget
+SAME_SIZE = 0.02  # sizes closer than this are one: an interpolant through both would swing between them
 RESOLUTION = 25  # points a gap in which Akima minima are looked for, as published (Porian et al. 2024)
 
 
@@ -72,6 +73,17 @@ class IsoFlop:
     rows: pd.DataFrame = field(repr=False)
     curves: pd.DataFrame = field(repr=False)
 
+    def as_dict(self, level: float = 0.95) -> dict:
+        """Plain types, for laws.json."""
+        return {
+            "method": self.method,
+            "minima": self.minima.to_dict("records"),
+            "dropped": self.dropped.to_dict("records"),
+            "optimum": self.optimum.as_dict(level=level),
+            "data_optimum": self.data_optimum.as_dict(level=level),
+            "notes": [note.as_dict() for note in self.notes],
+        }
+
 
 def fit_isoflop(
     compute,
@@ -116,7 +128,11 @@ def fit_isoflop(
     found, dropped, curves = [], [], []
     for _, group in rows.groupby("budget"):
         flops = float(np.exp(np.log(group["compute"]).mean()))
-        mean = group.groupby("params", as_index=False)[["loss", "data"]].mean()
+        near = checks.group_sizes(group["params"].to_numpy(), SAME_SIZE)
+        logs = np.log(group[["params", "loss", "data"]])
+        mean = np.exp(logs.groupby(near).mean()) if near.max() + 1 < group["params"].nunique() else None
+        if mean is None:
+            mean = group.groupby("params", as_index=False)[["loss", "data"]].mean()
         try:
             log_size, log_loss, curve = _minimum(mean, method, points, resolution, flops)
         except CannotFit as refusal:

@@ -187,6 +187,10 @@ class Law:
         parameters = len(self.estimator.theta)
         if sizes > FEW_SIZES and runs > FEW_SIZES:
             return "run"
+        # points of one run at several sizes (a frontier through budgets, FID against loss) stand or fall together
+        pairs = len(np.unique(np.stack([self.size_codes, self.run_codes]), axis=1).T)
+        if pairs == sizes > runs > parameters:
+            return "run, design fixed"
         return "size" if sizes > parameters else "run, design fixed"
 
     @property

@@ -14,8 +14,15 @@ TARGET_WORDS = {
     "loss_last_scale": "loss, last scale",
     "error_all_scales": "token error, all scales",
     "error_last_scale": "token error, last scale",
+    "train_loss": "training loss on the trunk, unfinished",
 }
-AGAINST_WORDS = {"params": "N", "compute": "C (frontier)", "params, data": "N and D"}
+AGAINST_WORDS = {
+    "params": "N",
+    "compute": "C (frontier)",
+    "compute, trajectories": "C (frontier of unfinished trajectories)",
+    "params, data": "N and D",
+    "loss": "loss",
+}
 
 
 def target_words(target: str) -> str:
@@ -67,7 +74,16 @@ def exponent_names(law: Law) -> tuple[str, ...]:
     """The exponents of a law, by name."""
     if "eta" in law.coefficients:
         return ("eta",)
+    if "rate" in law.coefficients:
+        return ("rate",)
     return ("alpha", "beta") if "A" in law.coefficients else ("alpha",)
+
+
+def floor_name(law: Law) -> str | None:
+    """What a law falls to, by name: E, or the floor of a saturating form; None where it has none."""
+    if law.form == "(beta x)^alpha":
+        return None
+    return "E" if "E" in law.coefficients else "floor"
 
 
 def number(value: float, digits: int = 4) -> str:
@@ -109,7 +125,8 @@ def latex_table(study: StudyLaws) -> str:
         exponent = "; ".join(
             _tex_interval(law.coefficients[key], law.interval(key, LEVEL)) for key in exponent_names(law)
         )
-        offset = "--" if record.form == "power" else _tex_interval(law.coefficients["E"], law.interval("E", LEVEL))
+        floor = floor_name(law)
+        offset = "--" if floor is None else _tex_interval(law.coefficients[floor], law.interval(floor, LEVEL))
         test = record.backtests[-1] if record.backtests else None
         held = "--" if test is None else f"${100 * test.error:+.2f}\\,\\%$ ({'inside' if test.inside else 'outside'})"
         r = getattr(law, "correlation", math.nan)

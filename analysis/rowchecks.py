@@ -24,6 +24,8 @@ RECIPE = (
     "head_dim",
 )
 CONVENTIONS = ("family", "tokenizer", "data", "tokens_per_image", "numerics")
+RULED = ("learning_rate", "weight_decay", "gamma_init", "drop_path")  # what recipes set as a power of depth
+RULE_HOLDS = 0.01  # in logs, at every row
 MOVES = 1.001  # a hyper-parameter whose largest value over its smallest is below this has not moved
 
 
@@ -98,38 +100,58 @@ def fall_checks(rows: pd.DataFrame, columns: Columns) -> list[FallCheck]:
 
 
 def recipe_notes(rows: pd.DataFrame, columns: Columns) -> tuple[Note, ...]:
-    """`recipe_moves`: hyper-parameters that change with the size of the model at one budget."""
+    """`recipe_moves`: hyper-parameters that change with the size of the model at one budget.
+
+    One that is a power of depth at every size is the recipe's own rule: said, quietly. Anything else that moves (one
+    size tuned by hand, another batch, other data) is said on every figure.
+    """
     if columns.params is None:
         return ()
-    moved = []
-    largest = 1.0
+    moved, ruled = [], []
+    largest, by_rule = 1.0, 1.0
     for name in RECIPE:
         if name not in rows:
             continue
         groups = rows.groupby(columns.budget) if columns.budget else [(None, rows)]
         for _, group in groups:
-            per_size = group.groupby(columns.params)[name].first()
+            per_size = group.groupby(columns.params)[name].first().dropna()
             if not pd.api.types.is_numeric_dtype(per_size):
                 if per_size.nunique() > 1:
                     moved.append(f"{name} ({', '.join(map(str, per_size.unique()[:3]))})")
                     break
                 continue
-            values = per_size.dropna()
-            low, high = values.min(), values.max()
-            if len(values) > 1 and high > 0 and (low <= 0 or high / low > MOVES):
-                ratio = float(high / low) if low > 0 else np.inf
+            low, high = per_size.min(), per_size.max()
+            if not (len(per_size) > 1 and high > 0 and (low <= 0 or high / low > MOVES)):
+                continue
+            ratio = float(high / low) if low > 0 else np.inf
+            rule = _rule(group, columns, name) if name in RULED else None
+            if rule is not None:
+                ruled.append(rule)
+                by_rule = max(by_rule, ratio)
+            else:
+                moved.append(f"{name} ({per_size.iloc[0]:.3g} at the smallest, {per_size.iloc[-1]:.3g} at the largest)")
                 largest = max(largest, ratio if np.isfinite(ratio) else largest)
-                moved.append(f"{name} ({values.iloc[0]:.3g} at the smallest, {values.iloc[-1]:.3g} at the largest)")
-                break
-    if not moved:
-        return ()
-    return (
-        Note(
-            "recipe_moves",
-            f"size is not all that varies with size: {'; '.join(moved)}; the exponent belongs to that recipe",
-            largest,
-        ),
-    )
+            break
+    notes = []
+    if moved:
+        words = f"size is not all that varies with size: {'; '.join(moved)}; the exponent belongs to that recipe"
+        notes.append(Note("recipe_moves", words, largest))
+    if ruled:
+        words = f"by rule, at every size: {'; '.join(ruled)}; the exponent is that of this recipe"
+        notes.append(Note("recipe_moves", words, by_rule, quiet=True))
+    return tuple(notes)
+
+
+def _rule(rows: pd.DataFrame, columns: Columns, name: str) -> str | None:
+    """``learning_rate = 0.036 depth^-1`` where one power holds at three sizes or more, all of their rows; else None."""
+    label = "depth" if "depth" in rows else columns.params
+    per_size = rows.groupby(label)[name].agg(["min", "max"])
+    if len(per_size) < 3 or (per_size["min"] <= 0).any():
+        return None
+    values = np.log(per_size.to_numpy(float))
+    slope, level = np.polyfit(np.log(per_size.index.to_numpy(float)), values.mean(1), 1)
+    away = np.abs(values - (level + slope * np.log(per_size.index.to_numpy(float)))[:, None]).max()
+    return f"{name} = {np.exp(level):.3g} {label}^{slope:.3g}" if away < RULE_HOLDS else None
 
 
 def convention_notes(rows: pd.DataFrame, columns: Columns) -> tuple[Note, ...]:

@@ -15,6 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from analysis import checks
+from analysis.engine.collapse_rows import design_points
 from analysis.engine.leastsquares import minimize_squares
 from analysis.errors import CannotFit, Note
 from analysis.law import Certificate, Law
@@ -57,10 +58,10 @@ class SmoothEstimator:
 
     def refit(self, response: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """From the optimum."""
+        x, response, weights = _few(self.x, response, weights)
         problems = len(response) if np.ndim(response) == 2 else len(np.atleast_2d(weights))
-        theta, _, converged = minimize_squares(
-            _model(self.shape, self.x, self.ceiling), np.repeat(self.theta[None], problems, 0), response, weights
-        )
+        starts = np.repeat(self.theta[None], problems, 0)
+        theta, _, converged = minimize_squares(_model(self.shape, x, self.ceiling), starts, response, weights)
         return theta, converged | np.isfinite(theta).all(1)
 
     def natural(self, theta: np.ndarray) -> dict[str, np.ndarray]:
@@ -178,15 +179,17 @@ def _fit(shape: str, raw: np.ndarray, x, y, ceiling: float, runs, weights, conve
             starts.append([np.log(floor), -level, -slope * factor])
         starts.append([np.log(floor), -level, -np.sign(slope) * 2 / span])
     model = _model(shape, centred, ceiling)
-    theta, cost, converged = minimize_squares(model, np.array(starts), log_y, weights, 300)
+    few, mean, load = _few(centred, log_y, weights)
+    theta, cost, converged = minimize_squares(_model(shape, few, ceiling), np.array(starts), mean, load, 300)
+    if few is not centred:
+        cost = cost + 0.5 * float((weights * log_y**2).sum() - (load * mean**2).sum())
     cost = np.where(np.isfinite(theta).all(1), cost, np.inf)
     best = int(np.argmin(cost))
     agreeing = int((cost <= cost[best] * (1 + 1e-7) + 1e-20 * weights.sum()).sum())
     floor = float(np.exp(theta[best, 0]))
     if floor < VANISHED * low:
-        notes += (
-            Note("at_bound", "the floor is 0, its bound: the rows show no floor, so it has no lower limit", floor),
-        )
+        words = "the floor is 0, its bound: the rows show no floor, so it has no lower limit"
+        notes += (Note("at_bound", words, floor),)
     elif not converged[best]:
         raise CannotFit(
             "not_converged", "no start reached a minimum; the rows hardly bend, so use a power law", float(cost[best])
@@ -223,6 +226,12 @@ def _fit(shape: str, raw: np.ndarray, x, y, ceiling: float, runs, weights, conve
         size_codes=size_codes,
         conventions=dict(conventions or {}),
     )
+
+
+def _few(x: np.ndarray, response: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Rows of one x as their mean, which is all that least squares sees of them."""
+    points = design_points(x[None])
+    return (x, response, weights) if points is None else (points.values[0], *points.means(response, weights))
 
 
 def _model(shape: str, x: np.ndarray, ceiling: float):

@@ -15,14 +15,17 @@ from analysis.backtest import Backtest, hold_out
 from analysis.collapse import Collapse
 from analysis.compute_frontier import cell_frontier
 from analysis.counting import COMPUTE_WORDS, PARAMS_WORDS
-from analysis.diagnostics import study_collapse, study_sensitivity
+from analysis.diagnostics import study_collapse, study_isoflop, study_sensitivity
 from analysis.errors import CannotFit, Note
+from analysis.isoflop import IsoFlop
 from analysis.law import Law
 from analysis.parametric import fit_chinchilla
 from analysis.power import fit_power_law
 from analysis.rowchecks import FallCheck
+from analysis.saturating import fit_fid_given_loss, fit_saturating
 from analysis.table import Columns, run_names
 from analysis.tied import fit_tied
+from analysis.trajectories import Trajectories, study_trajectories
 
 # A study holds dozens of intervals; 95 % limits move by some 4 % of the width between 1,000 and 10,000 resamples.
 RESAMPLES = 1000
@@ -38,9 +41,11 @@ class LawRecord:
 
     Attributes:
         target: column that was fitted.
-        against: "params", "compute" (the frontier of finished budgets) or "params, data".
+        against: "params", "compute" (the frontier of finished budgets), "compute, trajectories" (the frontier of
+            unfinished ones), "params, data" or "loss" (FID of one family).
         budget: the budget that its rows share; None where the law spans budgets.
-        form: "power", "power + offset", "power + fixed offset ...", "chinchilla" or "tied exponents".
+        form: "power", "power + offset", "power + fixed offset ...", "saturating", "chinchilla", "tied exponents" or
+            "FID given loss, FAMILY".
         law: the fit, or None.
         refusal: why there is none.
         rows: what was fitted: columns x (and data), y, run; one line a row of the fit.
@@ -98,6 +103,8 @@ class StudyLaws:
         sensitivity: name -> table of the same fit with something left out or counted differently.
         sensitivity_of: the law that `sensitivity` repeats, in words.
         collapse: normalised training curves, where the rows come from run folders.
+        trajectories: trunk curves against compute and their frontier, never mixed with finished budgets.
+        isoflop: minima over size at equal compute of the first target, or why there are none.
     """
 
     name: str
@@ -111,6 +118,8 @@ class StudyLaws:
     sensitivity: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False)
     sensitivity_of: str = ""
     collapse: Collapse | None = field(default=None, repr=False)
+    trajectories: Trajectories | None = field(default=None, repr=False)
+    isoflop: IsoFlop | CannotFit | None = field(default=None, repr=False)
 
     def find(
         self,
@@ -128,6 +137,18 @@ class StudyLaws:
             and (form is None or record.form == form)
             and (budget is None or record.budget == budget)
         ]
+
+    def other_sentences(self) -> list[str]:
+        """The collapse of training curves and the isoFLOP minima, each in a sentence for people."""
+        sentences = [self.collapse.sentence] if self.collapse is not None else []
+        if isinstance(self.isoflop, IsoFlop):
+            for name, law in (("N*", self.isoflop.optimum), ("D*", self.isoflop.data_optimum)):
+                low, high = law.interval("exponent", LEVEL)
+                sentences.append(
+                    f"isoFLOP ({len(self.isoflop.minima)} minima): {name} = {law.coefficient:.3g} C^{law.exponent:.4f} "
+                    f"[{low:.3g} to {high:.3g}]"
+                )
+        return sentences
 
     @property
     def fitted(self) -> list[LawRecord]:
@@ -165,8 +186,15 @@ class StudyLaws:
             "laws": [record.as_dict() for record in self.records],
             "sensitivity_of": self.sensitivity_of,
             "sensitivity": {name: table.to_dict("records") for name, table in self.sensitivity.items()},
-            "collapse": None if self.collapse is None else self.collapse.residuals.to_dict("records"),
+            "collapse": None if self.collapse is None else self.collapse.as_dict(),
+            "isoflop": _isoflop_dict(self.isoflop),
         }
+
+
+def _isoflop_dict(found: IsoFlop | CannotFit | None) -> dict | None:
+    if found is None or isinstance(found, CannotFit):
+        return None if found is None else {"refused": found.as_dict()}
+    return found.as_dict(LEVEL)
 
 
 def fit_study(
@@ -208,10 +236,11 @@ def fit_study(
         raise CannotFit(
             "too_few_sizes", "the study has no finished rows yet; launch it, or wait for its first budget", 0
         )
+    own = folders is not None  # a column of somebody's CSV is what they say it is, whatever its name
     conventions = {
-        "N": PARAMS_WORDS.get(columns.params or "", f"N: column {columns.params}"),
-        "D": f"D: {'images seen' if columns.data == 'images_seen' else f'column {columns.data}'}",
-        "C": COMPUTE_WORDS.get(columns.compute or "", f"C: column {columns.compute}"),
+        "N": PARAMS_WORDS.get((columns.params or "") if own else "", f"N: column {columns.params}"),
+        "D": "D: images seen" if own and columns.data == "images_seen" else f"D: column {columns.data}",
+        "C": COMPUTE_WORDS.get((columns.compute or "") if own else "", f"C: column {columns.compute}"),
     }
     records: list[LawRecord] = []
     for target in columns.targets:
@@ -226,6 +255,11 @@ def fit_study(
             records += _against_compute(table, columns, target, conventions, holdout, offsets)
         if columns.params and columns.data:
             records += _against_both(table, columns, target, conventions, holdout, delta, int(holdout_by == "budget"))
+        if target.startswith("fid_"):
+            records += _given_loss(table, columns, target, holdout)
+    trunks = None if folders is None else study_trajectories(rows, columns, folders)
+    if trunks is not None:
+        records += _against_trajectories(trunks, conventions, holdout)
     notes = (
         rowchecks.left_out_notes(rows)
         + rowchecks.convention_notes(rows, columns)
@@ -235,7 +269,10 @@ def fit_study(
     curves = None if folders is None else study_collapse(rows, columns, folders)
     notes += curves.notes if curves is not None else ()
     falls = tuple(rowchecks.fall_checks(rows, columns))
-    return StudyLaws(name, source, columns, conventions, tuple(records), falls, notes, rows, tables, of, curves)
+    valleys = study_isoflop(rows, columns)
+    return StudyLaws(
+        name, source, columns, conventions, tuple(records), falls, notes, rows, tables, of, curves, trunks, valleys
+    )
 
 
 def _against_params(
@@ -254,7 +291,10 @@ def _against_params(
     }
     words = {"x": conventions["N"]}
     records = []
-    for form, offset in _forms(offsets):
+    forms: list[tuple[str, str | float]] = _forms(offsets)
+    if _is_rate(table[target], target):
+        forms.append(("saturating", "saturating"))
+    for form, offset in forms:
         fits = {budget: _power_fit(rows, offset, words) for budget, rows in data.items()}
         # one noise for all budgets: with five depths and three parameters a single budget cannot know its own
         pooled = _pooled_noise(fits, data, 0)
@@ -273,10 +313,14 @@ def _power_fit(rows: pd.DataFrame, offset: str | float, words: dict) -> Fit:
     known: dict[bytes, Law | CannotFit] = {}
 
     def fit(mask: np.ndarray) -> Law:
+        law: Law
         key = mask.tobytes()
         if key not in known:
             try:
-                law = fit_power_law(x[mask], y[mask], offset, runs[mask], conventions=words)
+                if offset == "saturating":
+                    law = fit_saturating(x[mask], y[mask], runs=runs[mask], conventions=words)
+                else:
+                    law = fit_power_law(x[mask], y[mask], offset, runs[mask], conventions=words)
                 known[key] = replace(law, resamples=RESAMPLES)
             except CannotFit as refusal:
                 known[key] = refusal
@@ -319,6 +363,50 @@ def _against_compute(
     ]
 
 
+def _is_rate(values: pd.Series, target: str) -> bool:
+    """Whether a column is an error rate: named so, and all of it below 1."""
+    return "error" in target.lower() and float(values.max()) < 1
+
+
+def _given_loss(table: pd.DataFrame, columns: Columns, target: str, holdout: int) -> list[LawRecord]:
+    """FID given loss, one family at a time: equal loss is not equal quality across families."""
+    loss = next((name for name in columns.targets if name.startswith("loss")), None)
+    if loss is None:
+        return []
+    families = table["family"] if "family" in table else pd.Series("all rows", index=table.index)
+    records = []
+    for family, part in table[table[loss].notna()].groupby(families):
+        data = pd.DataFrame({"x": part[loss], "y": part[target], "run": run_names(part, columns)})
+        x, y, runs = (data[name].to_numpy() for name in ("x", "y", "run"))
+
+        def fit(mask: np.ndarray, x=x, y=y, runs=runs) -> Law:
+            law = fit_fid_given_loss(x[mask], y[mask], runs[mask], conventions={"loss": loss})
+            return replace(law, resamples=RESAMPLES)
+
+        # hidden: the lowest losses, which is where the curve will be asked
+        records.append(_record(target, "loss", None, f"FID given loss, {family}", fit, data, (x,), holdout, 1 / x))
+    return records
+
+
+def _against_trajectories(trunks: Trajectories, conventions: dict, holdout: int) -> list[LawRecord]:
+    """The frontier of training curves that have not annealed, apart from every law of finished budgets."""
+    words = {"x": conventions["C"] + "; unfinished: training loss on the trunk, before any anneal"}
+    x = trunks.frontier["x"].to_numpy(float)
+    return [
+        _record(
+            "train_loss",
+            "compute, trajectories",
+            None,
+            form,
+            _power_fit(trunks.frontier, offset, words),
+            trunks.frontier,
+            (x,),
+            holdout,
+        )
+        for form, offset in _forms(())
+    ]
+
+
 def _against_both(
     table: pd.DataFrame, columns: Columns, target: str, conventions: dict, holdout: int, delta: float, key: int
 ) -> list[LawRecord]:
@@ -343,8 +431,8 @@ def _against_both(
         return replace(law, resamples=RESAMPLES)
 
     return [
-        _record(target, "params, data", None, "chinchilla", chinchilla, data, inputs, holdout, key),
-        _record(target, "params, data", None, "tied exponents", tied, data, inputs, holdout, key),
+        _record(target, "params, data", None, "chinchilla", chinchilla, data, inputs, holdout, inputs[key]),
+        _record(target, "params, data", None, "tied exponents", tied, data, inputs, holdout, inputs[key]),
     ]
 
 
@@ -363,9 +451,9 @@ def _record(
     data: pd.DataFrame,
     inputs: tuple[np.ndarray, ...],
     holdout: int,
-    key: int = 0,
+    key: np.ndarray | None = None,
 ) -> LawRecord:
-    """One law with its backtest, which hides the largest values of the `key`-th input."""
+    """One law with its backtest, which hides the largest values of `key` (None: of the first input)."""
     everything = np.ones(len(data), bool)
     try:
         law, refusal = fit(everything), None
@@ -377,7 +465,7 @@ def _record(
     if holdout:
         tests, test_refusal = hold_out(
             lambda mask: replace(fit(mask), resamples=BACKTEST_RESAMPLES),
-            inputs[key],
+            inputs[0] if key is None else key,
             inputs,
             data["y"].to_numpy(float),
             holdout,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 from matplotlib.axes import Axes
 
 from analysis.collapse import Collapse
@@ -14,10 +15,10 @@ def draw_collapse(result: Collapse, ax: Axes | None = None) -> Axes:
     sizes = list(result.residuals["size"])
     for colour, size, ratio in zip(page.ordered_colours(len(sizes)), sizes, result.residuals["ratio"], strict=True):
         part = result.curves[result.curves["size"] == size]
-        label = f"{page.plain_number(float(f'{size:.3g}'))}: {ratio:.1f} sd"
+        label = page.plain_number(float(f"{size:.3g}")) + (f": {ratio:.1f} sd" if np.isfinite(ratio) else "")
         for place, (_, curve) in enumerate(part.groupby("seed")):
             ax.plot(curve["share"], curve["loss"], color=colour, linewidth=0.8, label=label if place == 0 else None)
     ax.set_xlabel("Share of the budget")
     ax.set_ylabel("Training loss / final")
-    ax.legend(title="$N$: distance from the others", fontsize=5.6, title_fontsize=5.6, ncols=2)
+    page.legend_above(ax, title="N: distance from the others", ncols=3)
     return ax

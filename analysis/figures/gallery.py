@@ -36,6 +36,8 @@ def write_figures(study: StudyLaws, folder: Path, published: str | None = None) 
         written += _sensitivity(study, folder / "sensitivity")
         written += _collapse(study, folder / "collapse")
         written += _isoflop(study, folder / "isoflop")
+        written += _given_loss(study, folder / "fid_given_loss")
+        written += _trajectories(study, folder / "trajectories")
         written += _allocation(study, folder / "allocation")
         if published:
             written += _published(study, folder / f"published_{published}")
@@ -47,12 +49,14 @@ def caption(study: StudyLaws, records: list[LawRecord], more: str = "") -> str:
     against = {record.against for record in records}
     conventions = [study.conventions["N"]] if any("params" in name for name in against) else []
     conventions += [study.conventions["C"]] if "compute" in against else []
-    trials = study.rows[study.columns.run].nunique() if study.columns.run else len(study.rows)
-    text = "; ".join(conventions) + f". {trials} trials, {len(study.rows)} rows. " + more
+    runs = f"{study.rows[study.columns.run].nunique()} trials, " if study.columns.run else ""
+    text = "".join(f"{words}. " for words in ["; ".join(conventions)] if words)
+    text += f"{runs}{len(study.rows)} rows. {more}"
     refused = sorted({record.refusal.code for record in records if record.refusal is not None})
     if refused:
         text += f" Refused: {', '.join(refused)}."
     notes = [note for record in records if record.law is not None for note in record.law.notes] + list(study.notes)
+    notes = [note for note in notes if not note.quiet]
     if notes:
         text += f" Notes: {_codes(notes)}."
     return text.strip()
@@ -234,13 +238,13 @@ def _record_of_sensitivity(study: StudyLaws) -> LawRecord | None:
 def _collapse(study: StudyLaws, stem: Path) -> list[Path]:
     from analysis.figures import collapse, page
 
-    if study.collapse is None:
+    if study.collapse is None or study.collapse.curves.empty:
         return []
     ax = collapse.draw_collapse(study.collapse)
-    codes = _codes(list(study.collapse.notes)) if study.collapse.notes else "none"
-    page.footnote(
-        ax.figure, f"Training curves of the largest budget over their last value; sd: of seeds. Notes: {codes}."
-    )
+    more = "".join(f" {note.code}: {note.sentence}." for note in study.collapse.notes)
+    if study.collapse.residuals["ratio"].isna().all():
+        more = f" {study.collapse.sentence}."
+    page.footnote(ax.figure, f"Training curves of the largest budget over their last value; sd: of seeds.{more}")
     return page.save(ax.figure, stem, study.collapse.curves)
 
 
@@ -248,30 +252,63 @@ def _isoflop(study: StudyLaws, stem: Path) -> list[Path]:
     """Valleys, where the rows hold several sizes at equal compute."""
     import matplotlib.pyplot as plt
 
-    from analysis.errors import CannotFit
     from analysis.figures import isoflop, page
-    from analysis.isoflop import fit_isoflop
+    from analysis.isoflop import IsoFlop
 
-    columns, target = study.columns, study.columns.targets[0]
-    if not (columns.params and columns.compute):
+    fit = study.isoflop
+    if not isinstance(fit, IsoFlop):
         return []
-    rows = study.rows[study.rows[target].notna()]
-    data = rows[columns.data] if columns.data == "data" else None
-    try:
-        fit = fit_isoflop(rows[columns.compute], rows[columns.params], rows[target], data=data)
-    except CannotFit:
-        return []
-    figure, grid = plt.subplots(1, 2, figsize=(page.TEXT, 2.7))
+    figure, grid = plt.subplots(1, 2, figsize=(page.TEXT, 2.9))
     isoflop.draw_valleys(fit, grid[0])
     isoflop.draw_optimum(fit, grid[1])
-    notes = f" Notes: {_codes(list(fit.notes))}." if fit.notes else ""
-    page.footnote(
-        figure,
-        caption(
-            study, [], f"{target_words(target)}; minima by interpolation (Akima); band: {LEVEL:.0%} interval.{notes}"
-        ),
+    more = (
+        f"{study.conventions['N']}; {study.conventions['C']}. {target_words(study.columns.targets[0])}; minima by "
+        f"interpolation (Akima) at budgets with four sizes or more; grey: budgets without a minimum inside; band: "
+        f"{LEVEL:.0%} interval."
     )
+    more += f" Notes: {_codes(list(fit.notes))}." if fit.notes else ""
+    page.footnote(figure, caption(study, [], more))
     return page.save(figure, stem, fit.rows)
+
+
+def _given_loss(study: StudyLaws, stem: Path) -> list[Path]:
+    """FID against loss, each kind of FID on its own panel, each family with its own curve."""
+    import matplotlib.pyplot as plt
+
+    from analysis.figures import given_loss, page
+
+    records = [record for record in study.find(against="loss") if record.law is not None]
+    targets = list(dict.fromkeys(record.target for record in records))
+    if not targets:
+        return []
+    figure, grid = plt.subplots(1, len(targets), squeeze=False, figsize=(page.COLUMN * len(targets), 3.1))
+    tables = []
+    for ax, target in zip(grid.flat, targets, strict=True):
+        own = [record for record in records if record.target == target]
+        given_loss.draw_given_loss(own, ax)
+        page.legend_above(ax)
+        tables += [record.rows.assign(target=target, form=record.form) for record in own]
+    more = f"Bands: {LEVEL:.0%} interval of the law ({records[0].law.unit_sentence}); one curve a family, never pooled."
+    more += "".join(f" {words}" for target in targets if (words := _fid_words(study, target)))
+    page.footnote(figure, caption(study, records, more))
+    return page.save(figure, stem, pd.concat(tables, ignore_index=True))
+
+
+def _trajectories(study: StudyLaws, stem: Path) -> list[Path]:
+    """The frontier of unfinished training curves, on a figure of its own."""
+    from analysis.figures import page, trajectories
+
+    if study.trajectories is None:
+        return []
+    records = study.find(against="compute, trajectories")
+    ax = trajectories.draw_trajectories(study, records)
+    page.legend_above(ax)
+    more = (
+        f"{study.conventions['C']}. Training loss on the trunk, smoothed, before any anneal: unfinished, so "
+        "above what their compute could buy; not comparable with the frontier of finished budgets."
+    )
+    page.footnote(ax.figure, caption(study, records, more))
+    return page.save(ax.figure, stem, study.trajectories.curves)
 
 
 def _allocation(study: StudyLaws, stem: Path) -> list[Path]:

@@ -9,29 +9,25 @@ from analysis.figures import page
 from analysis.isoflop import IsoFlop
 from analysis.lawtable import number
 
+MOST_NAMED = 5  # budgets in the legend; the colours between them are in order
+
 
 def draw_valleys(fit: IsoFlop, ax: Axes | None = None) -> Axes:
     """Loss against size at each budget, the interpolant, and the minima that count."""
     ax = page.new_axes(ax)
-    budgets = np.unique(fit.rows["budget"])
-    for colour, budget in zip(page.ordered_colours(len(budgets)), budgets, strict=True):
+    budgets = fit.rows.groupby("budget")["compute"].agg(lambda values: float(np.exp(np.log(values).mean())))
+    valleys = fit.minima["compute"].to_numpy()
+    counted = budgets[[bool(np.isclose(flops, valleys).any()) for flops in budgets]]
+    rest = fit.rows[~fit.rows["budget"].isin(counted.index)]
+    ax.plot(rest["params"], rest["loss"], linestyle="none", marker=".", markersize=2.5, color="0.75", zorder=1)
+    shown = np.unique(np.round(np.linspace(0, len(counted) - 1, min(len(counted), MOST_NAMED))).astype(int))
+    for place, (budget, flops) in enumerate(counted.items()):
+        colour = page.ordered_colours(len(counted))[place]
         part = fit.rows[fit.rows["budget"] == budget].sort_values("params")
-        flops = float(np.exp(np.log(part["compute"]).mean()))
         ax.plot(part["params"], part["loss"], linestyle="none", marker="o", markersize=2.6, color=colour)
         curve = fit.curves[np.isclose(fit.curves["compute"], flops)]
-        ax.plot(curve["params"], curve["loss"], color=colour, linewidth=0.8)
-        last = part.iloc[-1]
-        label = page.scientific(flops)
-        ax.annotate(
-            label,
-            (last["params"], last["loss"]),
-            xytext=(3, 0),
-            textcoords="offset points",
-            fontsize=5,
-            color=colour,
-            va="center",
-            annotation_clip=False,
-        )
+        label = page.scientific(flops) if place in shown else None
+        ax.plot(curve["params"], curve["loss"], color=colour, linewidth=0.8, label=label)
     ax.plot(
         fit.minima["params"],
         fit.minima["loss"],
@@ -46,7 +42,7 @@ def draw_valleys(fit: IsoFlop, ax: Axes | None = None) -> Axes:
     page.log_axes(ax, fit.rows["params"].to_numpy(), fit.rows["loss"].to_numpy())
     ax.set_xlabel("Parameters $N$")
     ax.set_ylabel("Loss")
-    page.legend_above(ax)
+    page.legend_above(ax, title="compute (FLOPs)", ncols=3)
     return ax
 
 
@@ -57,7 +53,7 @@ def draw_optimum(fit: IsoFlop, ax: Axes | None = None) -> Axes:
     x = np.geomspace(*law.ranges[0], 60)
     low, high = law.mean_interval(x)
     limits = law.interval("exponent")
-    label = rf"$N^*\propto C^{{{law.exponent:.3f}}}$ [{number(limits[0], 3)}, {number(limits[1], 3)}]"
+    label = f"N* ∝ C^{law.exponent:.3f} [{number(limits[0], 3)}, {number(limits[1], 3)}]"
     ax.fill_between(x, low, high, color=page.NAMED[0], alpha=0.18, linewidth=0)
     ax.plot(x, law.predict(x), color=page.NAMED[0], label=label)
     ax.plot(

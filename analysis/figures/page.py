@@ -45,22 +45,29 @@ def ordered_colours(number: int) -> list:
 
 
 def save(figure: Figure, stem: Path, rows: pd.DataFrame | None = None) -> list[Path]:
-    """PNG, SVG and PDF, and the rows behind the picture as CSV; returns what was written. Closes the figure."""
-    written = []
-    figure.draw_without_rendering()  # lay out once, not once a format
-    figure.set_layout_engine("none")
-    for kind in FORMATS:
-        path = stem.with_suffix(f".{kind}")
-        # no dates inside: the same rows give the same bytes
-        metadata = {"svg": {"Date": None}, "pdf": {"CreationDate": None}}.get(kind)
-        figure.savefig(path, metadata=metadata)
-        written.append(path)
+    """PNG, SVG and PDF, and the rows behind the picture as CSV; returns what was written. Closes the figure.
+
+    Each canvas draws once: ``savefig`` would lay out and draw every format twice.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    paths = [stem.with_suffix(f".{kind}") for kind in FORMATS]
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+        figure.set_layout_engine("none")
+    figure.patch.set_facecolor("white")
+    FigureCanvasAgg(figure).print_png(paths[0], pil_kwargs={"compress_level": 4})
+    # no dates inside: the same rows give the same bytes
+    FigureCanvasSVG(figure).print_svg(paths[1], metadata={"Date": None})
+    FigureCanvasPdf(figure).print_pdf(paths[2], metadata={"CreationDate": None})
     plt.close(figure)
     if rows is not None:
-        path = stem.with_suffix(".csv")
-        rows.to_csv(path, index=False)
-        written.append(path)
-    return written
+        paths.append(stem.with_suffix(".csv"))
+        rows.to_csv(paths[-1], index=False)
+    return paths
 
 
 def log_ticks(axis, low: float, high: float, powers: bool = False) -> None:
@@ -104,7 +111,7 @@ def round_values(low: float, high: float, most: int = 6) -> np.ndarray:
 def power_of_ten(value: float, _position: int | None = None) -> str:
     """10^k, for long log axes."""
     power = round(np.log10(value))
-    return f"$10^{{{power}}}$"
+    return f"10{superscript(power)}"
 
 
 def plain_number(value: float, _position: int | None = None) -> str:
@@ -114,15 +121,20 @@ def plain_number(value: float, _position: int | None = None) -> str:
             return f"{value / size:.4g}{letter}"
     if value >= 1e15 or value < 1e-3:
         mantissa, power = f"{value:.1e}".split("e")
-        return f"${float(mantissa):g}\\times10^{{{int(power)}}}$"
+        return f"{float(mantissa):g}×10{superscript(int(power))}"
     return f"{value:.4g}"
 
 
 def scientific(value: float, _position: int | None = None) -> str:
     """M x 10^k."""
     mantissa, power = f"{value:.1e}".split("e")
-    factor = "" if float(mantissa) == 1 else rf"{float(mantissa):g}{{\times}}"
-    return f"${factor}10^{{{int(power)}}}$"
+    factor = "" if float(mantissa) == 1 else f"{float(mantissa):g}×"
+    return f"{factor}10{superscript(int(power))}"
+
+
+def superscript(power: int) -> str:
+    """Digits of the font: a tick label in mathtext costs a hundred times as much."""
+    return str(power).translate(str.maketrans("0123456789-", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻"))
 
 
 def log_axes(

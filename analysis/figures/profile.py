@@ -15,7 +15,6 @@ def draw_profile(law: PowerLaw, ax: Axes | None = None) -> Axes:
     ax = page.new_axes(ax)
     table = law.profile(61)
     ratio = table["objective"] / law.objective
-    limit = float(ratio[table["inside"]].max())
     low, high = law.profile_interval()
     ax.axvspan(low, high, color="0.92", linewidth=0, zorder=0)
     ax.plot(table["E"], ratio, color=page.NAMED[0], label="objective")
@@ -23,12 +22,13 @@ def draw_profile(law: PowerLaw, ax: Axes | None = None) -> Axes:
     ax.set_yscale("log")
     ax.set_ylim(0.9, min(float(ratio.max()), 1e4) * 1.2)
     page.log_ticks(ax.yaxis, 0.9, min(float(ratio.max()), 1e4) * 1.2)
+    # the valley and its flanks: a fit that knows E to a per cent would else be a needle
+    ax.set_xlim(max(0.0, low - 5 * (high - low)), float(table["E"].max()))
     ax.set_xlabel("Offset $E$, fixed")
     ax.set_ylabel("Objective / its minimum", color=page.NAMED[0])
-    del limit
     other = ax.twinx()
     other.plot(table["E"], table["alpha"], color=page.NAMED[1], linestyle="--", label="exponent")
-    other.set_ylabel(r"Exponent $\alpha$ at that offset", color=page.NAMED[1])
+    other.set_ylabel("Exponent α at that offset", color=page.NAMED[1])
     other.spines["right"].set_visible(True)
     other.grid(False)
     middle = table[(table["E"] > low * 0.8) & (table["E"] < high + 0.3 * (high - low))]["alpha"]

@@ -8,10 +8,11 @@ from matplotlib.axes import Axes
 
 from analysis.comparison import best_form
 from analysis.figures import page
-from analysis.lawtable import number, target_words
+from analysis.lawtable import floor_name, number, target_words
 from analysis.study import LEVEL, LawRecord, StudyLaws
 
 CURVE_POINTS = 80
+MOST_SIZES = 14  # that can be joined and named one by one
 
 
 def law_curve(record: LawRecord, beyond: float = 1.0) -> pd.DataFrame:
@@ -26,9 +27,10 @@ def law_label(record: LawRecord) -> str:
     """Exponent with interval, and what was held out: never r alone."""
     law = record.law
     low, high = law.interval("alpha", LEVEL)
-    text = rf"$\alpha$ {number(law.coefficients['alpha'], 3)} [{number(low, 3)}, {number(high, 3)}]"
-    if record.form != "power":
-        text += f", E {number(law.coefficients['E'], 3)}"
+    text = f"α {number(law.coefficients['alpha'], 3)} [{number(low, 3)}, {number(high, 3)}]"
+    floor = floor_name(law)
+    if floor is not None:
+        text += f", {floor} {number(law.coefficients[floor], 3)}"
     if record.backtests:
         test = record.backtests[-1]
         text += f"\nheld out: {100 * test.error:+.2f} %, {'inside' if test.inside else 'outside'} its interval"
@@ -97,15 +99,15 @@ def draw_against_compute(study: StudyLaws, target: str, ax: Axes | None = None) 
     ax = page.new_axes(ax)
     columns, rows = study.columns, study.rows[study.rows[target].notna()]
     sizes = np.sort(rows[columns.params].unique()) if columns.params else [None]
+    few = len(sizes) <= MOST_SIZES
     for colour, size in zip(page.ordered_colours(len(sizes)), sizes, strict=True):
         part = rows if size is None else rows[rows[columns.params] == size]
-        mean = (
-            part.groupby(columns.budget or columns.compute)[[columns.compute, target]]
-            .mean()
-            .sort_values(columns.compute)
+        mean = part[[columns.compute, target]].groupby(part[columns.budget or columns.compute].to_numpy()).mean()
+        mean = mean.sort_values(columns.compute)
+        ax.plot(
+            mean[columns.compute], mean[target], color=colour, linewidth=0.7 if few else 0, marker="o", markersize=2.4
         )
-        ax.plot(mean[columns.compute], mean[target], color=colour, linewidth=0.7, marker="o", markersize=2.4)
-        if size is not None:
+        if size is not None and few:
             name = f"d{part['depth'].iloc[0]:g}" if "depth" in part else page.plain_number(float(f"{size:.2g}"))
             ax.annotate(
                 name,

@@ -11,7 +11,7 @@ from analysis.figures import page
 WORDS = {
     "drop_worst": "highest losses dropped",
     "drop_each_size": "size dropped",
-    "delta": r"Huber's $\delta$",
+    "delta": "Huber's δ",
     "params_convention": "count of $N$",
     "compute_convention": "count of $C$ (frontier)",
 }
@@ -36,15 +36,16 @@ def draw_sensitivity(
     if interval is not None and np.isfinite(interval).all():
         ax.axhspan(*interval, color="0.92", linewidth=0, zorder=0)
     linestyle = "-" if key in ("dropped", "delta") else "none"
-    ax.plot(places, table[quantity], marker="o", linestyle=linestyle, color=page.NAMED[0])
+    size = 3.8 if len(table) < 30 else 1.8
+    ax.plot(places, table[quantity], marker="o", markersize=size, linestyle=linestyle, color=page.NAMED[0])
     for place, refused in zip(places, table.get("refused", pd.Series([""] * len(table))), strict=True):
         if refused:
             ax.annotate(refused, (place, 0.5), xycoords=("data", "axes fraction"), rotation=90, ha="center", fontsize=5)
-    step = max(1, int(np.ceil(len(labels) / 8)))
+    step = max(1, int(np.ceil(len(labels) / (8 if len(labels) < 16 else 5))))
     ax.set_xticks(places[::step], labels[::step])
     ax.set_xlim(-0.5, len(table) - 0.5)
     ax.set_xlabel(WORDS[name])
-    ax.set_ylabel({"a_opt": r"$\beta/(\alpha+\beta)$", "alpha": r"Exponent $\alpha$"}.get(quantity, quantity))
+    ax.set_ylabel({"a_opt": "β/(α+β)", "alpha": "Exponent α"}.get(quantity, quantity))
     return ax
 
 
@@ -52,5 +53,5 @@ def _label(value) -> str:
     if isinstance(value, str):
         return SHORT.get(value, value)
     if np.isinf(value):
-        return r"$\infty$"
+        return "∞"
     return page.plain_number(float(f"{value:.2g}")) if value > 0 else "0"

@@ -1,11 +1,14 @@
 """Figures: axes in, axes out; ticks that can be read; nothing drawn from a refused fit; every picture with its rows."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from analysis import fit_isoflop
 from analysis.output import study_of, study_of_csv, write_laws
+from analysis.rowchecks import recipe_notes
 from tests.analysis.fake_study import write_study
 from tests.analysis.test_other_laws import valleys
 
@@ -80,8 +83,15 @@ def test_the_caption_states_convention_trials_interval_and_notes(study):
     from analysis.figures.gallery import caption
 
     text = caption(study, study.find("loss_all_scales", "params"))
-    for words in ("all parameters", "12 trials", "36 rows", "recipe_moves"):
+    for words in ("all parameters", "12 trials", "36 rows"):
         assert words in text
+    # the fake recipe's learning rate is 0.036/depth at every size: said in the tables, not on every figure
+    assert "recipe_moves" not in text
+    assert "learning_rate = 0.036 depth^-1" in next(n.sentence for n in study.notes if n.code == "recipe_moves")
+    tuned = study.rows.copy()
+    tuned.loc[tuned["depth"] == 4, "learning_rate"] *= 1.5
+    loud = replace(study, notes=recipe_notes(tuned, study.columns))
+    assert "recipe_moves" in caption(loud, study.find("loss_all_scales", "params"))
 
 
 def test_isoflop_panels():
@@ -93,7 +103,7 @@ def test_isoflop_panels():
     grid = plt.subplots(1, 2)[1]
     isoflop.draw_valleys(fit, grid[0])
     isoflop.draw_optimum(fit, grid[1])
-    assert len(grid[0].lines) == 2 * 4 + 1
+    assert len(grid[0].lines) == 2 * 4 + 2  # points and curve of each valley, what has none, the minima
     assert "C^" in grid[1].get_legend().get_texts()[0].get_text()
     plt.close(grid[0].figure)
 

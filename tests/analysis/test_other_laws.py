@@ -141,4 +141,26 @@ def test_well_scaled_curves_collapse_and_a_badly_scaled_size_is_named():
     assert good.residuals["ratio"].max() < 2
     assert bad.notes[0].code == "no_collapse"
     assert bad.residuals["ratio"].idxmax() == 3
-    assert collapse(curves().query("size > 5e5")) is None
+    assert not bad.notes[0].quiet
+
+
+def test_a_size_between_others_is_named_and_a_steady_drift_is_said_quietly():
+    middle = collapse(curves(badly_scaled=(1e6,)))
+    assert not middle.notes[0].quiet
+    assert "1e+06" in middle.notes[0].sentence
+    drifting = curves()
+    drifting["loss"] *= 1 + 0.02 * np.log(drifting["size"] / 1e5) * (1 - drifting["share"])
+    steady = collapse(drifting)
+    assert steady.notes[0].code == "no_collapse"
+    assert steady.notes[0].number == pytest.approx(steady.residuals["ratio"].max())
+    assert steady.notes[0].quiet
+
+
+def test_where_seeds_cannot_tell_the_collapse_says_so():
+    two_sizes = collapse(curves().query("size > 5e5"))
+    assert "cannot tell: 2 sizes" in two_sizes.sentence
+    assert two_sizes.curves.empty
+    one_seed = collapse(curves(badly_scaled=(3e6,)).query("seed == 0"))
+    assert "cannot tell: 0 repeated runs" in one_seed.sentence
+    assert one_seed.notes == ()
+    assert one_seed.residuals["ratio"].isna().all()

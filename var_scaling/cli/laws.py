@@ -510,6 +510,8 @@ def show_study(study: StudyLaws, written: list[Path]) -> None:
             highlight=False,
             soft_wrap=True,
         )
+    for sentence in study.other_sentences():
+        out.print(sentence, highlight=False, soft_wrap=True)
     seen: set[str] = set()
     for record in study.records:
         if record.refusal is not None and record.refusal.code not in seen:
@@ -533,7 +535,7 @@ def show_study(study: StudyLaws, written: list[Path]) -> None:
 
 def _law_cells(record: LawRecord) -> list[str]:
     """One law, or its refusal, as the cells of a terminal table."""
-    from analysis.lawtable import AGAINST_WORDS, exponent_names, number, span
+    from analysis.lawtable import AGAINST_WORDS, exponent_names, floor_name, number, span
 
     against = AGAINST_WORDS[record.against] + ("" if record.budget is None else f" at {count(record.budget)}")
     if record.law is None:
@@ -544,9 +546,10 @@ def _law_cells(record: LawRecord) -> list[str]:
         ("" if len(names) == 1 else f"{key} ") + f"{number(law.coefficients[key], 3)} [{span(*law.interval(key), 3)}]"
         for key in names
     ]
-    offset = "" if record.form == "power" else number(law.coefficients["E"])
-    if record.form != "power" and "fixed" not in record.form:
-        offset += f" [{span(*law.interval('E'), 3)}]"
+    floor = floor_name(law)
+    offset = "" if floor is None else number(law.coefficients[floor])
+    if floor is not None and "fixed" not in record.form:
+        offset += f" [{span(*law.interval(floor), 3)}]"
     r = getattr(law, "correlation", None)
     held = ["", "", record.backtest_refusal.code if record.backtest_refusal else ""]
     if record.backtests:

@@ -1,0 +1,54 @@
+"""Unfinished training curves against compute and their frontier, apart from that of finished budgets."""
+
+from __future__ import annotations
+
+from matplotlib.axes import Axes
+
+from analysis.comparison import best_form
+from analysis.figures import page
+from analysis.figures.scaling import MOST_SIZES, law_curve, law_label
+from analysis.study import LawRecord, StudyLaws
+
+
+def draw_trajectories(study: StudyLaws, records: list[LawRecord], ax: Axes | None = None) -> Axes:
+    """One trunk a size (mean over seeds), the points that nothing cheaper beats, and the law through them."""
+    ax = page.new_axes(ax, height=3.4)
+    found = study.trajectories
+    sizes = list(dict.fromkeys(found.curves["size"]))
+    for colour, size in zip(page.ordered_colours(len(sizes)), sizes, strict=True):
+        part = found.curves[found.curves["size"] == size]
+        ax.plot(part["x"], part["y"], color=colour, linewidth=0.9)
+        if len(sizes) <= MOST_SIZES:
+            ax.annotate(
+                page.plain_number(float(f"{size:.2g}")),
+                (part["x"].iloc[0], part["y"].iloc[0]),
+                xytext=(2, 3),
+                textcoords="offset points",
+                fontsize=5.5,
+                color=colour,
+            )
+    best = best_form(records)
+    label = f"frontier of {len(found.frontier)} unfinished points\n"
+    if best is None:
+        label += f"no law, {records[0].refusal.code}"
+    else:
+        curve = law_curve(best)
+        ax.fill_between(curve["x"], curve["low"], curve["high"], color="black", alpha=0.12, linewidth=0)
+        ax.plot(curve["x"], curve["y"], color="black", linestyle="--", linewidth=1.1, zorder=4)
+        label += law_label(best)
+    ax.plot(
+        found.frontier["x"],
+        found.frontier["y"],
+        linestyle="none",
+        marker="o",
+        markersize=3.2,
+        markerfacecolor="none",
+        markeredgecolor="black",
+        markeredgewidth=0.7,
+        label=label,
+        zorder=5,
+    )
+    page.log_axes(ax, found.curves["x"].to_numpy(), found.curves["y"].to_numpy(), flops=True, pad=0.08)
+    ax.set_xlabel("Training compute $C$ (FLOPs)")
+    ax.set_ylabel("Training loss on the trunk (nats/token)")
+    return ax
