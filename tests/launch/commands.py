@@ -31,7 +31,7 @@ def start(*arguments: object, runs: Path, worker: tuple[str, ...] = FAKE_WORKER,
     variables = {"VAR_SCALING_WORKER_COMMAND": "\x1f".join(worker), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     with open(runs.parent / "commands.log", "ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-c", RUN, *map(str, arguments), "--runs", str(runs)],
+            [sys.executable, "-P", "-c", RUN, *map(str, arguments), "--runs", str(runs)],
             env={**os.environ, **variables, **env},
             stdin=subprocess.DEVNULL,
             stdout=log,

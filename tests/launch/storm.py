@@ -167,12 +167,11 @@ class Storm:
             return _signal(pid, signal.SIGTERM)
         if what.endswith("worker"):
             hit = _signal(pid, signal.SIGKILL)
-            if "truncated" in what:
-                last = victim.record.attempts - 1
-                path = self.runs / victim.folder / "attempts" / f"{last:03d}" / "checkpoints" / "trunk.json"
-                if not hit or not path.exists():
-                    return False
-                path.write_bytes(path.read_bytes()[:-4])
+            if hit and "truncated" in what:
+                saved = sorted((self.runs / victim.folder).glob("attempts/*/checkpoints/trunk.json"))
+                for path in saved[-1:]:
+                    path.write_bytes(path.read_bytes()[:-4])
+                return bool(saved)
             return hit
         node = self.dice.choice(NODES)
         if "requeue" in what:
