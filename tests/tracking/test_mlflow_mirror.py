@@ -299,3 +299,22 @@ def test_a_tracker_that_is_down_costs_one_try_and_says_so(sweep, uri, monkeypatc
     assert main([str(sweep.runs), sweep.name, "--once"]) == 1
     assert time.monotonic() - start < 30
     assert capsys.readouterr().err.count("not sent, will be") == 3
+
+
+def test_a_store_whose_creation_is_killed_is_made_by_the_next(tmp_path):
+    database = tmp_path / "killed.db"
+    uri = f"sqlite:///{database}"
+    command = [sys.executable, "-c", f"from var_scaling.tracking import mlflow_mirror as m; m.prepare({uri!r}, 'x')"]
+    kills = 0
+    for delay in (0.05, 0.4, 1.0):
+        process = subprocess.Popen(command, cwd=tmp_path)
+        before = set(tmp_path.iterdir())
+        while process.poll() is None and not (set(tmp_path.iterdir()) - before):
+            time.sleep(0.005)
+        time.sleep(delay)
+        kills += process.poll() is None
+        process.kill()
+        process.wait()
+    assert kills >= 2, "the premise: it was at work"
+    subprocess.run(command, cwd=tmp_path, check=True)
+    assert prepare(uri, "x") == "1"

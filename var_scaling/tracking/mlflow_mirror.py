@@ -16,11 +16,13 @@ and `quality/` have one point a budget.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import os
 import signal
 import sys
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -88,8 +90,26 @@ def _client(uri: str) -> Any:
     import mlflow
     from mlflow.tracking import MlflowClient
 
+    path = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:///") and not path.exists():
+        _create_database(path)
     mlflow.set_tracking_uri(uri)
     return MlflowClient(tracking_uri=uri)
+
+
+def _create_database(path: Path) -> None:
+    """An empty store, whole or not at all.
+
+    MLflow's own way is forty migrations in place; killed half-way, it leaves a file that it never opens again.
+    """
+    from mlflow.tracking import MlflowClient
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    prepared = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
+    MlflowClient(tracking_uri=f"sqlite:///{prepared}").search_experiments(max_results=1)
+    with contextlib.suppress(FileExistsError):  # another process was faster
+        os.link(prepared, path)
+    prepared.unlink()
 
 
 def prepare(uri: str, sweep: str) -> str:
