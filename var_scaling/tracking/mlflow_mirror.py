@@ -438,7 +438,8 @@ def _try(mirror: Mirror) -> bool:
         mirror.sync()
         return True
     except Exception as error:  # whatever the tracker or its client raises: the journal keeps everything
-        print(f"{time.strftime('%H:%M:%S')} not sent, will be: {type(error).__name__}: {error}", file=sys.stderr)
+        first = (str(error).splitlines() or [""])[0]  # SQLAlchemy adds its whole statement
+        print(f"{time.strftime('%H:%M:%S')} not sent, will be: {type(error).__name__}: {first}", file=sys.stderr)
         return False
 
 
