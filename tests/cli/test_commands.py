@@ -88,6 +88,10 @@ def test_images_that_are_not_there_are_the_environment_s_problem(tmp_path: Path)
         ["explain", "d2-s0"],
         ["diff", "d2-s0", "d3-s1"],
         ["clean"],
+        ["watch", "fake"],
+        ["logs", "d2-s0"],
+        ["cancel", "fake"],
+        ["status", "fake", "--at", "3000", "--usage"],
     ],
 )
 def test_json_is_one_document_on_stdout(runs: Path, arguments: list[str]) -> None:

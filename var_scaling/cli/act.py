@@ -40,7 +40,7 @@ from var_scaling.launch.sweep import free_bytes, smallest_and_largest
 from var_scaling.planning.plan import Plan, PlannedTrial
 from var_scaling.planning.tuned import TunedRecipe, load_recipe
 from var_scaling.tracking.filesystem import check_store
-from var_scaling.tracking.mlflow_mirror import tracking_uri
+from var_scaling.tracking.mlflow_mirror import read_ui_address, tracking_uri
 
 
 def register(app: typer.Typer) -> None:
@@ -152,7 +152,7 @@ def _check_data(planned: Plan, write: bool = True) -> bool:
     return bool(to_list)
 
 
-def sync(sweep: SweepName = "last", runs: Runs = Path("runs")) -> None:
+def sync(sweep: SweepName = "last", runs: Runs = Path("runs"), json: Json = False) -> None:
     """Bring MLflow up to date with the journals; sending twice is free.
 
     Examples:
@@ -170,6 +170,9 @@ def sync(sweep: SweepName = "last", runs: Runs = Path("runs")) -> None:
         raise EnvironmentProblem(
             "MLflow could not be brought up to date; the journals are untouched, so run it again when it answers"
         )
+    if json:
+        address = read_ui_address(runs, folder.name)
+        print_json({"schema": 1, "sweep": folder.name, "tracker": tracking_uri(), "page": address})
 
 
 def cancel(
@@ -177,6 +180,7 @@ def cancel(
     filters: Filters = [],  # noqa: B006
     runs: Runs = Path("runs"),
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only count.")] = False,
+    json: Json = False,
 ) -> None:
     """Ask running trials to save and stop, and withdraw what waits in SLURM's queue. Counts first; --yes acts.
 
@@ -191,20 +195,27 @@ def cancel(
     if not filters:  # with the trials go the stages that nobody else waits for
         queued += [name for name in now.stages if name in now.queue and now.queue[name].queue != "gone"]
     chosen = [t for t in selected if t.state in ("running", "unknown") and t.folder not in queued]
-    if not yes:
-        out.print(f"{len(chosen) + len(queued)} running or queued works would be stopped; add --yes")
-        return
-    for text in cluster.cancel_on_slurm(runs, queued):
-        out.print(text, highlight=False)
+    done = cluster.cancel_on_slurm(runs, queued) if yes else {}
+    elsewhere = []
     here = store.this_process()
-    for trial in chosen:
+    for trial in chosen if yes else ():
         holder = trial.record.holder
         assert holder is not None
         if (holder.boot, holder.namespace) == (here.boot, here.namespace):
             os.kill(holder.pid, signal.SIGTERM)
-            out.print(f"asked {Path(trial.folder).name} ({holder}) to save and stop", highlight=False)
+            done[trial.folder] = f"asked {holder} to save and stop"
         else:
-            err.print(f"{Path(trial.folder).name} runs elsewhere ({holder}); stop it there", highlight=False)
+            elsewhere.append(f"{Path(trial.folder).name} runs elsewhere ({holder}); stop it there")
+    works = [*queued, *(t.folder for t in chosen)]
+    if json:
+        print_json({"schema": 1, "sweep": now.name, "works": works, "done": done, "not_reached": elsewhere})
+        return
+    if not yes:
+        out.print(f"{len(works)} running or queued works would be stopped; add --yes")
+    for folder, what in done.items():
+        out.print(f"{Path(folder).name}: {what}", highlight=False, soft_wrap=True)
+    for text in elsewhere:
+        err.print(text, highlight=False, soft_wrap=True)
 
 
 def retry(

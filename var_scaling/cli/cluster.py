@@ -127,7 +127,10 @@ def _say_submitted(started: Launch, launcher: SlurmLauncher, cost: Price, json: 
                 "schema": 1,
                 "sweep": name,
                 "launch": str(started.folder),
-                "arrays": [{"job": a.job, "tasks": len(a.folders), **a.resources} for a in result.arrays],
+                "arrays": [
+                    {**a.resources, "processes": a.resources.get("tasks", 1), "job": a.job, "tasks": len(a.folders)}
+                    for a in result.arrays
+                ],
                 "already_queued": result.already,
                 "held_back": result.held,
                 "mirror": result.mirror and result.mirror.job,
@@ -187,13 +190,13 @@ def device_of(profile: Path | None) -> str | None:
     return loaded.gpu.name if loaded and loaded.gpu else None
 
 
-def cancel_on_slurm(runs: Path, folders: list[str]) -> list[str]:
+def cancel_on_slurm(runs: Path, folders: list[str]) -> dict[str, str]:
     """Withdraw and stop works of SLURM's queue; what was done to each."""
     if not folders:
-        return []
+        return {}
     from var_scaling.launch.slurm import cancel
 
-    return [f"{Path(folder).name}: {what}" for folder, what in cancel(runs, folders).items()]
+    return cancel(runs, folders)
 
 
 @dataclass(frozen=True)

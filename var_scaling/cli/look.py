@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,8 +25,13 @@ from var_scaling.cli.options import (
 from var_scaling.cli.run import count, err, out, print_json
 from var_scaling.errors import RequestProblem
 from var_scaling.launch import status as state
+from var_scaling.launch.arrays import ask_once, read_arrays
+from var_scaling.launch.usage import read_usage
 from var_scaling.planning import identity
+from var_scaling.planning.record import read_record
 from var_scaling.planning.tuned import load_recipe
+
+FOLLOW_SECONDS = 0.5
 
 
 def register(app: typer.Typer) -> None:
@@ -73,26 +79,43 @@ def plan(
         out.print(changed, highlight=False, markup=False, soft_wrap=True)
 
 
-def status(sweep: SweepName = "last", filters: Filters = [], runs: Runs = Path("runs"), json: Json = False) -> None:  # noqa: B006
+def status(
+    sweep: SweepName = "last",
+    filters: Filters = [],  # noqa: B006
+    at: Annotated[
+        int | None,
+        typer.Option("--at", help="Compare trials at equal progress: training loss at so many images.", min=1),
+    ] = None,
+    usage: Annotated[
+        bool, typer.Option("--usage", help="Time and memory that were asked of SLURM, against what was used.")
+    ] = False,
+    runs: Runs = Path("runs"),
+    json: Json = False,
+) -> None:
     """Where a sweep stands. Reads only; changes nothing, ever.
 
     Examples:
       var-sweep status
 
       var-sweep status depth state=failed --json
+
+      var-sweep status depth --at 10000
+
+      var-sweep status depth --usage
     """
     now = state.read_status(runs, sweep)
     chosen = state.select(now.trials, filters)
+    losses = {t.folder: state.loss_at(runs / t.folder, at) for t in chosen} if at else {}
+    used = read_usage([a for a in read_arrays(now.folder) if a.job]) if usage else []
     if json:
-        print_json(
-            {
-                "schema": 1,
-                "sweep": now.name,
-                "launched": now.launched,
-                "stages": {name: record.state for name, record in now.stages.items()},
-                "trials": [t.as_dict() for t in chosen],
-            }
-        )
+        trials = [t.as_dict() | ({"at": losses[t.folder]} if at else {}) for t in chosen]
+        print_json(_status_json(now, trials) | ({"usage": [u.as_dict() for u in used]} if usage else {}))
+        return
+    if at:
+        out.print(show.compared_table(now.name, chosen, losses, at))
+    if usage:
+        out.print(show.usage_table(now.name, used))
+    if at or usage:
         return
     if filters:
         for trial in chosen:
@@ -113,31 +136,47 @@ def status(sweep: SweepName = "last", filters: Filters = [], runs: Runs = Path("
             out.print(text, markup=False, highlight=False, soft_wrap=True)
 
 
+def _status_json(now: state.SweepStatus, trials: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "sweep": now.name,
+        "launched": now.launched,
+        "stages": {name: record.state for name, record in now.stages.items()},
+        "trials": trials,
+    }
+
+
 def watch(
     sweep: SweepName = "last",
     runs: Runs = Path("runs"),
     every: Annotated[
         float | None, typer.Option(help="Seconds between two looks (default: 2; 30 on a cluster).", min=0.2)
     ] = None,
+    json: Json = False,
 ) -> None:
-    """Follow a sweep until nothing runs any more. Leaving it stops no job.
+    """Follow a sweep until nothing runs any more. Leaving it stops no job. With --json, the status at the end.
 
     Example: var-sweep watch depth
     """
     name = state.find_sweep(runs, sweep).name
     current = [state.read_status(runs, name)]
     every = every or (30.0 if current[0].queue else 2.0)  # a scheduler is asked seldom
-    with show.live(lambda: show.status_table(current[0]), out):
+    with nullcontext() if json else show.live(lambda: show.status_table(current[0]), out):
         while current[0].busy:
             time.sleep(every)
             current[0] = state.read_status(runs, name)
-    err.print(f"nothing runs now; `var-sweep status {name}` says more")
+    if json:
+        print_json(_status_json(current[0], [t.as_dict() for t in current[0].trials]))
+    else:
+        err.print(f"nothing runs now; `var-sweep status {name}` says more")
 
 
 def logs(
     trial: Annotated[str, typer.Argument(help="A trial's name or id, or the start of one.")],
     lines: Annotated[int, typer.Option("--lines", "-n", help="Lines from the end.", min=1)] = 40,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is added, until it ends.")] = False,
     runs: Runs = Path("runs"),
+    json: Json = False,
 ) -> None:
     """The log of a trial's last attempt.
 
@@ -145,23 +184,63 @@ def logs(
       var-sweep logs var-d4-s0
 
       var-sweep logs 1a2b3c -n 200
+
+      var-sweep logs var-d4-s0 -f
     """
+    if follow and json:
+        raise RequestProblem("--follow and --json: one document cannot grow; leave one of them out")
     folder = state.find_trial(runs, trial)
     numbers = store.attempt_numbers(folder)
-    if not numbers:
-        if (queued := cluster.queued_log(runs, folder)) is None:
-            raise RequestProblem(f"{folder.name} has not been started yet")
-        err.print(f"{queued[1]} (SLURM's own log of {queued[0]}; it made no attempt)", highlight=False)
-        print("\n".join(queued[1].read_text(errors="replace").splitlines()[-lines:]))
-        return
-    path = folder / "attempts" / f"{numbers[-1]:03d}" / "log.txt"
-    err.print(f"{path} (attempt {numbers[-1] + 1} of {len(numbers)})", highlight=False)
-    text = path.read_text(errors="replace").splitlines() if path.exists() else []
-    for line in text[-lines:]:
-        print(line)
+    queued = None if numbers else cluster.queued_log(runs, folder)
+    if not numbers and not queued:
+        raise RequestProblem(f"{folder.name} has not been started yet")
+    path = queued[1] if queued else _log_path(folder, numbers[-1])
+    content = path.read_bytes() if path.exists() else b""
+    text = content.decode(errors="replace").splitlines()[-lines:]
     end = store.read_json(path.parent / "end.json")
+    if json:
+        attempt = numbers[-1] if numbers else None
+        print_json({"schema": 1, "trial": folder.name, "attempt": attempt, "path": path, "lines": text, "end": end})
+        return
+    if queued:
+        err.print(f"{path} (SLURM's own log of {queued[0]}; it made no attempt)", highlight=False)
+    else:
+        err.print(f"{path} (attempt {numbers[-1] + 1} of {len(numbers)})", highlight=False)
+    for line in text:
+        print(line, flush=True)
+    if follow and numbers:
+        end = _follow(runs, folder, numbers[-1], len(content))
     if end:
         print(f"-- ended: {end['cause']}" + (f": {end['message']}" if end.get("message") else ""))
+
+
+def _log_path(folder: Path, number: int) -> Path:
+    return folder / "attempts" / f"{number:03d}" / "log.txt"
+
+
+def _follow(runs: Path, folder: Path, number: int, at: int) -> dict[str, Any] | None:
+    """Print what a trial's log has after so many bytes, on through later attempts; returns how the last one ended."""
+    path = _log_path(folder, number)
+    work = folder.relative_to(runs).as_posix()
+    quiet = 0
+    while True:
+        # Asked before the log is read: what was written before the end is then in it.
+        live = read_record(runs, work, ask_scheduler=ask_once(runs)).state in ("running", "unknown")
+        quiet = 0 if live else quiet + 1
+        if path.exists() and path.stat().st_size > at:
+            with open(path, "rb") as file:
+                file.seek(at)
+                added = file.read()
+            print(added.decode(errors="replace"), end="", flush=True)
+            at += len(added)
+            continue
+        if later := [n for n in store.attempt_numbers(folder) if n > number]:
+            number, path, at = later[0], _log_path(folder, later[0]), 0
+            err.print(f"{path}", highlight=False)
+        elif quiet > 1:  # not at the first look: the next attempt may be about to start
+            return store.read_json(path.parent / "end.json")
+        else:
+            time.sleep(FOLLOW_SECONDS)
 
 
 def explain(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from rich.table import Table
 from var_scaling.cli.run import count, span
 from var_scaling.launch.status import SweepStatus, TrialStatus, read_row
 from var_scaling.launch.sweep import Launch, View, free_bytes
+from var_scaling.launch.usage import Usage
 from var_scaling.planning import flops
 from var_scaling.planning.plan import Plan, PlannedTrial
 from var_scaling.planning.record import Record
@@ -259,6 +260,34 @@ def status_table(status: SweepStatus) -> Table:
             f"[red]{states.count('failed')}[/red]" if "failed" in states else "0",
             f"{trained} of {sum(len(t.budgets) for t in group)}",
             _doing(group),
+        )
+    return table
+
+
+def compared_table(
+    sweep: str, trials: Sequence[TrialStatus], losses: Mapping[str, Mapping[str, float] | None], at: int
+) -> Table:
+    """Trials at equal progress, the best first; those that are not that far come last."""
+    table = _table(f"sweep {sweep}, training loss at {at:,} images", "trial", "images", "loss", left=("trial",))
+    last = float("inf")
+    for trial in sorted(trials, key=lambda t: (found["train_loss"] if (found := losses[t.folder]) else last, t.folder)):
+        found = losses[trial.folder]
+        cells = (f"{found['images']:,.0f}", f"{found['train_loss']:.4f}") if found else ("not that far", "")
+        table.add_row(_short(trial.folder), *cells)
+    return table
+
+
+def usage_table(sweep: str, used: Sequence[Usage]) -> Table:
+    """What was asked of SLURM and what was used, a line for each class of resources."""
+    table = _table(f"sweep {sweep}, asked and used", "asked", "ran", "longest", "of its time", "peak", "of its memory")
+    for each in used:
+        table.add_row(
+            str(each.resources),
+            str(each.tasks),
+            span(each.seconds),
+            f"{each.seconds / (60 * each.resources.minutes):.0%}",
+            f"{count(each.memory_bytes)}B" if each.memory_bytes else "?",
+            f"{each.memory_bytes / each.asked_bytes:.0%}" if each.memory_bytes else "?",
         )
     return table
 

@@ -11,6 +11,7 @@ from var_scaling import store
 from var_scaling.errors import RequestProblem
 from var_scaling.launch.arrays import Queued, look_up, read_arrays
 from var_scaling.planning.record import Record, read_record, row_path
+from var_scaling.tracking.journal import read_effective
 
 
 @dataclass(frozen=True)
@@ -184,3 +185,12 @@ def find_trial(runs: Path, prefix: str) -> Path:
 def read_row(trial: Path, images: int) -> dict[str, Any]:
     """The row of a budget; empty where it is not trained."""
     return store.read_json(row_path(trial, images)) or {}
+
+
+def loss_at(trial: Path, images: int) -> dict[str, float] | None:
+    """Training loss on the trunk when a trial had seen so many images, or the last line before; None: not that far."""
+    lines = [line for line in read_effective(trial) if line["phase"] == "trunk" and "train/loss" in line]
+    before = [line for line in lines if line["images"] <= images]
+    if not before or lines[-1]["images"] < images:
+        return None
+    return {"images": before[-1]["images"], "train_loss": float(before[-1]["train/loss"])}
