@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from var_scaling import store
-from var_scaling.planning.record import gained, read_record
+from var_scaling.planning.record import read_record
 from var_scaling.tracking.journal import attempt_journals, read_lines
 
 SCONTROL_SECONDS = 30.0
@@ -60,9 +60,7 @@ def read_gate(launch: Path) -> Gate | None:
 
 def passed(trial: Path) -> bool:
     """Whether a trial has a durable checkpoint or a row."""
-    if any(trial.glob("budgets/*/row.json")):
-        return True
-    return any(gained(trial / "attempts" / f"{number:03d}") for number in store.attempt_numbers(trial))
+    return any(trial.glob("budgets/*/row.json")) or _first_mark(trial) is not None
 
 
 def _standing(runs: Path, trial: str, said: Prediction) -> str:
@@ -74,7 +72,7 @@ def _standing(runs: Path, trial: str, said: Prediction) -> str:
             f"({said.source})"
         )
     if passed(runs / trial):
-        return "passed its first checkpoint"
+        return "passed its first checkpoint before this launch"
     record = read_record(runs, trial)
     if record.state == "failed":
         return f"failed ({record.cause}: {record.message})"

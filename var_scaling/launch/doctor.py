@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from var_scaling import frozen, store
-from var_scaling.launch import scheduler
+from var_scaling.launch import quota, scheduler
 from var_scaling.launch.profile import Profile
 from var_scaling.launch.resources import Resources
 from var_scaling.launch.script import array_script
@@ -56,7 +56,13 @@ def examine(profile: Profile, runs: Path, job: bool) -> list[Finding]:
         EnvironmentProblem: no SLURM here, or its controller is silent.
     """
     config = scheduler.cluster_limits()
-    findings = [_limits(config, profile), *_partition(profile), *_classes(profile, runs), *_signals(config, profile)]
+    findings = [
+        _limits(config, profile),
+        *_quota(config, profile),
+        *_partition(profile),
+        *_classes(profile, runs),
+        *_signals(config, profile),
+    ]
     if job and all(f.ok for f in findings):
         findings += _job(profile, runs)
     return findings
@@ -68,6 +74,13 @@ def _limits(config: dict[str, str], profile: Profile) -> Finding:
     if profile.limits.array and profile.limits.array > largest:
         return Finding(False, f"limits.array = {profile.limits.array}, but this cluster takes {text}")
     return Finding(True, text)
+
+
+def _quota(config: dict[str, str], profile: Profile) -> list[Finding]:
+    return [
+        Finding(True, f"{limit.name}: {limit.jobs}, room for {limit.room()}; a launch holds back what is beyond")
+        for limit in quota.limits(profile, config)
+    ]
 
 
 def _partition(profile: Profile) -> list[Finding]:
