@@ -82,9 +82,10 @@ def weights_or_ones(weights, rows: int) -> np.ndarray:
     same_length(weights=array, rows=np.empty(rows))
     if not np.isfinite(array).all() or (array < 0).any() or array.sum() <= 0:
         bad = np.flatnonzero(~np.isfinite(array) | (array < 0))
+        which = name_rows(bad) if len(bad) else "all are 0"
         raise CannotFit(
             "not_positive",
-            f"weights must be finite and not negative, and not all zero; {name_rows(bad)}",
+            f"weights must be finite and not negative, and not all zero; {which}",
             len(bad),
             tuple(bad),
         )

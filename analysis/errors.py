@@ -75,6 +75,9 @@ class CannotFit(ValueError):
         self.number = None if number is None else float(number)
         self.rows = tuple(int(row) for row in rows)
 
+    def __reduce__(self) -> tuple:
+        return CannotFit, (self.code, self.sentence, self.number, self.rows)
+
     @property
     def sentence(self) -> str:
         """The sentence alone."""

@@ -137,15 +137,23 @@ class Law:
     def __post_init__(self) -> None:
         object.__setattr__(self, "coefficients", MappingProxyType(dict(self.coefficients)))
 
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"coefficients": dict(self.coefficients)}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self.__post_init__()
+
     # -- what it says ---------------------------------------------------------------------------------------------
 
     def predict(self, *inputs) -> np.ndarray:
         """Predicted y at new inputs, given in the order of :attr:`inputs`; arrays are broadcast together.
 
         Raises:
-            ValueError: a wrong number of inputs.
+            ValueError: a wrong number of inputs, or one that is not above zero.
         """
-        return self.estimator.predict(self.estimator.theta[None], self._inputs(inputs))[0]
+        answer = self.estimator.predict(self.estimator.theta[None], self._inputs(inputs))[0]
+        return answer.reshape(self._shape(inputs))
 
     def extrapolation(self, *inputs) -> float:
         """By which factor the inputs leave the fitted range at worst; 1 inside it."""
@@ -267,6 +275,8 @@ class Law:
             KeyError: no such number; the message lists those there are.
             CannotFit: ``not_converged`` where fewer than half of the resamples could be refitted.
         """
+        if not 0 < level < 1:
+            raise ValueError(f"level is {level}; it lies between 0 and 1, 0.95 for 95 %")
         names = self.estimator.natural(self.estimator.theta[None])
         if name not in names:
             raise KeyError(f"the law has no {name!r}; it has {', '.join(names)}")
@@ -300,7 +310,7 @@ class Law:
         drawn = self.estimator.predict(self._enough().theta, self._inputs(inputs))
         tail = (1 - level) / 2
         low, high = np.quantile(drawn, [tail, 1 - tail], axis=0, method="weibull")
-        return low, high
+        return low.reshape(self._shape(inputs)), high.reshape(self._shape(inputs))
 
     def prediction_interval(self, *inputs, level: float = 0.95, runs: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Interval for the mean of `runs` new runs: uncertainty of the law, lack of fit and seed noise together.
@@ -322,7 +332,7 @@ class Law:
         tail = (1 - level) / 2
         quantile = np.nanquantile if np.isnan(seen).any() else np.quantile
         low, high = quantile(seen, [tail, 1 - tail], axis=0)
-        return low, high
+        return low.reshape(self._shape(inputs)), high.reshape(self._shape(inputs))
 
     @property
     def noise_freedom(self) -> int:
@@ -410,7 +420,16 @@ class Law:
         if len(inputs) != len(self.inputs):
             raise ValueError(f"predict takes {len(self.inputs)} inputs ({', '.join(self.inputs)}), got {len(inputs)}")
         arrays = np.broadcast_arrays(*[np.atleast_1d(np.asarray(values, dtype=float)) for values in inputs])
-        return tuple(arrays)
+        for name, values in zip(self.inputs, arrays, strict=True):
+            if not (np.isfinite(values) & (values > 0)).all():
+                bad = values[~(np.isfinite(values) & (values > 0))][0]
+                raise ValueError(f"{name} is {bad:g}; a law is defined above zero only")
+        return tuple(values.ravel() for values in arrays)
+
+    @staticmethod
+    def _shape(inputs: tuple) -> tuple[int, ...]:
+        """Of the answer: that of the inputs together, (1,) for single numbers."""
+        return np.broadcast_shapes(*(np.shape(values) for values in inputs)) or (1,)
 
     @staticmethod
     def _quantiles(values: np.ndarray, level: float) -> tuple[float, float]:

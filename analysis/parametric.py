@@ -26,6 +26,7 @@ FADED = 1e-2  # share of E where a search that did not end was going
 SHORTEST_OFF_RAY = 0.05  # sd of (log N, log D) across their common line: below, N and D are one variable
 SHORT_OFF_RAY = 0.35  # a note: a factor 1.4 apart
 AGREE = 1e-9
+EXACT = 1e-11  # residuals of this size are rounding
 SMOOTHING = 0.1  # resamples of a least-absolute fit: delta as a share of the residuals' robust spread
 
 
@@ -259,6 +260,8 @@ def require_plane(
 
 
 def _read_delta(delta: float) -> float:
+    if delta is None or isinstance(delta, (bool, str)):
+        raise ValueError(f"delta is {delta!r}; it is 0 (absolute deviations), a positive number of log units, or inf")
     delta = float(delta)
     if np.isnan(delta) or delta < 0:
         raise ValueError(f"delta is {delta}; it is 0 (absolute deviations), a positive number of log units, or inf")
@@ -407,6 +410,8 @@ def _check_falls(terms, theta: np.ndarray, spans: list[float]) -> None:
                 "check the columns and the recipe",
                 float(exponent),
             )
+        if exponent * span * shares[term].max() < EXACT:
+            raise CannotFit("loss_rises", f"the loss does not change with {name}: there is no law to fit", 0.0)
         if exponent * span > 40 or exponent > 20:
             raise CannotFit(
                 "at_bound",
@@ -428,7 +433,9 @@ def _law(
     used = weights > 0
     residual = log_loss - terms.evaluate(theta[None]).log_prediction[0]
     spread = float(1.4826 * np.median(np.abs(residual[used])))
-    refit_delta = max(SMOOTHING * spread, 1e-12) if delta == 0 else delta
+    refit_delta = delta
+    if delta == 0:
+        refit_delta = SMOOTHING * spread if spread > EXACT else np.inf  # through rows without noise all sums agree
     estimator = NewtonEstimator(terms, centres, theta, log_loss, weights, refit_delta, shape)
     names = {name: float(value[0]) for name, value in estimator.natural(theta[None]).items()}
     listed = ("E", "A", "B", "alpha", "beta") + (("R",) if shape == "repeated" else ())

@@ -194,6 +194,8 @@ def _read_offset(offset: str | float) -> tuple[str, float]:
         if offset not in ("none", "fit"):
             raise ValueError(f"offset is {offset!r}; it is 'none', 'fit' or a number")
         return offset, 0.0
+    if offset is None or isinstance(offset, bool):
+        raise ValueError(f"offset is {offset}; it is 'none', 'fit' or a number")
     value = float(offset)
     if not np.isfinite(value) or value < 0:
         raise ValueError(f"offset is {value}; a fixed offset is finite and not negative")

@@ -195,6 +195,8 @@ def _fit(shape: str, raw: np.ndarray, x, y, ceiling: float, runs, weights, conve
             "not_converged", "no start reached a minimum; the rows hardly bend, so use a power law", float(cost[best])
         )
     falls = theta[best, 2] < 0
+    if abs(theta[best, 2]) * span < 1e-9:
+        raise CannotFit("loss_rises", "y does not change: there is no curve to fit", float(theta[best, 2]))
     if shape == "saturating" and not falls:
         raise CannotFit("loss_rises", f"y rises with x (slope {theta[best, 2]:.3g}); the form falls", theta[best, 2])
     if shape == "given loss" and falls:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from analysis.diagnostics import study_collapse, study_isoflop, study_sensitivit
 from analysis.errors import CannotFit, Note
 from analysis.isoflop import IsoFlop
 from analysis.law import Law
+from analysis.parallel import in_two
 from analysis.parametric import fit_chinchilla
 from analysis.power import fit_power_law
 from analysis.rowchecks import FallCheck
@@ -237,26 +239,40 @@ def fit_study(
             "too_few_sizes", "the study has no finished rows yet; launch it, or wait for its first budget", 0
         )
     own = folders is not None  # a column of somebody's CSV is what they say it is, whatever its name
-    conventions = {
+    words = {
         "N": PARAMS_WORDS.get((columns.params or "") if own else "", f"N: column {columns.params}"),
         "D": "D: images seen" if own and columns.data == "images_seen" else f"D: column {columns.data}",
         "C": COMPUTE_WORDS.get((columns.compute or "") if own else "", f"C: column {columns.compute}"),
     }
-    records: list[LawRecord] = []
-    for target in columns.targets:
-        if progress is not None:
-            progress(target)
+    given = {"N": columns.params, "D": columns.data, "C": columns.compute}
+    conventions = {name: words[name] for name, column in given.items() if column is not None}
+
+    def laws_of(target: str) -> list[LawRecord]:
         table = rows[rows[target].notna()]
+        found: list[LawRecord] = []
         if table.empty:
-            continue
+            return found
         if columns.params:
-            records += _against_params(table, columns, target, conventions, holdout, offsets)
+            found += _against_params(table, columns, target, conventions, holdout, offsets)
         if columns.compute:
-            records += _against_compute(table, columns, target, conventions, holdout, offsets)
+            found += _against_compute(table, columns, target, conventions, holdout, offsets)
         if columns.params and columns.data:
-            records += _against_both(table, columns, target, conventions, holdout, delta, int(holdout_by == "budget"))
+            found += _against_both(table, columns, target, conventions, holdout, delta, int(holdout_by == "budget"))
         if target.startswith("fid_"):
-            records += _given_loss(table, columns, target, holdout)
+            found += _given_loss(table, columns, target, holdout)
+        for record in found:
+            if record.law is not None:
+                record.law.draws()  # here, where two processes work
+        return found
+
+    def sensitivities() -> tuple[dict[str, pd.DataFrame], str]:
+        return study_sensitivity(rows, columns, delta) if columns.params else ({}, "")
+
+    if progress is not None:
+        progress(", ".join(columns.targets))
+    tasks: list[Callable[[], Any]] = [partial(laws_of, target) for target in columns.targets]
+    *each, (tables, of) = in_two([*tasks, sensitivities])
+    records = [record for found in each for record in found]
     trunks = None if folders is None else study_trajectories(rows, columns, folders)
     if trunks is not None:
         records += _against_trajectories(trunks, conventions, holdout)
@@ -265,7 +281,6 @@ def fit_study(
         + rowchecks.convention_notes(rows, columns)
         + rowchecks.recipe_notes(rows, columns)
     )
-    tables, of = study_sensitivity(rows, columns, delta) if columns.params else ({}, "")
     curves = None if folders is None else study_collapse(rows, columns, folders)
     notes += curves.notes if curves is not None else ()
     falls = tuple(rowchecks.fall_checks(rows, columns))

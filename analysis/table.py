@@ -147,7 +147,7 @@ def check_table(table: pd.DataFrame, columns: Columns, keep_duplicates: bool = F
     twice = np.flatnonzero(table.duplicated(used).to_numpy())
     if len(twice) and not keep_duplicates:
         raise ValueError(
-            f"{_rows(twice)} repeat an earlier row in every column used ({', '.join(used)}); drop them, name the "
+            f"{_rows(twice)}: a repeat of an earlier row in every column used ({', '.join(used)}); drop it, name the "
             "runs with --group, or keep them with --keep-duplicates, which counts each as a run of its own"
         )
     return table
@@ -192,7 +192,7 @@ def _one_unit(values: np.ndarray, name: str) -> None:
     raise CannotFit(
         "mixed_conventions",
         f"column {name!r} jumps by a factor {steps.max():.2g} between {values[order][at]:g} and "
-        f"{values[order][at + 1]:g}: {_rows(fewer)} seem to be in another unit (billions beside units?); give one unit",
+        f"{values[order][at + 1]:g}: {_rows(fewer)} look like another unit (billions beside units?); give one unit",
         float(steps.max()),
         tuple(int(row) for row in fewer),
     )

@@ -19,6 +19,7 @@ from analysis.errors import CannotFit, Note
 from analysis.law import Certificate, ParametricLaw
 from analysis.parametric import require_plane
 
+VANISHED = 1e-9  # share of the loss below which a term is rounding
 GRID = 64
 REFIT_GRID = 24
 WIDEST = 12.0  # largest exponent tried, per unit of log span
@@ -132,7 +133,8 @@ def fit_tied(
     theta = found[0]
     estimator = TiedEstimator(logs, centres, theta, loss, weights, largest)
     objective = 0.5 * float((weights * estimator.residual**2).sum())
-    if theta[1] <= 0 and theta[2] <= 0:
+    terms = theta[1:3] * np.exp(-2 * theta[3] * logs).max(1)
+    if (terms <= VANISHED * loss.min()).all():
         raise CannotFit("loss_rises", "neither term falls: the loss does not fall with size or data in these rows", 0.0)
     if not certified[0]:
         raise CannotFit(

@@ -166,8 +166,7 @@ class NewtonEstimator:
 def power_names(log_a: np.ndarray, slope: np.ndarray, offset: np.ndarray) -> dict[str, np.ndarray]:
     """E, alpha, beta of y = E + (beta x)^alpha from log A = alpha log beta; a flat law has no beta (0 or infinity)."""
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
-        beta = np.exp(log_a / slope)
-    return {"E": offset, "alpha": slope, "beta": beta, "A": np.exp(log_a)}
+        return {"E": offset, "alpha": slope, "beta": np.exp(log_a / slope), "A": np.exp(log_a)}
 
 
 def optimum_names(names: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -29,31 +29,41 @@ def minimize_squares(
     response, weights = (np.broadcast_to(part, (len(theta), np.shape(part)[-1])) for part in (response, weights))
     damping = np.full(len(theta), 1e-3)
     converged = np.zeros(len(theta), bool)
+    active = np.arange(len(theta))
     with np.errstate(over="ignore", invalid="ignore"):
         prediction, jacobian = model(theta)
         cost = _cost(response - prediction, weights)
         for _ in range(iterations):
-            residual = response - prediction
-            gradient = np.einsum("snp,sn->sp", jacobian, weights * residual)
-            normal = np.einsum("snp,snq,sn->spq", jacobian, jacobian, weights)
+            y, load, slopes = response[active], weights[active], jacobian[active]
+            residual = y - prediction[active]
+            loaded = (slopes * load[:, :, None]).transpose(0, 2, 1)
+            gradient = np.matmul(loaded, residual[:, :, None])[:, :, 0]
+            normal = np.matmul(loaded, slopes)
             scale = np.sqrt(np.maximum(np.einsum("spp->sp", normal), 1e-300))
             # cosine between residual and each column: what MINPACK tests
-            cosine = np.abs(gradient) / scale / np.sqrt(np.maximum(2 * cost, 1e-300))[:, None]
-            converged |= (cosine.max(1) < 1e-8) | (cost < 1e-26 * (weights * response**2).sum(1))
-            if converged.all():
+            cosine = np.abs(gradient) / scale / np.sqrt(np.maximum(2 * cost[active], 1e-300))[:, None]
+            done = (cosine.max(1) < 1e-8) | (cost[active] < 1e-26 * (load * y**2).sum(1))
+            converged[active[done]] = True
+            left = ~done
+            active = active[left]
+            if not len(active):
                 break
+            gradient, normal, scale = gradient[left], normal[left], scale[left]
             scaled = normal / scale[:, :, None] / scale[:, None, :]
             scaled = np.where(np.isfinite(scaled), scaled, 0.0)
-            system = scaled + damping[:, None, None] * np.eye(theta.shape[1])
+            system = scaled + damping[active, None, None] * np.eye(theta.shape[1])
             right = np.where(np.isfinite(gradient), gradient, 0.0) / scale
             step = np.linalg.solve(system, right[:, :, None])[:, :, 0] / scale
-            tried = theta + np.clip(step, -3, 3)
+            tried = theta[active] + np.clip(step, -3, 3)
             new_prediction, new_jacobian = model(tried)
-            new_cost = _cost(response - new_prediction, weights)
-            better = (new_cost < cost) & ~converged
-            theta[better], cost[better] = tried[better], new_cost[better]
-            prediction[better], jacobian[better] = new_prediction[better], new_jacobian[better]
-            damping = np.where(better, damping / 5, np.minimum(damping * 4, 1e12))
+            new_cost = _cost(y[left] - new_prediction, load[left])
+            better = new_cost < cost[active]
+            chosen = active[better]
+            theta[chosen], cost[chosen] = tried[better], new_cost[better]
+            prediction[chosen], jacobian[chosen] = new_prediction[better], new_jacobian[better]
+            damping[active] = np.clip(damping[active] * np.where(better, 0.2, 4.0), 1e-12, 1e12)
+            # a step of rounding size that no longer lowers the cost will not be followed by one that does
+            active = active[better | (damping[active] < 1e11)]
     return theta, cost, converged
 
 

@@ -28,8 +28,9 @@ def project(
     Returns:
         theta (S, p) in the parameters of :class:`analysis.engine.terms.PowerTerms` and the projected cost (S,).
     """
-    _, natural, cost = _projected(exponents, logs, loss, weights, offset)
-    logged = np.log(np.maximum(natural, LOWEST_SHARE * np.median(loss)))
+    unit = float(np.exp(np.log(loss).mean()))  # losses in any unit: their squares must not overflow
+    _, natural, cost = _projected(exponents, logs, loss / unit, weights, offset)
+    logged = np.log(np.maximum(natural, LOWEST_SHARE * np.median(loss / unit))) + np.log(unit)
     theta, place = [], 0
     if offset:
         theta.append(logged[:, 0])
@@ -47,7 +48,7 @@ def descend(
     All starts lie on the floor of one bent valley, along which Newton in all parameters crawls for a hundred steps;
     with the coefficients projected out that valley is nearly straight. Arguments as :func:`project`; (S, k) exponents.
     """
-    exponents = np.array(exponents)
+    exponents, loss = np.array(exponents), loss / float(np.exp(np.log(loss).mean()))
     basis, natural, cost = _projected(exponents, logs, loss, weights, offset)
     length = np.ones(len(exponents))
     first = 1 if offset else 0

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pandas as pd
 from analysis.comparison import best_form
 from analysis.errors import Note
 from analysis.lawtable import target_words
+from analysis.parallel import in_two
 from analysis.study import LEVEL, LawRecord, StudyLaws
 
 MOST_BACKTESTS = 26  # lines that a page holds
@@ -25,23 +28,26 @@ def write_figures(study: StudyLaws, folder: Path, published: str | None = None) 
     """
     from analysis.figures import page
 
-    written: list[Path] = []
+    tasks: list[Callable[[], list[Path]]] = []
+    for against in ("params", "compute"):
+        for kind, targets in _target_groups(study, against).items():
+            tasks.append(partial(_scaling, study, against, targets, folder / f"{kind}_{against}"))
+    for draw, name in (
+        (_residuals, "residuals"),
+        (_profiles, "profile"),
+        (_backtests, "backtest"),
+        (_sensitivity, "sensitivity"),
+        (_collapse, "collapse"),
+        (_isoflop, "isoflop"),
+        (_given_loss, "fid_given_loss"),
+        (_trajectories, "trajectories"),
+        (_allocation, "allocation"),
+    ):
+        tasks.append(partial(draw, study, folder / name))
+    if published:
+        tasks.append(partial(_published, study, folder / f"published_{published}"))
     with page.paper_style():
-        for against in ("params", "compute"):
-            for kind, targets in _target_groups(study, against).items():
-                written += _scaling(study, against, targets, folder / f"{kind}_{against}")
-        written += _residuals(study, folder / "residuals")
-        written += _profiles(study, folder / "profile")
-        written += _backtests(study, folder / "backtest")
-        written += _sensitivity(study, folder / "sensitivity")
-        written += _collapse(study, folder / "collapse")
-        written += _isoflop(study, folder / "isoflop")
-        written += _given_loss(study, folder / "fid_given_loss")
-        written += _trajectories(study, folder / "trajectories")
-        written += _allocation(study, folder / "allocation")
-        if published:
-            written += _published(study, folder / f"published_{published}")
-    return written
+        return [path for paths in in_two(tasks) for path in paths]
 
 
 def caption(study: StudyLaws, records: list[LawRecord], more: str = "") -> str:

@@ -59,7 +59,7 @@ def save(figure: Figure, stem: Path, rows: pd.DataFrame | None = None) -> list[P
         engine.execute(figure)
         figure.set_layout_engine("none")
     figure.patch.set_facecolor("white")
-    FigureCanvasAgg(figure).print_png(paths[0], pil_kwargs={"compress_level": 4})
+    FigureCanvasAgg(figure).print_png(paths[0], pil_kwargs={"compress_level": 2})
     # no dates inside: the same rows give the same bytes
     FigureCanvasSVG(figure).print_svg(paths[1], metadata={"Date": None})
     FigureCanvasPdf(figure).print_pdf(paths[2], metadata={"CreationDate": None})

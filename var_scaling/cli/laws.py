@@ -113,6 +113,8 @@ def fit_laws(
 
     if holdout_by not in ("size", "budget"):
         raise RequestProblem(f"--holdout-by is {holdout_by!r}; it is size or budget")
+    if not delta >= 0:
+        raise RequestProblem(f"--delta is {delta:g}; it is 0 (absolute deviations), a positive number, or inf")
     with problems_as_requests():
         where = _locate(source, runs)
         is_csv = where.is_file()
