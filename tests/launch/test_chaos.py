@@ -47,7 +47,7 @@ def test_a_few_kills_on_slurm(fake_study: Path, runs: Path, own_cluster: object,
 
 @pytest.mark.chaos
 @pytest.mark.timeout(2400)
-@pytest.mark.parametrize(("on", "kills"), [("this machine", 140), ("SLURM", 60)])
+@pytest.mark.parametrize(("on", "kills"), [("this machine", 160), ("SLURM", 60)])
 def test_two_hundred_kills(
     fake_study: Path, runs: Path, on: str, kills: int, mlflow_store: str, request: pytest.FixtureRequest
 ) -> None:
