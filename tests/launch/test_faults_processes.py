@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from tests.conftest import FAKE_STUDY, FAKE_WORKER
@@ -31,6 +32,7 @@ def attempts(runs: Path) -> list[int]:
 
 
 def test_a_launcher_killed_at_any_moment_costs_nothing(fake_study: Path, runs: Path) -> None:
+    fake_study.write_text(FAKE_STUDY.replace("3_000, 7_000", "3_000, 60_000"))
     runs.mkdir()
     (runs / "step_seconds").write_text("0.1")
     moments = {
@@ -44,9 +46,16 @@ def test_a_launcher_killed_at_any_moment_costs_nothing(fake_study: Path, runs: P
         until(lambda m=moment, p=launch: m() or p.poll() is not None, name)
         launch.kill()
         assert launch.wait() == -signal.SIGKILL, f"the premise: it was alive {name}: {commands.said(runs)}"
-    assert running(runs), "the premise: its workers live on"
+    orphans = {t.folder: t.record.holder for t in running(runs)}
+    assert orphans, "the premise: its workers live on"
+    before = read_status(runs, "fake").launched
+    launch = commands.start("launch", fake_study, "--no-mlflow", runs=runs)
+    until(lambda: read_status(runs, "fake").launched > before, "the next launch has begun")
+    time.sleep(1.0)  # in which it looks five times; the orphans have five seconds of work left
+    now = {t.folder: t.record.holder for t in running(runs)}
+    assert orphans.items() <= now.items(), "the orphans keep what they hold"
     (runs / "step_seconds").write_text("0.002")
-    commands.run("launch", fake_study, "--no-mlflow", runs=runs)
+    assert launch.wait(120) == 0, commands.said(runs)
     engine.check_rows(runs, read_status(runs, "fake"))
     assert attempts(runs) == [1] * 4, "the next launch waited for the orphans and did nothing again"
 

@@ -199,6 +199,17 @@ def _made(folder):
     return folder
 
 
+def test_a_mirror_whose_launcher_was_killed_before_it_could_look_makes_its_last_round(sweep, uri, tmp_path):
+    journal = sweep.journal("02aa")
+    sweep.train(journal, "trunk", 0, 300)
+    sweep.durable(journal, "trunk", 300)
+    command = [sys.executable, "-m", "var_scaling.tracking.mlflow_mirror", str(sweep.runs), sweep.name, "--follow"]
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    subprocess.run(command, env=os.environ | {"VAR_SCALING_LAUNCHER": str(gone.pid)}, timeout=120, check=True)
+    assert stored_points(tmp_path / "mlflow.db", "02aa") == effective_points(sweep, "02aa", {"trunk": 300})
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -131,7 +131,7 @@ def _start_mirror(runs: Path, name: str) -> subprocess.Popen[bytes]:
         stdout=log,
         stderr=log,
         start_new_session=True,
-        env=dict(os.environ, OMP_NUM_THREADS="1"),
+        env=dict(os.environ, OMP_NUM_THREADS="1", VAR_SCALING_LAUNCHER=str(os.getpid())),
     )
 
 

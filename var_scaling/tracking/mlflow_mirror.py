@@ -418,7 +418,8 @@ def _once(mirror: Mirror, tries: int = 3) -> bool:
 
 def _follow(mirror: Mirror, attempt: store.Attempt) -> bool:
     """Rounds until told to stop; between failures it waits longer and longer, up to half a minute."""
-    launcher, wait = os.getppid(), POLL_SECONDS
+    # Named by the launcher: one that is killed while this process imports MLflow would not be missed later.
+    launcher, wait = int(os.environ.get("VAR_SCALING_LAUNCHER", os.getppid())), POLL_SECONDS
     while True:
         last = attempt.stop.is_set() or os.getppid() != launcher
         attempt.check_owner()
