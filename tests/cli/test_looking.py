@@ -58,6 +58,8 @@ def test_trials_are_compared_at_equal_progress(fake_study: Path, runs: Path) -> 
     for name, at in trials.items():
         lines = {line["images"]: line["train/loss"] for line in read_effective(runs / "trials" / name)}
         assert at == ({"images": 4000, "train_loss": lines[4000]} if lines else None)
+    early = json.loads(run("sweep", "status", "fake", "--at", "500", "--runs", str(runs), "--json").stdout)["trials"]
+    assert sorted((t["at"] or {}).get("images", 0) for t in early) == [0, 1000, 1000, 1000], "the first line there is"
     table = run("sweep", "status", "fake", "--at", "4500", "--runs", str(runs)).stdout
     assert table.count("4,000") == 3 and "not that far" in table
     assert table.rindex("4,000") < table.index("not that far"), "those that are not that far come last"

@@ -13,7 +13,12 @@ import pytest
 from tests.conftest import ROOT
 from tests.launch import engine
 from var_scaling import store
-from var_scaling.planning.tuned import FACTOR, TunedRecipe, load_recipe
+from var_scaling.cli import tune
+from var_scaling.config.study import parse_study
+from var_scaling.launch.sweep import prepare
+from var_scaling.launch.tune import winner
+from var_scaling.planning.plan import make_plan
+from var_scaling.planning.tuned import FACTOR, Point, TunedRecipe, load_recipe
 
 pytestmark = pytest.mark.xdist_group("ray")
 WORKER = (sys.executable, str(ROOT / "tests" / "planted_worker.py"))
@@ -22,7 +27,7 @@ WORKER = (sys.executable, str(ROOT / "tests" / "planted_worker.py"))
 def sweep(*arguments: str, runs: Path) -> subprocess.CompletedProcess[str]:
     env = {**os.environ, "VAR_SCALING_WORKER_COMMAND": "\x1f".join(WORKER)}
     command = [sys.executable, "-m", "var_scaling.cli.sweep", *arguments, "--runs", str(runs)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=240, env=env)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=280, env=env)
     assert done.returncode == 0, done.stderr
     return done
 
@@ -34,8 +39,8 @@ def centre(study: Path, runs: Path) -> tuple[float, float]:
     return config.train.learning_rate, config.model.gamma_init
 
 
-def search(study: Path, runs: Path, address: str, out: Path, steps: int = 2) -> tuple[TunedRecipe, str]:
-    where = ("--depth", "2", "--steps", str(steps), "--address", address, "--out", str(out))
+def search(study: Path, runs: Path, address: str, out: Path) -> tuple[TunedRecipe, str]:
+    where = ("--depth", "2", "--steps", "2", "--address", address, "--out", str(out))
     done = sweep("tune", str(study), *where, runs=runs)
     return load_recipe(out), done.stdout
 
@@ -73,13 +78,23 @@ def test_the_planted_optimum_is_found_and_later_sweeps_use_it(
     assert budgets, "the winner is a trial like any other, so its rows are there"
 
 
-def test_an_optimum_outside_is_said(fake_study: Path, runs: Path, ray_address: str, tmp_path: Path) -> None:
-    rate, gamma = centre(fake_study, runs)
-    runs.mkdir()
-    store.write_json(runs / "optimum.json", {"learning_rate": rate * 10, "gamma_init": gamma * 1000})
-    recipe, said = search(fake_study, runs, ray_address, tmp_path / "found.yaml", steps=1)
-    assert recipe.at_edge == ("learning_rate", "gamma_init")
+def test_an_optimum_outside_is_said(fake_study: Path, runs: Path, tmp_path: Path) -> None:
+    source = tune._study(fake_study, 2, 1, None)
+    launch = prepare(make_plan(*parse_study(source, "tune"), runs), source, "ray", only=lambda trial: False)
+    configs = [trial.config for trial in launch.plan.trials]
+    rates = sorted({c.train.learning_rate or 0.0 for c in configs})
+    gammas = sorted({c.model.gamma_init or 0.0 for c in configs})
+    assert len(rates) == len(gammas) == 3
+
+    def found(rate: float, gamma: float) -> TunedRecipe:
+        return winner("x", launch, [Point(learning_rate=rate, gamma_init=gamma, images=7_000, loss=3.0)])
+
+    assert found(rates[1], gammas[1]).at_edge == ()
+    outside = found(rates[2], gammas[0])
+    assert outside.at_edge == ("learning_rate", "gamma_init")
+    said = tune._found(outside, fake_study, tmp_path / "x.yaml")
     assert "--steps" in said and "--gammas" in said
+    assert "widen" not in tune._found(found(rates[1], gammas[1]), fake_study, tmp_path / "x.yaml")
 
 
 def _rows(runs: Path) -> dict[str, int]:

@@ -202,5 +202,6 @@ def _job(profile: Profile, runs: Path) -> list[Finding]:
             Finding(found["tracker"] == 200, f"tracker {os.environ['MLFLOW_TRACKING_URI']}: {found['tracker']}")
         )
     elif os.environ.get("MLFLOW_TRACKING_URI", "").startswith("sqlite"):
-        findings.append(Finding(True, "tracker: an sqlite file; only the mirror beside you opens it, no node does"))
+        who = "the last job of a launch opens it" if profile.mirror else "only `sync` beside you opens it, no node does"
+        findings.append(Finding(True, f"tracker: an sqlite file; {who}"))
     return findings

@@ -188,9 +188,12 @@ def read_row(trial: Path, images: int) -> dict[str, Any]:
 
 
 def loss_at(trial: Path, images: int) -> dict[str, float] | None:
-    """Training loss on the trunk when a trial had seen so many images, or the last line before; None: not that far."""
+    """Training loss on the trunk when a trial had seen so many images; None: it is not that far.
+
+    By the last line up to there, or the first where lines are further apart than that; its images are told.
+    """
     lines = [line for line in read_effective(trial) if line["phase"] == "trunk" and "train/loss" in line]
-    before = [line for line in lines if line["images"] <= images]
-    if not before or lines[-1]["images"] < images:
+    if not lines or lines[-1]["images"] < images:
         return None
-    return {"images": before[-1]["images"], "train_loss": float(before[-1]["train/loss"])}
+    line = max((x for x in lines if x["images"] <= images), key=lambda x: x["images"], default=lines[0])
+    return {"images": line["images"], "train_loss": float(line["train/loss"])}
