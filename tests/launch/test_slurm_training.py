@@ -1,4 +1,4 @@
-"""Real trainings on a real SLURM, killed, requeued and preempted, equal to the bit to those that nobody disturbed."""
+"""Real trainings on a real SLURM: killed, their node lost, preempted, and equal to the bit to undisturbed ones."""
 
 from __future__ import annotations
 
@@ -61,16 +61,23 @@ def test_trainings_on_slurm_equal_undisturbed_ones_to_the_bit(
     os.kill(holder.pid, signal.SIGKILL)
     until(lambda: not read_status(runs, "tiny").busy, "SLURM has seen the end of it")
     commands.run(*launch, runs=runs, **real)
-    queued = at_work(1).queued
-    assert queued and queued.job
-    own_cluster.call("scontrol", "requeue", queued.job)
+    at_work(1)
+    update = (
+        "scontrol",
+        "update",
+        f"nodename={own_cluster.call('squeue', '-h', '-t', 'R', '-o', '%N').stdout.strip()}",
+    )
+    assert own_cluster.call(*update, "state=down", "reason=test").returncode == 0
     at_work(2)
+    assert own_cluster.call(*update, "state=resume").returncode == 0
     rival = ("sbatch", "-p", "high", "-N4", "--exclusive", "-o", "/dev/null", "--wrap", "sleep 1")
     assert own_cluster.call(*rival).returncode == 0
     until(lambda: trial().state == "finished" and not read_status(runs, "tiny").busy, "it is trained", 150)
     folder = runs / trial().folder
     ends = [store.read_json(folder / "attempts" / f"{n:03d}" / "end.json") for n in store.attempt_numbers(folder)]
-    assert [end and end["cause"] for end in ends] == [None, "preempted", "preempted", "finished"]
+    causes = [end["cause"] if end else "killed" for end in ends]
+    # On a loaded machine the three seconds to SIGKILL may pass before the next step.
+    assert causes[0] == "killed" and {*causes[1:3]} <= {"preempted", "killed"} and causes[3:] == ["finished"], causes
     assert rows(folder) == rows(undisturbed)
     assert effective(folder) == effective(undisturbed)
     commands.sync(runs, "tiny", MLFLOW_TRACKING_URI=mlflow_store)
