@@ -16,7 +16,7 @@ EVERY_N = {
     "worker": (55, ("kill", "fail", "lie", "full")),
     "launch": (50, ("kill", "fail")),
     "freeze": (20, ("kill", "lie")),
-    "submit": (45, ("kill", "fail")),
+    "submit": (45, ("kill",)),
 }
 
 

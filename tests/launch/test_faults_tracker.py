@@ -21,7 +21,6 @@ from tests.launch.storm import PROFILE
 from tests.tracking.test_mlflow_mirror import Server, free_port
 from var_scaling.launch.status import TrialStatus, read_status
 
-pytestmark = pytest.mark.xdist_group("own-slurm")  # one server and one SLURM in one process
 QUICK = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "2", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}
 
 
@@ -52,7 +51,9 @@ def kill_one(runs: Path) -> None:
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("on", ["this machine", pytest.param("SLURM", marks=pytest.mark.chaos)])
+@pytest.mark.parametrize(
+    "on", ["this machine", pytest.param("SLURM", marks=[pytest.mark.chaos, pytest.mark.xdist_group("own-slurm")])]
+)
 def test_a_tracker_that_hangs_is_down_and_comes_back_gets_every_point(
     fake_study: Path, runs: Path, server_port: int, on: str, request: pytest.FixtureRequest
 ) -> None:

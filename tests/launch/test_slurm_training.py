@@ -62,11 +62,8 @@ def test_trainings_on_slurm_equal_undisturbed_ones_to_the_bit(
     until(lambda: not read_status(runs, "tiny").busy, "SLURM has seen the end of it")
     commands.run(*launch, runs=runs, **real)
     at_work(1)
-    update = (
-        "scontrol",
-        "update",
-        f"nodename={own_cluster.call('squeue', '-h', '-t', 'R', '-o', '%N').stdout.strip()}",
-    )
+    node = own_cluster.call("squeue", "-h", "-t", "R", "-o", "%N").stdout.strip()
+    update = ("scontrol", "update", f"nodename={node}")
     assert own_cluster.call(*update, "state=down", "reason=test").returncode == 0
     at_work(2)
     assert own_cluster.call(*update, "state=resume").returncode == 0
