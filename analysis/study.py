@@ -457,6 +457,21 @@ def _forms(offsets: tuple[float, ...]) -> list[tuple[str, str | float]]:
     ]
 
 
+def _with_names(law: Law, data: pd.DataFrame) -> Law:
+    """The note `outliers` names runs, or a CSV's rows counted from 1 as all else about it, not positions in a fit."""
+    runs, inputs = data["run"].to_numpy(), data["x"].to_numpy(float)
+    unnamed = bool(np.array_equal(runs, np.arange(len(runs))))
+    notes = []
+    for note in law.notes:
+        if note.code == "outliers":
+            names = [f"row {row + 1}" if unnamed else f"run {runs[row]} (x = {inputs[row]:.4g})" for row in note.rows]
+            more = f" and {len(names) - checks.SHOWN_ROWS} more" if len(names) > checks.SHOWN_ROWS else ""
+            listed = ", ".join(names[: checks.SHOWN_ROWS])
+            note = replace(note, sentence=f"{listed}{more}: {note.sentence.split(': ', 1)[1]}")
+        notes.append(note)
+    return replace(law, notes=tuple(notes))
+
+
 def _record(
     target: str,
     against: str,
@@ -471,7 +486,7 @@ def _record(
     """One law with its backtest, which hides the largest values of `key` (None: of the first input)."""
     everything = np.ones(len(data), bool)
     try:
-        law, refusal = fit(everything), None
+        law, refusal = _with_names(fit(everything), data), None
         # an interval that cannot be had refuses the law here, not on the figure
         law.interval(next(iter(law.coefficients)), LEVEL)
     except CannotFit as error:

@@ -104,6 +104,20 @@ def test_a_study_without_rows_is_a_sentence(tmp_path):
     assert "no sweep" in problem
 
 
+def test_an_outlier_is_named_as_the_reader_knows_it(tmp_path):
+    sizes = np.repeat(np.geomspace(1e6, 1e9, 12), 3)
+    loss = (2 + (sizes / 1e5) ** -0.4) * np.exp(0.003 * np.random.default_rng(0).normal(size=36))
+    loss[4] *= 1.08
+    for runs, words in (({}, "row 5:"), ({"run": [f"trial-{place}" for place in range(36)]}, "run trial-4 (x =")):
+        pd.DataFrame({"params": sizes, "loss": loss} | runs).to_csv(tmp_path / "odd.csv", index=False)
+        code, text, _ = run("fit-laws", tmp_path / "odd.csv", "--no-figures", "--json", "--holdout", 0)
+        assert code == 0
+        law = next(law for law in json.loads(text)["laws"] if law["form"] == "E + (beta x)^alpha")
+        note = next(note for note in law["notes"] if note["code"] == "outliers")
+        assert note["rows"] == [4]
+        assert note["sentence"].startswith(words)
+
+
 def table(path, **changes):
     sizes = np.array([1e6, 2e6, 4e6, 8e6, 1.6e7, 3.2e7])
     frame = pd.DataFrame({"params": sizes, "loss": 2 + (sizes / 1e5) ** -0.4, "run": list("abcdef")})
@@ -169,3 +183,29 @@ def test_help_has_examples_and_loads_nothing_heavy():
     )
     subprocess.run([sys.executable, "-c", code], check=True)
     assert "results.csv" in CliRunner().invoke(app, ["fit-laws", "--help"]).stdout
+
+
+def test_error_rates_and_fid_have_forms_of_their_own(tmp_path):
+    sweep = write_study(tmp_path, depths=(2, 3, 4, 5, 6, 8), budgets=(20_480, 61_440), seeds=(0, 1))
+    code, text, _ = run(
+        "fit-laws",
+        sweep,
+        "--no-figures",
+        "--json",
+        *("--y", "loss_all_scales"),
+        *("--y", "error_all_scales"),
+        *("--y", "fid_corrected_classifier"),
+    )
+    assert code == 0
+    found = {law["name"]: law for law in json.loads(text)["laws"]}
+    rate = found["error_all_scales against params at 61440, saturating"]
+    assert 0 < rate["coefficients"]["floor"] < 0.75
+    assert rate["backtests"][0]["inside"] is not None
+    assert "loss_all_scales against params at 61440, saturating" not in found
+    fid = found["fid_corrected_classifier against loss, FID given loss, var"]
+    assert fid["refused"] is None
+    low, high = fid["intervals"]["rate"]
+    assert 0 < low < fid["coefficients"]["rate"] < high
+    assert fid["interval_method"].endswith("one cluster a run")
+    line = next(line for line in (tmp_path / "sweeps/depth/laws/table.csv").read_text().splitlines() if "given" in line)
+    assert "var" in line

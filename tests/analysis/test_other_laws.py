@@ -164,3 +164,61 @@ def test_where_seeds_cannot_tell_the_collapse_says_so():
     assert "cannot tell: 0 repeated runs" in one_seed.sentence
     assert one_seed.notes == ()
     assert one_seed.residuals["ratio"].isna().all()
+
+
+def write_trunks(root, offset=2.5, torn=True):
+    """Trunks of three sizes and two seeds that fall as a power of the images seen; returns the rows of that study."""
+    lines = []
+    for size in (1e5, 1e6, 1e7):
+        for seed in (0, 1):
+            name = f"{size:g}-{seed}"
+            place = root / name / "attempts" / "000"
+            place.mkdir(parents=True)
+            images = np.arange(1, 81) * 1_000
+            loss = offset + (3e-7 * images * size) ** -0.2 + (images / 5_000.0) ** -1.5
+            text = [
+                f'{{"phase": "trunk", "images": {at}, "train/loss": {value}}}'
+                for at, value in zip(images, loss, strict=True)
+            ]
+            text += ['{"phase": "anneal_80000", "images": 80000, "train/loss": 0.1}', '{"phase": "trunk", "ima']
+            (place / "journal.jsonl").write_text("\n".join(text[: None if torn else -1]))
+            lines.append({"folder": name, "size": size, "train_flops_per_image": 6 * size})
+    return pd.DataFrame(lines)
+
+
+def test_the_frontier_of_trajectories_is_made_of_trunks_alone(tmp_path):
+    from analysis.table import Columns
+    from analysis.trajectories import study_trajectories
+
+    rows = write_trunks(tmp_path)
+    found = study_trajectories(rows, Columns(params="size"), tmp_path)
+    assert set(found.frontier["run"]) == {1e5, 1e6, 1e7}
+    assert found.frontier["x"].is_monotonic_increasing
+    assert found.frontier["y"].is_monotonic_decreasing
+    assert found.curves["y"].min() > 2.5  # the anneal's 0.1 belongs to a finished budget
+    assert len(found.frontier) < len(found.curves)
+    assert study_trajectories(rows[rows["size"] == 1e5], Columns(params="size"), tmp_path) is None
+    assert study_trajectories(rows.drop(columns="folder"), Columns(params="size"), tmp_path) is None
+
+
+def test_points_of_one_run_are_one_cluster():
+    from analysis import fit_power_law
+
+    rng = np.random.default_rng(0)
+    x = np.geomspace(1, 1e4, 30)
+    runs = np.repeat(list("abcde"), 6)
+    y = (3 + x**-0.4) * np.exp(np.repeat(0.02 * rng.normal(size=5), 6))  # five runs, each with luck of its own
+    together, apart = fit_power_law(x, y, "fit", runs), fit_power_law(x, y, "fit")
+    assert together.unit_sentence.endswith("one cluster a run")
+    assert np.ptp(together.interval("alpha")) > 1.3 * np.ptp(apart.interval("alpha"))
+
+
+def test_sizes_read_off_a_figure_are_one_size():
+    """A second reading of one size, 0.5 % apart with a lower loss, would throw an interpolant below every minimum."""
+    compute, params, loss = valleys()
+    twice = np.arange(len(compute)) % 9 == 7  # the eighth of each budget's nine sizes
+    again = fit_isoflop(
+        *(np.append(part, factor * part[twice]) for part, factor in ((compute, 1), (params, 1.005), (loss, 0.98)))
+    )
+    assert again.minima["loss"].to_numpy() == pytest.approx(fit_isoflop(compute, params, loss).minima["loss"], rel=1e-3)
+    assert len(again.minima) == 4
