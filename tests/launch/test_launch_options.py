@@ -101,3 +101,29 @@ def test_retry_plans_with_what_the_launch_was_given(
     trials = read_status(runs, "fake").trials
     assert {t.state for t in trials} == {"finished"} and failed[0].folder in {t.folder for t in trials}
     assert len(list((runs / "trials").iterdir())) == 4
+
+
+@pytest.mark.parametrize("launcher", ["local", pytest.param("ray", marks=pytest.mark.xdist_group("ray"))])
+def test_cancel_from_another_shell_reaches_what_waits(
+    launcher: str, fake_study: Path, runs: Path, fake_work: None, request: pytest.FixtureRequest
+) -> None:
+    fake_study.write_text(fake_study.read_text().replace("3_000, 7_000", "3_000, 90_000"))
+    runs.mkdir()
+    (runs / "step_seconds").write_text("0.3")
+    where = ["--cores", "1"] if launcher == "local" else ["--address", request.getfixturevalue("ray_address")]
+    command = [sys.executable, "-m", "var_scaling.cli.sweep", "launch", str(fake_study), "--launcher", launcher, *where]
+    launch = subprocess.Popen(
+        [*command, "--runs", str(runs), "--no-mlflow", "--json"], cwd=ROOT, stdout=subprocess.PIPE
+    )
+    try:
+        deadline = time.monotonic() + 120
+        while not any(runs.glob("trials/*/attempts/000/checkpoints/*")):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        sweep("cancel", "fake", "--yes", runs=runs)
+        launch.communicate(timeout=60)
+    finally:
+        launch.kill()
+    states = [t.state for t in read_status(runs, "fake").trials]
+    assert launch.returncode == 0
+    assert "stopped" in states and "new" in states and not {"finished", "running", "failed"} & set(states)

@@ -36,7 +36,7 @@ from var_scaling.errors import EnvironmentProblem, RequestProblem
 from var_scaling.launch import status as state
 from var_scaling.launch.local import LocalLauncher, available_cores
 from var_scaling.launch.ray import RayLauncher, check_address
-from var_scaling.launch.sweep import free_bytes, smallest_and_largest
+from var_scaling.launch.sweep import ask_to_withdraw, free_bytes, smallest_and_largest
 from var_scaling.planning.plan import Plan, PlannedTrial
 from var_scaling.planning.tuned import TunedRecipe, load_recipe
 from var_scaling.tracking.filesystem import check_store
@@ -182,7 +182,7 @@ def cancel(
     yes: Annotated[bool, typer.Option("--yes", help="Do it; without, only count.")] = False,
     json: Json = False,
 ) -> None:
-    """Ask running trials to save and stop, and withdraw what waits in SLURM's queue. Counts first; --yes acts.
+    """Ask running trials to save and stop, and withdraw what waits, in SLURM's queue too. Counts first; --yes acts.
 
     Examples:
       var-sweep cancel depth
@@ -195,6 +195,10 @@ def cancel(
     if not filters:  # with the trials go the stages that nobody else waits for
         queued += [name for name in now.stages if name in now.queue and now.queue[name].queue != "gone"]
     chosen = [t for t in selected if t.state in ("running", "unknown") and t.folder not in queued]
+    if yes:
+        left = [t.folder for t in selected if t.state != "finished"]
+        stages = [] if filters else [name for name, record in now.stages.items() if record.state != "finished"]
+        ask_to_withdraw(now.folder, [*left, *stages])
     done = cluster.cancel_on_slurm(runs, queued) if yes else {}
     elsewhere = []
     here = store.this_process()

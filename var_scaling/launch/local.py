@@ -19,6 +19,7 @@ from var_scaling import frozen, pilot
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.exits import EXIT_BLOCKED, EXIT_HELD
 from var_scaling.launch.protocol import Job, Queue
+from var_scaling.launch.ray_trial import file_name
 from var_scaling.planning.record import nothing_missing, read_record
 
 # glibc gives freed tensors back to the kernel and faults them in again at every step; kept, d2 and d4 train 9 to 16 %
@@ -90,6 +91,7 @@ class LocalLauncher:
 
     def states(self) -> Mapping[str, Queue]:
         self._reap()
+        self._withdraw()
         self._start()
         return {
             **{job.work.folder: "waiting" for job in self.waiting},
@@ -104,6 +106,12 @@ class LocalLauncher:
         for folder, (_, process) in self.running.items():
             if folder in chosen and process.poll() is None:
                 process.send_signal(signal.SIGTERM)
+
+    def _withdraw(self) -> None:
+        """Take back what waits and was cancelled from another shell, which has stopped what runs itself."""
+        if (wishes := self._launch / "cancel").is_dir():
+            names = set(os.listdir(wishes))
+            self.cancel([job.work.folder for job in self.waiting if file_name(job.work.folder) in names])
 
     def kill(self) -> None:
         """End every worker at once; their last checkpoints stay."""

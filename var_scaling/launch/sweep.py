@@ -15,6 +15,7 @@ from var_scaling import health, pilot, store
 from var_scaling.config import yaml
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.launch.protocol import Job, Launcher, Queue
+from var_scaling.launch.ray_trial import file_name
 from var_scaling.planning.plan import Plan, PlannedTrial
 from var_scaling.planning.record import Record, nothing_missing, read_record
 from var_scaling.planning.works import Kind, Work
@@ -250,6 +251,16 @@ def _write_asked(folder: Path, study: str, asked: Mapping[str, Any]) -> None:
 
 def _stage_seconds(stage: Work) -> float:
     return {"tokenizer": 120.0, "classifier": 40.0}.get(stage.kind, 10.0)
+
+
+def ask_to_withdraw(sweep: Path, works: Sequence[str]) -> None:
+    """Leave the wish to cancel where launchers that stay look for it (SLURM's queue is asked itself)."""
+    for launch in (sweep / "launches").glob("[0-9]*"):
+        if (store.read_json(launch / "launch.json") or {}).get("launcher") in ("local", "ray"):
+            folder = launch / "ray" / "cancel" if (launch / "ray").is_dir() else launch / "cancel"
+            folder.mkdir(parents=True, exist_ok=True)
+            for work in works:
+                (folder / file_name(work)).touch()
 
 
 # ---- watching -------------------------------------------------------------------------------------------------------
