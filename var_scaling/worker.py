@@ -32,9 +32,7 @@ Do = Callable[[str, Path, Path, Attempt], None]  # kind, runs, folder, attempt
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
 TIME_LIMIT_SLACK = 35.0  # seconds: SLURM looks every 30 s whose time is up
 # Full, over quota, read-only, not ours; a file too large for the quota; a broken disk; a file server that forgot us.
-DISK_ERRORS = frozenset(
-    (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG, errno.EIO, errno.ESTALE)
-)
+DISK_ERRORS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG, errno.EIO, errno.ESTALE))
 
 
 def do_work(kind: str, runs: Path, folder: Path, attempt: Attempt) -> None:
