@@ -28,7 +28,13 @@ def start(*arguments: object, runs: Path, worker: tuple[str, ...] = FAKE_WORKER,
     """Start a command; what it says goes to a file beside the runs folder."""
     if arguments[0] in ("launch", "retry"):
         arguments = (*arguments, "--json")  # its table asks more of a row than fake work writes
-    variables = {"VAR_SCALING_WORKER_COMMAND": "\x1f".join(worker), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    variables = {
+        "VAR_SCALING_WORKER_COMMAND": "\x1f".join(worker),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT),
+        "MLFLOW_TRACKING_URI": "http://127.0.0.1:9",  # nobody, unless a test names somebody
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    }
     with open(runs.parent / "commands.log", "ab") as log:
         return subprocess.Popen(
             [sys.executable, "-P", "-c", RUN, *map(str, arguments), "--runs", str(runs)],

@@ -128,18 +128,22 @@ def ray_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An MLflow file with its tables, which take seconds to make."""
-    from var_scaling.tracking import mlflow_mirror
-
+    """An MLflow file with its tables, which take seconds to make; by a process of its own, for MLflow keeps the
+    address in the environment, and what a later test starts would write there.
+    """
     path = tmp_path_factory.mktemp("mlflow") / "empty.db"
-    mlflow_mirror._client(f"sqlite:///{path}").search_experiments()
+    code = (
+        "import sys; from var_scaling.tracking import mlflow_mirror as m; m._client(sys.argv[1]).search_experiments()"
+    )
+    subprocess.run([sys.executable, "-c", code, f"sqlite:///{path}"], cwd=ROOT, check=True)
+    path.chmod(0o444)
     return path
 
 
 @pytest.fixture
 def mlflow_store(empty_mlflow: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The address of a new MLflow file; artifacts go below this test's folder."""
-    shutil.copy(empty_mlflow, tmp_path / "mlflow.db")
+    shutil.copyfile(empty_mlflow, tmp_path / "mlflow.db")
     monkeypatch.chdir(tmp_path)
     return f"sqlite:///{tmp_path / 'mlflow.db'}"
 

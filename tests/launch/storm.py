@@ -42,19 +42,21 @@ ON_SLURM = {
 class Storm:
     """One sweep, launched by commands, and what happens to it."""
 
-    def __init__(self, study: Path, runs: Path, seed: int, cluster: Any = None, tracker: str | None = None) -> None:
+    def __init__(
+        self, study: Path, runs: Path, seed: int, tracker: str, cluster: Any = None, mirrored: bool = False
+    ) -> None:
         self.study, self.runs, self.dice, self.cluster = study, runs, random.Random(seed), cluster
         self.strikes = ON_SLURM if cluster else ON_THIS_MACHINE
         self.done: Counter[str] = Counter({what: 0 for what in self.strikes})
         self.launches = 0
         self.command: subprocess.Popen[bytes] | None = None
         self.later: list[tuple[float, Callable[[], object]]] = []
-        self.env = {"MLFLOW_TRACKING_URI": tracker} if tracker else {}
-        self.options = [] if tracker and not cluster else ["--no-mlflow"]
+        self.env = {"MLFLOW_TRACKING_URI": tracker}
+        self.options: list[object] = [] if mirrored else ["--no-mlflow"]
         if cluster:
             self.profile = runs.parent / "low.yaml"
             self.profile.write_text(PROFILE.read_text().replace("partition: batch", "partition: low"))
-            self.options = ["--launcher", "slurm", "--profile", str(self.profile), "--yes"]
+            self.options = ["--launcher", "slurm", "--profile", self.profile, "--yes"]
 
     def run(self, kills: int, seconds: float) -> None:
         """Strike so often, then let it finish.

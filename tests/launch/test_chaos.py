@@ -32,7 +32,7 @@ def check(storm: Storm, kills: int, tracker: str) -> None:
 
 def test_a_dozen_kills_on_this_machine(fake_study: Path, runs: Path, mlflow_store: str) -> None:
     write_study(fake_study, runs, 2, 30_000, 0.05)
-    storm = Storm(fake_study, runs, seed=1)
+    storm = Storm(fake_study, runs, 1, mlflow_store)
     storm.run(kills=12, seconds=200)
     check(storm, 12, mlflow_store)
 
@@ -40,7 +40,7 @@ def test_a_dozen_kills_on_this_machine(fake_study: Path, runs: Path, mlflow_stor
 @pytest.mark.xdist_group("own-slurm")
 def test_a_few_kills_on_slurm(fake_study: Path, runs: Path, own_cluster: object, mlflow_store: str) -> None:
     write_study(fake_study, runs, 2, 30_000, 0.1)
-    storm = Storm(fake_study, runs, seed=2, cluster=own_cluster)
+    storm = Storm(fake_study, runs, 2, mlflow_store, cluster=own_cluster)
     storm.run(kills=6, seconds=240)
     check(storm, 6, mlflow_store)
 
@@ -53,7 +53,7 @@ def test_two_hundred_kills(
 ) -> None:
     cluster = request.getfixturevalue("own_cluster") if on == "SLURM" else None
     write_study(fake_study, runs, 6, 60_000, 0.1)
-    storm = Storm(fake_study, runs, seed=3, cluster=cluster, tracker=mlflow_store)
+    storm = Storm(fake_study, runs, 3, mlflow_store, cluster=cluster, mirrored=True)
     storm.run(kills=kills, seconds=2300)
     check(storm, kills, mlflow_store)
     print(storm.table())

@@ -28,7 +28,7 @@ QUICK = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "2", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": 
 def server_port(empty_mlflow: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """A real tracking server."""
     database = tmp_path_factory.mktemp("server") / "mlflow.db"
-    shutil.copy(empty_mlflow, database)
+    shutil.copyfile(empty_mlflow, database)
     server = Server(database, free_port())
     yield int(server.address.rpartition(":")[2])
     server.kill()
