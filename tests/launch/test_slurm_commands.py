@@ -73,9 +73,6 @@ def test_consent(fake_study: Path, runs: Path, slurm_cluster: object, fake_work:
     sweep(*on, "--profile", str(profile), runs=runs, code=2)
     sweep(*on, "--profile", PROFILE, "--max-gpu-hours", "0.000001", runs=runs, code=2)
     assert not runs.exists(), "nothing was written"
-    several = fake_study.read_text().replace("base:\n", "base:\n  placement: {gpus: 2}\n")
-    fake_study.write_text(several)
-    sweep(*on, "--profile", PROFILE, runs=runs, code=2)
 
 
 def test_doctor_names_what_is_wrong(runs: Path, slurm_cluster: object, tmp_path: Path) -> None:
