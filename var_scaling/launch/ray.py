@@ -75,7 +75,6 @@ class RayLauncher:
                 "env": {
                     **frozen.environment(frozen.freeze(self.runs)),
                     "VAR_SCALING_LAUNCH": str(launch.resolve()),
-                    "VAR_SCALING_LAUNCHED": f"{time.time():.0f}",
                     **{name: os.environ[name] for name in ("VAR_SCALING_TAKE_OVER",) if name in os.environ},
                 },
             },
