@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -67,6 +68,11 @@ def main(trials: int) -> None:
         spans.append(end["time"] - claim["time"])
     spans.sort()
     print(f"{len(done)} finished; claim to end, median {spans[len(spans) // 2]:.2f} s, most {spans[-1]:.2f} s")
+    jobs = ",".join(str(array.job) for array in launcher.submitted.arrays)
+    asked = ["sacct", "-X", "-n", "-P", "-j", jobs, "-o", "State,ElapsedRaw"]
+    told = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()
+    whole_seconds = [int(line.partition("|")[2]) for line in told if line.startswith("COMPLETED|")]
+    print(f"SLURM's start to its end, mean of {len(whole_seconds)}: {sum(whole_seconds) / len(whole_seconds):.2f} s")
     begin = time.perf_counter()
     read_status(runs, "fake")
     clock("status of the finished sweep", begin)

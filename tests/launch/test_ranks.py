@@ -21,7 +21,7 @@ from var_scaling.tracking.journal import read_effective
 
 pytestmark = pytest.mark.usefixtures("slurm_cluster")
 PROFILE = load_profile(ROOT / "slurm" / "profiles" / "local-test.yaml")
-LONG = "budgets.images=[200, 8000]"
+LONG = "budgets.images=[200, 5000]"
 
 
 @pytest.fixture(scope="module")
