@@ -25,9 +25,7 @@ from var_scaling.store import Attempt
 
 def do(kind: str, runs: Path, folder: Path, config: Mapping[str, Any], attempt: Attempt) -> None:
     """Do what is missing in a work folder that this attempt holds."""
-    execution = ExecutionConfig.model_validate(config["execution"])
-    torch.set_num_threads(execution.threads)
-    _WORK[kind](Context(runs, folder, config, attempt, execution))
+    _WORK[kind](Context(runs, folder, config, attempt))
 
 
 def lend(runs: Path, folder: Path, config: Mapping[str, Any], attempt: Attempt, meeting: Meeting, rank: int) -> None:
@@ -40,21 +38,19 @@ def lend(runs: Path, folder: Path, config: Mapping[str, Any], attempt: Attempt, 
     from var_scaling.training.distributed import join
     from var_scaling.training.lender import lend as lend_gradients
 
-    execution = ExecutionConfig.model_validate(config["execution"])
-    torch.set_num_threads(execution.threads)
-    context = Context(runs, folder, config, attempt, execution)
+    context = Context(runs, folder, config, attempt)
     ranks = join(meeting, rank, context.device)
     cache = open_tokens(context.needs["tokens"], context.tokenizer())
     lend_gradients(TrialConfig.model_validate(config), cache, ranks, context.device)
 
 
 class Context:
-    """What every kind of work is given."""
+    """What every kind of work is given; torch is set to its threads and its GPU."""
 
-    def __init__(
-        self, runs: Path, folder: Path, config: Mapping[str, Any], attempt: Attempt, execution: ExecutionConfig
-    ) -> None:
-        self.runs, self.folder, self.config, self.attempt, self.execution = runs, folder, config, attempt, execution
+    def __init__(self, runs: Path, folder: Path, config: Mapping[str, Any], attempt: Attempt) -> None:
+        self.runs, self.folder, self.config, self.attempt = runs, folder, config, attempt
+        self.execution = ExecutionConfig.model_validate(config["execution"])
+        torch.set_num_threads(self.execution.threads)
         self.placement = PlacementConfig.model_validate(config["placement"])
         self.needs = {need.split("/")[1]: runs / need / "result" for need in store.read_json(folder / "needs.json")}
         wanted = self.placement.device

@@ -154,7 +154,7 @@ class LocalLauncher:
             self._gate = None
         if self._gate and self.waiting and not self.running and all(job.held for job in self.waiting):
             self._hold_rest("; ".join(self._gate.lines(self.runs)))
-        busy = sum(_threads(job) for job, _ in self.running.values())
+        busy = sum(job.threads for job, _ in self.running.values())
         for job in list(self.waiting):
             if job.held and self._gate:
                 continue
@@ -168,14 +168,14 @@ class LocalLauncher:
                 self.waiting.remove(job)
                 self.gone.add(job.work.folder)
                 continue
-            threads = min(_threads(job), self.cores)
+            threads = min(job.threads, self.cores)
             free = [gpu for gpu in self.gpus if gpu not in {g for taken in self.taken.values() for g in taken}]
             gpus = self._gpus_of(job)
             if busy + threads > self.cores or gpus > len(free) or mine == "running" or not self._ready(job):
                 continue  # one that runs is another launch's; starting a worker would only say so
             self.waiting.remove(job)
             self.taken[job.work.folder] = tuple(free[:gpus])
-            self.running[job.work.folder] = (job, self._spawn(job, max(1, threads // _processes(job))))
+            self.running[job.work.folder] = (job, self._spawn(job, max(1, threads // job.processes)))
             busy += threads
 
     def _ready(self, job: Job) -> bool:
@@ -185,7 +185,7 @@ class LocalLauncher:
         """GPUs that a job has to itself: what it asks for, where it may use any and there are any."""
         placement = job.work.config["placement"]
         wanted = placement["device"] == "cuda" or (placement["device"] == "auto" and bool(self.gpus))
-        return _processes(job) if wanted else 0
+        return job.processes if wanted else 0
 
     def _cannot_be_built(self, job: Job) -> bool:
         return any(need in self.failed for need in job.after)
@@ -211,13 +211,3 @@ class LocalLauncher:
 def _take_over() -> bool:
     """Set by `retry --take-over`, for the launcher and for its workers alike."""
     return os.environ.get("VAR_SCALING_TAKE_OVER") == "1"
-
-
-def _processes(job: Job) -> int:
-    """Of one trial; a stage is one."""
-    return int(job.work.config["placement"]["gpus"]) if job.work.kind == "trial" else 1
-
-
-def _threads(job: Job) -> int:
-    """Cores that a job keeps busy."""
-    return _processes(job) * int(job.work.config["execution"]["threads"])

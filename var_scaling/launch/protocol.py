@@ -22,6 +22,16 @@ class Job:
     memory_bytes: int = 0  # expected: weights, moments and activations
     held: bool = False  # not before the launch's pilots have passed (`var_scaling.pilot`)
 
+    @property
+    def processes(self) -> int:
+        """Of one trial, one a GPU; a stage is one."""
+        return int(self.work.config["placement"]["gpus"]) if self.work.kind == "trial" else 1
+
+    @property
+    def threads(self) -> int:
+        """Of all its processes."""
+        return self.processes * int(self.work.config["execution"]["threads"])
+
 
 class Launcher(Protocol):
     """Places workers. It is asked again and again for states, and may start what is waiting while it answers."""

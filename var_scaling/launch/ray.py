@@ -82,15 +82,14 @@ class RayLauncher:
         self._start()
 
     def _request(self, job: Job) -> dict[str, object]:
-        execution, placement = job.work.config["execution"], job.work.config["placement"]
-        processes = int(placement["gpus"]) if job.work.kind == "trial" else 1
+        device = job.work.config["placement"]["device"]
         return {
             "work": job.work.folder,
             "after": list(job.after),
             "held": job.held,
-            "cpu": processes * int(execution["threads"]),
-            "gpu": processes if placement["device"] == "cuda" else 0,
-            "gpu_if_any": processes if placement["device"] == "auto" else 0,
+            "cpu": job.threads,
+            "gpu": job.processes if device == "cuda" else 0,
+            "gpu_if_any": job.processes if device == "auto" else 0,
         }
 
     def _start(self) -> None:

@@ -34,7 +34,7 @@ class Resources:
 def resources(job: Job, level: int, profile: Profile) -> Resources:
     """What one job asks for: the estimate with room, rounded up to a step, never above the profile's limit."""
     placement = job.work.config["placement"]
-    tasks = int(placement["gpus"]) if job.work.kind == "trial" else 1
+    tasks = job.processes
     gpus = tasks if profile.gpu and placement["device"] != "cpu" else 0
     if profile.gpu and gpus > profile.gpu.per_node and gpus % profile.gpu.per_node:
         raise RequestProblem(

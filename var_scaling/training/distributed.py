@@ -38,12 +38,11 @@ _STEP, _LOAD, _LEAVE = 0.0, 1.0, 2.0
 
 
 @dataclass(frozen=True)
-class Order:
-    """What rank 0 tells the lenders before each step."""
+class Step:
+    """A step that rank 0 is about to take."""
 
-    kind: float
-    images: int = 0  # seen before the step
-    rates: tuple[float, float] = (0.0, 0.0)  # learning rate, weight decay
+    images: int  # seen before it
+    rates: tuple[float, float]  # learning rate, weight decay
 
 
 @dataclass(frozen=True)
@@ -80,12 +79,12 @@ class Ranks:
 
     def tell_step(self, images: int, rates: tuple[float, float]) -> None:
         """The lenders take the step that rank 0 is about to take."""
-        self._tell(Order(_STEP, images, rates))
+        self._tell(_STEP, images, rates)
 
     def tell_state(self, state: State) -> None:
         """The lenders take over weights and moments."""
         if self.size > 1 and self.rank == 0:
-            self._tell(Order(_LOAD, state.images, (float(bool(state.optimizer.state)), 0.0)))
+            self._tell(_LOAD, state.images, (float(bool(state.optimizer.state)), 0.0))
             for tensor in _tensors(state):
                 dist.broadcast(tensor, 0)
 
@@ -94,7 +93,7 @@ class Ranks:
         if self.size == 1:
             return
         try:
-            self._tell(Order(_LEAVE))
+            self._tell(_LEAVE)
         except RuntimeError as error:
             print(f"the other ranks had gone: {error}", flush=True)
         for lender in self.lenders:
@@ -104,14 +103,14 @@ class Ranks:
                 lender.kill()
         dist.destroy_process_group()
 
-    def _tell(self, order: Order) -> None:
+    def _tell(self, kind: float, images: int = 0, rates: tuple[float, float] = (0.0, 0.0)) -> None:
         if self.size > 1 and self.rank == 0:
-            said = torch.tensor([order.kind, order.images, *order.rates], dtype=torch.float64)
+            said = torch.tensor([kind, images, *rates], dtype=torch.float64)
             dist.broadcast(said, 0, group=self.orders)
 
     # ---- the others ---------------------------------------------------------------------------------------------
 
-    def listen(self, state: State) -> Iterator[Order]:
+    def listen(self, state: State) -> Iterator[Step]:
         """Steps to take, until rank 0 says leave; states that it sends are taken over on the way.
 
         Raises:
@@ -128,7 +127,7 @@ class Ranks:
                 dist.destroy_process_group()
                 return
             if kind == _STEP:
-                yield Order(kind, int(images), (rates[0], rates[1]))
+                yield Step(int(images), (rates[0], rates[1]))
                 continue
             _make_moments(state, present=bool(rates[0]))
             for tensor in _tensors(state):

@@ -18,7 +18,7 @@ def lend(config: TrialConfig, cache: TokenCache, ranks: Ranks, device: torch.dev
         Lost: rank 0 is gone.
     """
     state = fresh_state(config, device, ranks)
-    for order in ranks.listen(state):
-        state.images = order.images
-        batch = draw_batch(config, cache, order.images, device, ranks)
-        train_step(state, batch, config, order.rates, ranks)
+    for step in ranks.listen(state):
+        state.images = step.images
+        batch = draw_batch(config, cache, step.images, device, ranks)
+        train_step(state, batch, config, step.rates, ranks)
