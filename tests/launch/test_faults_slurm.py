@@ -43,6 +43,18 @@ def finished(runs: Path) -> bool:
     return bool(now) and all(t.state == "finished" for t in now)
 
 
+def one_at_work(study: Path, runs: Path, step: str) -> store.Holder:
+    """Launch a study of one trial; returns the holder once it has got somewhere."""
+    study.write_text(ONE_TRIAL)
+    runs.mkdir()
+    (runs / "step_seconds").write_text(step)
+    commands.run("launch", study, *LAUNCH, runs=runs)
+    until(lambda: the_trial(runs).state == "running" and the_trial(runs).record.done >= 5_000, "it is at work")
+    holder = the_trial(runs).record.holder
+    assert holder
+    return holder
+
+
 def queued_works(cluster: Any, runs: Path) -> list[str]:
     """The work of every task that SLURM has ever been given and still knows."""
     told = cluster.call("squeue", "-h", "-r", "-t", "all", "-o", "%j|%i").stdout.split()
@@ -54,13 +66,7 @@ def queued_works(cluster: Any, runs: Path) -> list[str]:
 def test_slurmd_dies_and_its_trial_sleeps_past_every_timeout_while_a_rival_finishes(
     fake_study: Path, runs: Path, own_cluster: Any
 ) -> None:
-    fake_study.write_text(ONE_TRIAL)
-    runs.mkdir()
-    (runs / "step_seconds").write_text("0.2")
-    commands.run("launch", fake_study, *LAUNCH, runs=runs)
-    until(lambda: the_trial(runs).state == "running" and the_trial(runs).record.done >= 5_000, "it is at work")
-    holder = the_trial(runs).record.holder
-    assert holder
+    holder = one_at_work(fake_study, runs, step="0.2")
     folder = runs / the_trial(runs).folder
     node = own_cluster.call("squeue", "-h", "-t", "R", "-o", "%N").stdout.strip()
     pid = own_cluster.pid(f"slurmd-{node}")
@@ -87,11 +93,7 @@ def test_slurmd_dies_and_its_trial_sleeps_past_every_timeout_while_a_rival_finis
 
 
 def test_slurmd_killed_and_back_at_once_costs_nothing(fake_study: Path, runs: Path, own_cluster: Any) -> None:
-    fake_study.write_text(ONE_TRIAL)
-    runs.mkdir()
-    (runs / "step_seconds").write_text("0.1")
-    commands.run("launch", fake_study, *LAUNCH, runs=runs)
-    until(lambda: the_trial(runs).state == "running" and the_trial(runs).record.done >= 5_000, "it is at work")
+    one_at_work(fake_study, runs, step="0.1")
     node = own_cluster.call("squeue", "-h", "-t", "R", "-o", "%N").stdout.strip()
     os.kill(own_cluster.pid(f"slurmd-{node}"), signal.SIGKILL)
     until(lambda: own_cluster.pid(f"slurmd-{node}") is None, "the daemon is dead")
@@ -103,13 +105,7 @@ def test_slurmd_killed_and_back_at_once_costs_nothing(fake_study: Path, runs: Pa
 
 
 def test_a_dead_holder_on_another_node_is_seen_by_asking_slurm(fake_study: Path, runs: Path, own_cluster: Any) -> None:
-    fake_study.write_text(ONE_TRIAL)
-    runs.mkdir()
-    (runs / "step_seconds").write_text("0.1")
-    commands.run("launch", fake_study, *LAUNCH, runs=runs)
-    until(lambda: the_trial(runs).state == "running" and the_trial(runs).record.done >= 5_000, "it is at work")
-    holder = the_trial(runs).record.holder
-    assert holder
+    holder = one_at_work(fake_study, runs, step="0.1")
     path = runs / the_trial(runs).folder / "attempts" / "000" / "claim.json"
     claim = store.read_json(path)
     claim["holder"].update(host="n1", boot="of another machine")  # as on a cluster whose nodes are machines
