@@ -15,7 +15,7 @@ from analysis import checks
 from analysis.engine import newton, starts
 from analysis.engine.absolute import minimize_absolute
 from analysis.engine.collapse_rows import design_points
-from analysis.engine.estimators import NewtonEstimator
+from analysis.engine.estimators import LOG_NO_FLOOR, NewtonEstimator
 from analysis.engine.terms import PowerTerms, RepeatedTerms, log_epoch_gain
 from analysis.errors import CannotFit, Note
 from analysis.law import Certificate, ParametricLaw
@@ -436,8 +436,11 @@ def _law(
     refit_delta = delta
     if delta == 0:
         refit_delta = SMOOTHING * spread if spread > EXACT else np.inf  # through rows without noise all sums agree
-    estimator = NewtonEstimator(terms, centres, theta, log_loss, weights, refit_delta, shape)
-    names = {name: float(value[0]) for name, value in estimator.natural(theta[None]).items()}
+    fitted = theta
+    if not terms.offset:  # a floor on its bound is still fitted: resamples may have one
+        terms, fitted = replace(terms, offset=True), np.append(LOG_NO_FLOOR, theta)
+    estimator = NewtonEstimator(terms, centres, fitted, log_loss, weights, refit_delta, shape)
+    names = {name: float(value[0]) for name, value in estimator.natural(fitted[None]).items()}
     listed = ("E", "A", "B", "alpha", "beta") + (("R",) if shape == "repeated" else ())
     if delta == 0:
         words = "sum of weight x |log loss - log prediction|"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -12,7 +12,12 @@ from analysis.engine.collapse_rows import design_points
 from analysis.engine.terms import PowerTerms, RepeatedTerms, log_epoch_gain
 
 REFIT_EXCESS = 1e-13  # of a resample's objective: exact, like the fit itself
-REFIT_STEPS = 60  # a resample that needs more runs along a valley that closes only at infinity
+REFIT_STEPS = 60  # enough for all but resamples whose floor is badly determined
+FLAT_STEPS = 300  # along the flat valley of those
+CLOSE = 1e-6  # estimated relative excess at which a resample that stopped short still names a quantile
+LOG_NO_FLOOR = -800.0  # log E of a law whose floor is 0: its exponential is 0 exactly
+VANISHED = 1e-6  # share of the smallest loss below which a floor is none
+FAINT = 0.05  # share of the smallest prediction at which a search for a floor starts
 
 
 @dataclass(frozen=True, eq=False)
@@ -120,11 +125,52 @@ class NewtonEstimator:
             if points is not None:
                 terms = PowerTerms(points.values, terms.offset)
                 response, weights = points.means(response, weights)
-        found = newton.minimize(
-            terms, np.repeat(self.theta[None], problems, 0), response, weights, self.delta, REFIT_STEPS, REFIT_EXCESS
-        )
-        # running away along a valley that closes only at infinity still names a quantile: keep it unless not a number
-        return found.theta, found.converged | (found.decrement < 1e-6)
+        starts = np.repeat(self.theta[None], problems, 0)
+        if terms.offset and self.theta[0] <= LOG_NO_FLOOR:
+            theta, certified, slope = self._without_floor(terms, starts, response, weights)
+            theta[:, 0] = np.where(certified & (slope >= 0), LOG_NO_FLOOR, theta[:, 0])
+            certified &= slope >= 0
+        else:
+            found = newton.minimize(terms, starts, response, weights, self.delta, REFIT_STEPS, REFIT_EXCESS)
+            theta, certified = np.array(found.theta), found.converged | (found.decrement < CLOSE)
+            left = np.flatnonzero(~certified)
+            if terms.offset and len(left):
+                # these run towards E = 0 or along a flat valley: to drop them would cut off an end of the interval
+                chosen = _pick(response, left), _pick(weights, left)
+                bound, solved, slope = self._without_floor(terms, theta[left], *chosen)
+                value = newton.objective(
+                    terms, np.column_stack([np.full(len(left), LOG_NO_FLOOR), bound[:, 1:]]), *chosen, self.delta
+                )
+                at_bound = solved & (slope >= 0) & (value <= found.value[left])
+                bound[:, 0] = LOG_NO_FLOOR
+                theta[left[at_bound]], certified[left[at_bound]] = bound[at_bound], True
+        left = np.flatnonzero(~certified)
+        if len(left):
+            more = newton.minimize(
+                terms, theta[left], _pick(response, left), _pick(weights, left), self.delta, FLAT_STEPS, REFIT_EXCESS
+            )
+            theta[left], certified[left] = more.theta, more.converged | (more.decrement < CLOSE)
+        if terms.offset:
+            theta[theta[:, 0] < response.min(-1) + np.log(VANISHED), 0] = LOG_NO_FLOOR
+        return theta, certified
+
+    def _without_floor(
+        self, terms: PowerTerms | RepeatedTerms, starts: np.ndarray, response: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The best laws with E = 0 for S resamples.
+
+        Returns:
+            theta (S, p), its log E a small share of the loss, where a search for a floor may start; (S,) whether they
+            are certified; (S,) slope of the objective in E at E = 0: where it is not negative, no floor is better.
+        """
+        plain = replace(terms, offset=False)
+        best = newton.minimize(plain, starts[:, 1:], response, weights, self.delta, REFIT_STEPS, REFIT_EXCESS)
+        with np.errstate(over="ignore", invalid="ignore"):
+            log_prediction = plain.evaluate(best.theta).log_prediction
+            pull = np.clip(response - log_prediction, -self.delta, self.delta)
+            slope = -(weights * pull * np.exp(-log_prediction)).sum(1)
+        floor = log_prediction.min(1) + np.log(FAINT)
+        return np.column_stack([floor, best.theta]), best.converged, slope
 
     def natural(self, theta: np.ndarray) -> dict[str, np.ndarray]:
         """Coefficients in natural units, and derived numbers."""
@@ -161,6 +207,11 @@ class NewtonEstimator:
     def from_response(self, response: np.ndarray) -> np.ndarray:
         """Exp."""
         return np.exp(response)
+
+
+def _pick(values: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Some resamples of (S, n) values; (n,) values are those of every resample."""
+    return values if values.ndim == 1 else values[chosen]
 
 
 def power_names(log_a: np.ndarray, slope: np.ndarray, offset: np.ndarray) -> dict[str, np.ndarray]:
