@@ -74,6 +74,11 @@ def _is_trial(folder: Path) -> bool:
 def _read_csv(path: Path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path)
+        if table.shape[1] == 1:  # one column: the commas that were looked for are semicolons or tabs
+            for separator in (";", "\t"):
+                if separator in str(table.columns[0]):
+                    table = pd.read_csv(path, sep=separator)
+                    break
     except pd.errors.EmptyDataError as error:
         raise ValueError(f"{path} is empty; a table needs a header and rows") from error
     except (pd.errors.ParserError, UnicodeDecodeError) as error:

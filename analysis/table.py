@@ -71,13 +71,21 @@ def run_names(table: pd.DataFrame, columns: Columns) -> np.ndarray:
     return np.arange(len(table)) if columns.run is None else table[columns.run].to_numpy()
 
 
+# Compared without capitals, spaces and signs ("Training Tokens" is trainingtokens), except single letters: n may count.
 GUESSES = {
-    "params": ("params", "params_total", "n_params", "parameters", "N", "size", "x"),
-    "data": ("data", "n_tokens", "tokens", "images_seen", "images", "D"),
-    "compute": ("compute", "train_flops", "flops", "C"),
-    "targets": ("loss", "loss_all_scales", "L", "y"),
+    "params": ("params", "params_total", "n_params", "num_params", "parameters", "parameter_count", "model_size", "N")
+    + ("size", "x"),
+    "data": ("data", "n_tokens", "num_tokens", "tokens", "training_tokens", "train_tokens", "tokens_seen")
+    + ("images_seen", "images", "D"),
+    "compute": ("compute", "train_flops", "train_flop", "training_flops", "training_flop", "flops", "flop", "C"),
+    "targets": ("loss", "loss_all_scales", "val_loss", "validation_loss", "eval_loss", "test_loss", "L", "y"),
     "run": ("run", "trial", "group"),
 }
+
+
+def _plain(name: str) -> str:
+    """A column's name as guesses compare it."""
+    return name if len(name) == 1 else "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 def csv_columns(
@@ -99,7 +107,8 @@ def csv_columns(
             require(table, name)
 
     def guess(part: str) -> str | None:
-        return next((name for name in GUESSES[part] if name in table), None)
+        known = {_plain(str(name)): str(name) for name in reversed(table.columns)}
+        return next((known[_plain(name)] for name in GUESSES[part] if _plain(name) in known), None)
 
     targets = y or tuple(name for name in (guess("targets"),) if name)
     if not targets:

@@ -2,9 +2,11 @@
 
 import json
 
+import pandas as pd
 import pytest
 
 import analysis
+from analysis.table import csv_columns
 from tests.analysis.fake_study import write_study
 
 
@@ -93,3 +95,27 @@ def test_a_broken_row_is_named(runs):
 def _file(path, text):
     path.write_text(text)
     return path
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_a_table_may_be_separated_by_semicolons_or_tabs(tmp_path, separator):
+    lines = [separator.join(parts) for parts in (("N", "D", "loss"), ("1", "2", "3.5"), ("4", "5", "3.25"))]
+    rows = analysis.load_runs(_file(tmp_path / "rows.csv", "\n".join(lines)))
+    assert list(rows.columns) == ["N", "D", "loss"]
+    assert rows["loss"].tolist() == [3.5, 3.25]
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (("Model Size", "Training Tokens", "Training FLOP", "loss"), (0, 1, 2, 3)),
+        (("Params", "Tokens", "FLOPs", "Val Loss"), (0, 1, 2, 3)),
+        (("n_params", "n_tokens", "train_flops", "loss"), (0, 1, 2, 3)),
+        (("N", "D", "C", "L"), (0, 1, 2, 3)),
+        (("params", "n", "c", "loss"), (0, None, None, 3)),  # a small n counts something
+    ],
+)
+def test_usual_names_are_known_however_they_are_written(names, found):
+    columns = csv_columns(pd.DataFrame(columns=list(names)))
+    expected = [None if place is None else names[place] for place in found]
+    assert [columns.params, columns.data, columns.compute, columns.targets[0]] == expected
