@@ -16,11 +16,15 @@ import numpy as np
 
 from analysis import checks
 from analysis.engine.collapse_rows import design_points
+from analysis.engine.estimators import LOG_NO_FLOOR
 from analysis.engine.leastsquares import minimize_squares
 from analysis.errors import CannotFit, Note
 from analysis.law import Certificate, Law
 
 STARTS = 24
+AGREE = 1e-9
+NONE = 1e-6  # a floor below this share of the smallest value is 0
+FAINT = 0.05  # share of the smallest value from which resamples of a law without a floor look for one
 VANISHED = 1e-3  # a floor below this share of the smallest value is no floor
 
 
@@ -61,7 +65,10 @@ class SmoothEstimator:
         x, response, weights = _few(self.x, response, weights)
         problems = len(response) if np.ndim(response) == 2 else len(np.atleast_2d(weights))
         starts = np.repeat(self.theta[None], problems, 0)
+        if self.theta[0] <= LOG_NO_FLOOR:  # from its bound a floor would never move
+            starts[:, 0] = self.response.min() + np.log(FAINT)
         theta, _, converged = minimize_squares(_model(self.shape, x, self.ceiling), starts, response, weights)
+        theta[theta[:, 0] < self.response.min() + np.log(NONE), 0] = LOG_NO_FLOOR
         return theta, converged | np.isfinite(theta).all(1)
 
     def natural(self, theta: np.ndarray) -> dict[str, np.ndarray]:
@@ -185,7 +192,13 @@ def _fit(shape: str, raw: np.ndarray, x, y, ceiling: float, runs, weights, conve
         cost = cost + 0.5 * float((weights * log_y**2).sum() - (load * mean**2).sum())
     cost = np.where(np.isfinite(theta).all(1), cost, np.inf)
     best = int(np.argmin(cost))
+    # starts that reach one minimum differ by rounding, and not all of them to the last test: take one that passed it
+    passed = np.flatnonzero(converged & (cost <= cost[best] * (1 + AGREE) + 1e-20 * weights.sum()))
+    if len(passed):
+        best = int(passed[np.argmin(cost[passed])])
     agreeing = int((cost <= cost[best] * (1 + 1e-7) + 1e-20 * weights.sum()).sum())
+    if theta[best, 0] < np.log(NONE * low):
+        theta[best, 0] = LOG_NO_FLOOR
     floor = float(np.exp(theta[best, 0]))
     if floor < VANISHED * low:
         words = "the floor is 0, its bound: the rows show no floor, so it has no lower limit"

@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+FLAT = 1e-6  # a cosine this small where no step lowers the cost: the gradient is rounding
+
 # theta (S, p) -> prediction (S, n) and Jacobian (S, n, p)
 Model = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
@@ -63,7 +65,9 @@ def minimize_squares(
             prediction[chosen], jacobian[chosen] = new_prediction[better], new_jacobian[better]
             damping[active] = np.clip(damping[active] * np.where(better, 0.2, 4.0), 1e-12, 1e12)
             # a step of rounding size that no longer lowers the cost will not be followed by one that does
-            active = active[better | (damping[active] < 1e11)]
+            stuck = ~better & (damping[active] >= 1e11)
+            converged[active[stuck & (cosine[left].max(1) < FLAT)]] = True
+            active = active[~stuck]
     return theta, cost, converged
 
 
