@@ -7,10 +7,12 @@ import math
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from analysis.load import load_runs
+from analysis.parallel import in_two
 from analysis.study import StudyLaws, fit_study
 from analysis.table import Columns, check_table, csv_columns, study_columns
 
@@ -172,20 +174,23 @@ def write_laws(
     """
     if published not in (None, "var"):
         raise ValueError(f"no published laws {published!r} to draw; there are: var")
-    from analysis.lawtable import latex_table, law_table
-
     folder.mkdir(parents=True, exist_ok=True)
-    written = [write_json(folder / "laws.json", document(study))]
-    law_table(study).to_csv(folder / "table.csv", index=False)
-    (folder / "table.tex").write_text(latex_table(study))
-    written += [folder / "table.csv", folder / "table.tex"]
+    tasks = [partial(_write_tables, study, folder)]
     if figures and study.fitted:
-        from analysis.figures.gallery import write_figures
+        from analysis.figures.gallery import figure_tasks
 
         if progress is not None:
             progress("figures")
-        written += write_figures(study, folder, published)
-    return written
+        tasks = figure_tasks(study, folder, published) + tasks
+    return [path for paths in in_two(tasks) for path in paths]
+
+
+def _write_tables(study: StudyLaws, folder: Path) -> list[Path]:
+    from analysis.lawtable import latex_table, law_table
+
+    law_table(study).to_csv(folder / "table.csv", index=False)
+    (folder / "table.tex").write_text(latex_table(study))
+    return [write_json(folder / "laws.json", document(study)), folder / "table.csv", folder / "table.tex"]
 
 
 def document(study: StudyLaws) -> dict[str, Any]:

@@ -247,47 +247,65 @@ def fit_study(
     given = {"N": columns.params, "D": columns.data, "C": columns.compute}
     conventions = {name: words[name] for name, column in given.items() if column is not None}
 
-    def laws_of(target: str) -> list[LawRecord]:
+    laws: list[Callable[[], list[LawRecord]]] = []
+    for target in columns.targets:
         table = rows[rows[target].notna()]
-        found: list[LawRecord] = []
         if table.empty:
-            return found
+            continue
+        common = table, columns, target, conventions, holdout
         if columns.params:
-            found += _against_params(table, columns, target, conventions, holdout, offsets)
+            laws.append(partial(_against_params, *common, offsets))
         if columns.compute:
-            found += _against_compute(table, columns, target, conventions, holdout, offsets)
+            laws.append(partial(_against_compute, *common, offsets))
         if columns.params and columns.data:
-            found += _against_both(table, columns, target, conventions, holdout, delta, int(holdout_by == "budget"))
+            laws.append(partial(_against_both, *common, delta, int(holdout_by == "budget")))
         if target.startswith("fid_"):
-            found += _given_loss(table, columns, target, holdout)
-        for record in found:
-            if record.law is not None:
-                record.law.draws()  # here, where two processes work
-        return found
+            laws.append(partial(_given_loss, table, columns, target, holdout))
 
-    def sensitivities() -> tuple[dict[str, pd.DataFrame], str]:
-        return study_sensitivity(rows, columns, delta) if columns.params else ({}, "")
+    def unfinished() -> tuple[Trajectories | None, list[LawRecord]]:
+        trunks = None if folders is None else study_trajectories(rows, columns, folders)
+        return trunks, [] if trunks is None else _against_trajectories(trunks, conventions, holdout)
 
+    tasks: list[Callable[[], Any]] = [partial(_with_draws, fit) for fit in laws]
+    tasks += [
+        lambda: study_sensitivity(rows, columns, delta) if columns.params else ({}, ""),
+        lambda: study_isoflop(rows, columns),
+        lambda: None if folders is None else study_collapse(rows, columns, folders),
+        unfinished,
+    ]
     if progress is not None:
         progress(", ".join(columns.targets))
-    tasks: list[Callable[[], Any]] = [partial(laws_of, target) for target in columns.targets]
-    *each, (tables, of) = in_two([*tasks, sensitivities])
-    records = [record for found in each for record in found]
-    trunks = None if folders is None else study_trajectories(rows, columns, folders)
-    if trunks is not None:
-        records += _against_trajectories(trunks, conventions, holdout)
+    *found, (sensitivity, sensitivity_of), valleys, curves, (trunks, on_trunks) = in_two(tasks)
     notes = (
         rowchecks.left_out_notes(rows)
         + rowchecks.convention_notes(rows, columns)
         + rowchecks.recipe_notes(rows, columns)
+        + (curves.notes if curves is not None else ())
     )
-    curves = None if folders is None else study_collapse(rows, columns, folders)
-    notes += curves.notes if curves is not None else ()
-    falls = tuple(rowchecks.fall_checks(rows, columns))
-    valleys = study_isoflop(rows, columns)
     return StudyLaws(
-        name, source, columns, conventions, tuple(records), falls, notes, rows, tables, of, curves, trunks, valleys
+        name=name,
+        source=source,
+        columns=columns,
+        conventions=conventions,
+        records=tuple(record for records in [*found, on_trunks] for record in records),
+        falls=tuple(rowchecks.fall_checks(rows, columns)),
+        notes=notes,
+        rows=rows,
+        sensitivity=sensitivity,
+        sensitivity_of=sensitivity_of,
+        collapse=curves,
+        trajectories=trunks,
+        isoflop=valleys,
     )
+
+
+def _with_draws(fit: Callable[[], list[LawRecord]]) -> list[LawRecord]:
+    """The laws with the resamples that figures and tables will ask for: made here, where two processes work."""
+    records = fit()
+    for record in records:
+        if record.law is not None:
+            record.law.draws()
+    return records
 
 
 def _against_params(

@@ -6,32 +6,47 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
 from analysis.comparison import best_form
-from analysis.errors import Note
+from analysis.errors import CannotFit, Note
+from analysis.figures import (
+    allocation,
+    backtest,
+    collapse,
+    given_loss,
+    isoflop,
+    page,
+    profile,
+    residuals,
+    scaling,
+    sensitivity,
+    trajectories,
+)
+from analysis.figures import published as panel
+from analysis.figures.scaling import budget_words
+from analysis.isoflop import IsoFlop
 from analysis.lawtable import target_words
-from analysis.parallel import in_two
+from analysis.planning import candidates_of_rows, joint_record
 from analysis.study import LEVEL, LawRecord, StudyLaws
 
 MOST_BACKTESTS = 26  # lines that a page holds
 
 
-def write_figures(study: StudyLaws, folder: Path, published: str | None = None) -> list[Path]:
-    """Draw every figure that the study can carry; returns the files written.
+def figure_tasks(study: StudyLaws, folder: Path, published: str | None = None) -> list[Callable[[], list[Path]]]:
+    """Each figure that the study may carry as a call that draws it and returns the files written, none if it cannot.
 
     Args:
         study: what fit_study returned.
         folder: exists; figures go beside laws.json, each with the rows behind it as CSV.
         published: "var" draws the published laws beside these.
     """
-    from analysis.figures import page
-
     tasks: list[Callable[[], list[Path]]] = []
     for against in ("params", "compute"):
         for kind, targets in _target_groups(study, against).items():
-            tasks.append(partial(_scaling, study, against, targets, folder / f"{kind}_{against}"))
+            tasks.append(partial(_styled, partial(_scaling, study, against, targets, folder / f"{kind}_{against}")))
     for draw, name in (
         (_residuals, "residuals"),
         (_profiles, "profile"),
@@ -43,11 +58,15 @@ def write_figures(study: StudyLaws, folder: Path, published: str | None = None) 
         (_trajectories, "trajectories"),
         (_allocation, "allocation"),
     ):
-        tasks.append(partial(draw, study, folder / name))
+        tasks.append(partial(_styled, partial(draw, study, folder / name)))
     if published:
-        tasks.append(partial(_published, study, folder / f"published_{published}"))
+        tasks.append(partial(_styled, partial(_published, study, folder / f"published_{published}")))
+    return tasks
+
+
+def _styled(draw: Callable[[], list[Path]]) -> list[Path]:
     with page.paper_style():
-        return [path for paths in in_two(tasks) for path in paths]
+        return draw()
 
 
 def caption(study: StudyLaws, records: list[LawRecord], more: str = "") -> str:
@@ -74,10 +93,6 @@ def _codes(notes: list[Note]) -> str:
 
 
 def _scaling(study: StudyLaws, against: str, targets: list[str], stem: Path) -> list[Path]:
-    import matplotlib.pyplot as plt
-
-    from analysis.figures import page, scaling
-
     draw = scaling.draw_against_params if against == "params" else scaling.draw_against_compute
     lines, wide = (len(targets) + 1) // 2, len(targets) > 1
     figure, grid = plt.subplots(
@@ -131,11 +146,6 @@ def _main_records(study: StudyLaws) -> list[LawRecord]:
 
 
 def _residuals(study: StudyLaws, stem: Path) -> list[Path]:
-    import matplotlib.pyplot as plt
-
-    from analysis.figures import page, residuals
-    from analysis.figures.scaling import budget_words
-
     records = _main_records(study)[-3:]
     if not records:
         return []
@@ -155,11 +165,6 @@ def _residuals(study: StudyLaws, stem: Path) -> list[Path]:
 
 
 def _profiles(study: StudyLaws, stem: Path) -> list[Path]:
-    import matplotlib.pyplot as plt
-
-    from analysis.figures import page, profile
-    from analysis.figures.scaling import budget_words
-
     target = study.columns.targets[0]
     records = [
         record
@@ -186,8 +191,6 @@ def _profiles(study: StudyLaws, stem: Path) -> list[Path]:
 
 
 def _backtests(study: StudyLaws, stem: Path) -> list[Path]:
-    from analysis.figures import backtest, page
-
     target = study.columns.targets[0]
     records = [record for record in study.find(target) if record.backtests]
     if not records:
@@ -205,10 +208,6 @@ def _backtests(study: StudyLaws, stem: Path) -> list[Path]:
 
 
 def _sensitivity(study: StudyLaws, stem: Path) -> list[Path]:
-    import matplotlib.pyplot as plt
-
-    from analysis.figures import page, sensitivity
-
     names = [name for name, table in study.sensitivity.items() if len(table) > 1]
     if not names:
         return []
@@ -242,8 +241,6 @@ def _record_of_sensitivity(study: StudyLaws) -> LawRecord | None:
 
 
 def _collapse(study: StudyLaws, stem: Path) -> list[Path]:
-    from analysis.figures import collapse, page
-
     if study.collapse is None or study.collapse.curves.empty:
         return []
     ax = collapse.draw_collapse(study.collapse)
@@ -256,11 +253,6 @@ def _collapse(study: StudyLaws, stem: Path) -> list[Path]:
 
 def _isoflop(study: StudyLaws, stem: Path) -> list[Path]:
     """Valleys, where the rows hold several sizes at equal compute."""
-    import matplotlib.pyplot as plt
-
-    from analysis.figures import isoflop, page
-    from analysis.isoflop import IsoFlop
-
     fit = study.isoflop
     if not isinstance(fit, IsoFlop):
         return []
@@ -279,10 +271,6 @@ def _isoflop(study: StudyLaws, stem: Path) -> list[Path]:
 
 def _given_loss(study: StudyLaws, stem: Path) -> list[Path]:
     """FID against loss, each kind of FID on its own panel, each family with its own curve."""
-    import matplotlib.pyplot as plt
-
-    from analysis.figures import given_loss, page
-
     records = [record for record in study.find(against="loss") if record.law is not None]
     targets = list(dict.fromkeys(record.target for record in records))
     if not targets:
@@ -302,8 +290,6 @@ def _given_loss(study: StudyLaws, stem: Path) -> list[Path]:
 
 def _trajectories(study: StudyLaws, stem: Path) -> list[Path]:
     """The frontier of unfinished training curves, on a figure of its own."""
-    from analysis.figures import page, trajectories
-
     if study.trajectories is None:
         return []
     records = study.find(against="compute, trajectories")
@@ -319,10 +305,6 @@ def _trajectories(study: StudyLaws, stem: Path) -> list[Path]:
 
 def _allocation(study: StudyLaws, stem: Path) -> list[Path]:
     """Loss against size at several compute budgets by the joint law: where a budget is best spent."""
-    from analysis.errors import CannotFit
-    from analysis.figures import allocation, page
-    from analysis.planning import candidates_of_rows, joint_record
-
     target = study.columns.targets[0]
     try:
         record = joint_record(study, target)
@@ -340,11 +322,6 @@ def _allocation(study: StudyLaws, stem: Path) -> list[Path]:
 
 
 def _published(study: StudyLaws, stem: Path) -> list[Path]:
-    import matplotlib.pyplot as plt
-
-    from analysis.figures import page
-    from analysis.figures import published as panel
-
     target = next((name for name in study.columns.targets if name.startswith("loss")), study.columns.targets[0])
     records = [record for record in study.find(target, "params", "power + offset") if record.law is not None]
     if not records:

@@ -18,9 +18,11 @@ from matplotlib.figure import Figure  # noqa: E402
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator  # noqa: E402
 
 from analysis.figures.fonts import small_font  # noqa: E402
+from analysis.figures.recording import record  # noqa: E402
 
 STYLE = Path(__file__).with_name("paper.mplstyle")
 FORMATS = ("png", "svg", "pdf")
+PNG_DPI = 220
 COLUMN, TEXT = 3.25, 5.5  # widths in inches: one column, a NeurIPS text block
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
@@ -45,24 +47,18 @@ def ordered_colours(number: int) -> list:
 
 
 def save(figure: Figure, stem: Path, rows: pd.DataFrame | None = None) -> list[Path]:
-    """PNG, SVG and PDF, and the rows behind the picture as CSV; returns what was written. Closes the figure.
-
-    Each canvas draws once: ``savefig`` would lay out and draw every format twice.
-    """
+    """PNG, SVG and PDF, and the rows behind the picture as CSV; returns what was written. Closes the figure."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_pdf import FigureCanvasPdf
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     paths = [stem.with_suffix(f".{kind}") for kind in FORMATS]
-    engine = figure.get_layout_engine()
-    if engine is not None:
-        engine.execute(figure)
-        figure.set_layout_engine("none")
     figure.patch.set_facecolor("white")
-    FigureCanvasAgg(figure).print_png(paths[0], pil_kwargs={"compress_level": 2})
+    recorded = record(figure, PNG_DPI)
+    FigureCanvasAgg(recorded).print_png(paths[0], pil_kwargs={"compress_level": 2})
     # no dates inside: the same rows give the same bytes
-    FigureCanvasSVG(figure).print_svg(paths[1], metadata={"Date": None})
-    FigureCanvasPdf(figure).print_pdf(paths[2], metadata={"CreationDate": None})
+    FigureCanvasSVG(recorded).print_svg(paths[1], metadata={"Date": None})
+    FigureCanvasPdf(recorded).print_pdf(paths[2], metadata={"CreationDate": None})
     plt.close(figure)
     if rows is not None:
         paths.append(stem.with_suffix(".csv"))
