@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from analysis.lawtable import percent
 from analysis.study import LawRecord, StudyLaws
 
 
@@ -111,6 +112,6 @@ def deepest_sentence(check: dict) -> str:
     return (
         f"{check['target']}{at}, largest model predicted from the others by {law}: measured {check['measured']:.4g}, "
         f"predicted {check['predicted']:.4g} [{check['low']:.4g} to {check['high']:.4g}], "
-        f"{100 * check['error']:+.2f} %: "
+        f"{percent(check['error'])} %: "
         f"{'within' if check['within'] else 'beyond'} 1 %, {'inside' if check['inside'] else 'outside'} its interval"
     )

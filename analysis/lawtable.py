@@ -104,6 +104,12 @@ def span(low: float, high: float, digits: int = 4) -> str:
     return f"{number(low, digits)} to {number(high, digits)}"
 
 
+def percent(share: float, digits: int = 2) -> str:
+    """A share as signed per cent, without the unit; what rounds to nothing has no sign."""
+    text = f"{100 * share:+.{digits}f}"
+    return text if float(text) else text[1:]
+
+
 def latex_table(study: StudyLaws) -> str:
     """A booktabs table: value with interval, held-out error; refusals as their code."""
     lines = [
@@ -128,7 +134,7 @@ def latex_table(study: StudyLaws) -> str:
         floor = floor_name(law)
         offset = "--" if floor is None else _tex_interval(law.coefficients[floor], law.interval(floor, LEVEL))
         test = record.backtests[-1] if record.backtests else None
-        held = "--" if test is None else f"${100 * test.error:+.2f}\\,\\%$ ({'inside' if test.inside else 'outside'})"
+        held = "--" if test is None else f"${percent(test.error)}\\,\\%$ ({'inside' if test.inside else 'outside'})"
         r = getattr(law, "correlation", math.nan)
         lines.append(
             _tex(f"{name} & {law.rows_used}")

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from analysis.figures import page
-from analysis.lawtable import number, target_words
+from analysis.lawtable import number, percent, target_words
 from analysis.study import LEVEL, LawRecord
 
 
@@ -25,7 +25,7 @@ def draw_given_loss(records: list[LawRecord], ax: Axes | None = None) -> Axes:
         )
         if record.backtests:
             test = record.backtests[-1]
-            label += f", held out {100 * test.error:+.1f} %, {'inside' if test.inside else 'outside'}"
+            label += f", held out {percent(test.error, 1)} %, {'inside' if test.inside else 'outside'}"
         ax.fill_between(line, low, high, color=colour, alpha=0.16, linewidth=0)
         ax.plot(line, law.predict(line), color=colour, linestyle=page.LINES[place % len(page.LINES)], linewidth=1.1)
         ax.plot(

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from analysis.comparison import best_form
 from analysis.figures import page
-from analysis.lawtable import floor_name, number, target_words
+from analysis.lawtable import floor_name, number, percent, target_words
 from analysis.study import LEVEL, LawRecord, StudyLaws
 
 CURVE_POINTS = 80
@@ -33,7 +33,7 @@ def law_label(record: LawRecord) -> str:
         text += f", {floor} {number(law.coefficients[floor], 3)}"
     if record.backtests:
         test = record.backtests[-1]
-        text += f"\nheld out: {100 * test.error:+.2f} %, {'inside' if test.inside else 'outside'} its interval"
+        text += f"\nheld out: {percent(test.error)} %, {'inside' if test.inside else 'outside'} its interval"
     return text
 
 

@@ -537,7 +537,7 @@ def show_study(study: StudyLaws, written: list[Path]) -> None:
 
 def _law_cells(record: LawRecord) -> list[str]:
     """One law, or its refusal, as the cells of a terminal table."""
-    from analysis.lawtable import AGAINST_WORDS, exponent_names, floor_name, number, span
+    from analysis.lawtable import AGAINST_WORDS, exponent_names, floor_name, number, percent, span
 
     against = AGAINST_WORDS[record.against] + ("" if record.budget is None else f" at {count(record.budget)}")
     if record.law is None:
@@ -560,7 +560,7 @@ def _law_cells(record: LawRecord) -> list[str]:
         held = [
             number(test.measured),
             f"{number(test.predicted)} [{span(test.low, test.high)}]",
-            f"{colour}{100 * test.error:+.2f} % {'inside' if test.inside else 'outside'}",
+            f"{colour}{percent(test.error)} % {'inside' if test.inside else 'outside'}",
         ]
     return [
         against,
