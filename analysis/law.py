@@ -193,7 +193,9 @@ class Law:
         """What the interval resamples: "size" (wild cluster bootstrap) or "run"."""
         sizes, runs = int(self.size_codes.max()) + 1, int(self.run_codes.max()) + 1
         parameters = len(self.estimator.theta)
-        if sizes > FEW_SIZES and runs > FEW_SIZES:
+        # a robust fit answers to the density of its residuals at zero, which a wild factor piles up: draw whole runs
+        robust = np.isfinite(getattr(self.estimator, "delta", np.inf))
+        if (sizes > FEW_SIZES or robust) and runs > (parameters + 3 if robust else FEW_SIZES):
             return "run"
         # points of one run at several sizes (a frontier through budgets, FID against loss) stand or fall together
         pairs = len(np.unique(np.stack([self.size_codes, self.run_codes]), axis=1).T)

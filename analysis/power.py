@@ -12,7 +12,7 @@ from scipy.special import stdtrit
 from analysis import checks
 from analysis.engine import newton, starts
 from analysis.engine.collapse_rows import design_points
-from analysis.engine.estimators import LineEstimator, NewtonEstimator
+from analysis.engine.estimators import LOG_NO_FLOOR, LineEstimator, NewtonEstimator
 from analysis.engine.terms import PowerTerms
 from analysis.errors import CannotFit, Note
 from analysis.law import Certificate, Law
@@ -239,7 +239,13 @@ def _fit_offset(
             "that they say and no lower limit is meant by it",
             0.0,
         )
-        return plain, certificate, plain_cost, (note,)
+        line = np.array([LOG_NO_FLOOR, plain.theta[0], -plain.theta[1]])
+        return (
+            NewtonEstimator(terms, (centre,), line, log_y, weights, np.inf, "power"),
+            certificate,
+            plain_cost,
+            (note,),
+        )
     exponent = abs(optimum[2])
     if exponent > STEEPEST or exponent * span > 40:
         raise CannotFit(
@@ -271,7 +277,7 @@ def _fit_offset(
 
 def _flat_profile(estimator, objective: float, freedom: int) -> tuple[Note, ...]:
     """Whether E = 0 is inside the profile interval of the offset."""
-    if isinstance(estimator, LineEstimator) or freedom < 1:
+    if estimator.theta[0] <= LOG_NO_FLOOR or freedom < 1:
         return ()
     plain = LineEstimator(estimator.terms.logs[0], estimator.centres[0], 0.0, estimator.response, estimator.weights)
     cost = 0.5 * float((estimator.weights * plain.residual**2).sum())

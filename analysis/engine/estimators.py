@@ -7,13 +7,14 @@ from functools import cached_property
 
 import numpy as np
 
-from analysis.engine import newton
+from analysis.engine import newton, starts
 from analysis.engine.collapse_rows import design_points
 from analysis.engine.terms import PowerTerms, RepeatedTerms, log_epoch_gain
 
 REFIT_EXCESS = 1e-13  # of a resample's objective: exact, like the fit itself
-REFIT_STEPS = 60  # enough for all but resamples whose floor is badly determined
-FLAT_STEPS = 300  # along the flat valley of those
+# Newton steps for resamples near the fit, then for those that were helped along a flat valley; what moves still is
+# within CLOSE of its minimum. A robust objective bends where a residual crosses delta, so it takes more of them.
+STEPS_OF_SQUARES, STEPS_OF_ROBUST = (8, 40), (60, 300)
 CLOSE = 1e-6  # estimated relative excess at which a resample that stopped short still names a quantile
 LOG_NO_FLOOR = -800.0  # log E of a law whose floor is 0: its exponential is 0 exactly
 VANISHED = 1e-6  # share of the smallest loss below which a floor is none
@@ -120,18 +121,19 @@ class NewtonEstimator:
         """Newton from the optimum; resamples of a fit lie near it (laws.md: other starts find nothing better)."""
         problems = len(response) if np.ndim(response) == 2 else len(np.atleast_2d(weights))
         terms = self.terms
+        near, flat = self._steps
         if np.isinf(self.delta) and isinstance(terms, PowerTerms):
             points = design_points(terms.logs)
             if points is not None:
                 terms = PowerTerms(points.values, terms.offset)
                 response, weights = points.means(response, weights)
-        starts = np.repeat(self.theta[None], problems, 0)
+        begin = np.repeat(self.theta[None], problems, 0)
         if terms.offset and self.theta[0] <= LOG_NO_FLOOR:
-            theta, certified, slope = self._without_floor(terms, starts, response, weights)
+            theta, certified, slope = self._without_floor(terms, begin, response, weights)
             theta[:, 0] = np.where(certified & (slope >= 0), LOG_NO_FLOOR, theta[:, 0])
             certified &= slope >= 0
         else:
-            found = newton.minimize(terms, starts, response, weights, self.delta, REFIT_STEPS, REFIT_EXCESS)
+            found = newton.minimize(terms, begin, response, weights, self.delta, near, REFIT_EXCESS)
             theta, certified = np.array(found.theta), found.converged | (found.decrement < CLOSE)
             left = np.flatnonzero(~certified)
             if terms.offset and len(left):
@@ -146,16 +148,31 @@ class NewtonEstimator:
                 theta[left[at_bound]], certified[left[at_bound]] = bound[at_bound], True
         left = np.flatnonzero(~certified)
         if len(left):
-            more = newton.minimize(
-                terms, theta[left], _pick(response, left), _pick(weights, left), self.delta, FLAT_STEPS, REFIT_EXCESS
-            )
+            chosen = _pick(response, left), _pick(weights, left)
+            begin = self._along_the_valley(terms, theta[left], *chosen)
+            more = newton.minimize(terms, begin, *chosen, self.delta, flat, REFIT_EXCESS)
             theta[left], certified[left] = more.theta, more.converged | (more.decrement < CLOSE)
         if terms.offset:
             theta[theta[:, 0] < response.min(-1) + np.log(VANISHED), 0] = LOG_NO_FLOOR
         return theta, certified
 
+    @property
+    def _steps(self) -> tuple[int, int]:
+        return STEPS_OF_SQUARES if np.isinf(self.delta) else STEPS_OF_ROBUST
+
+    def _along_the_valley(
+        self, terms: PowerTerms | RepeatedTerms, begin: np.ndarray, response: np.ndarray, weights: np.ndarray
+    ) -> np.ndarray:
+        """Farther down the bent valley between floor and exponent, in which Newton takes hundreds of steps; (S, p)."""
+        if not isinstance(terms, PowerTerms) or not terms.offset:
+            return begin
+        given = terms.logs, np.exp(response), weights, True
+        tried, _ = starts.project(starts.descend(begin[:, 2::2], *given), *given)
+        values = [newton.objective(terms, theta, response, weights, self.delta) for theta in (begin, tried)]
+        return np.where((values[1] < values[0])[:, None], tried, begin)
+
     def _without_floor(
-        self, terms: PowerTerms | RepeatedTerms, starts: np.ndarray, response: np.ndarray, weights: np.ndarray
+        self, terms: PowerTerms | RepeatedTerms, begin: np.ndarray, response: np.ndarray, weights: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The best laws with E = 0 for S resamples.
 
@@ -164,7 +181,7 @@ class NewtonEstimator:
             are certified; (S,) slope of the objective in E at E = 0: where it is not negative, no floor is better.
         """
         plain = replace(terms, offset=False)
-        best = newton.minimize(plain, starts[:, 1:], response, weights, self.delta, REFIT_STEPS, REFIT_EXCESS)
+        best = newton.minimize(plain, begin[:, 1:], response, weights, self.delta, self._steps[0], REFIT_EXCESS)
         with np.errstate(over="ignore", invalid="ignore"):
             log_prediction = plain.evaluate(best.theta).log_prediction
             pull = np.clip(response - log_prediction, -self.delta, self.delta)

@@ -21,16 +21,17 @@ def project(
     Args:
         exponents: (S, k).
         logs: (k, n) centred logs of the regressors.
-        loss: (n,) in natural units, above 0.
-        weights: (n,).
+        loss: (n,) in natural units, above 0; or (S, n), one set a problem.
+        weights: (n,) or (S, n).
         offset: whether a constant term is fitted.
 
     Returns:
         theta (S, p) in the parameters of :class:`analysis.engine.terms.PowerTerms` and the projected cost (S,).
     """
     unit = float(np.exp(np.log(loss).mean()))  # losses in any unit: their squares must not overflow
-    _, natural, cost = _projected(exponents, logs, loss / unit, weights, offset)
-    logged = np.log(np.maximum(natural, LOWEST_SHARE * np.median(loss / unit))) + np.log(unit)
+    loss, weights = _each(exponents, loss / unit, weights)
+    _, natural, cost = _projected(exponents, logs, loss, weights, offset)
+    logged = np.log(np.maximum(natural, LOWEST_SHARE * np.median(loss))) + np.log(unit)
     theta, place = [], 0
     if offset:
         theta.append(logged[:, 0])
@@ -48,16 +49,17 @@ def descend(
     All starts lie on the floor of one bent valley, along which Newton in all parameters crawls for a hundred steps;
     with the coefficients projected out that valley is nearly straight. Arguments as :func:`project`; (S, k) exponents.
     """
-    exponents, loss = np.array(exponents), loss / float(np.exp(np.log(loss).mean()))
+    exponents = np.array(exponents)
+    loss, weights = _each(exponents, loss / float(np.exp(np.log(loss).mean())), weights)
     basis, natural, cost = _projected(exponents, logs, loss, weights, offset)
     length = np.ones(len(exponents))
     first = 1 if offset else 0
     for _ in range(steps):
         slopes = -natural[:, first:, None] * basis[:, first:] * logs
         design = np.concatenate([basis, slopes], 1)
-        scale = np.sqrt(np.maximum(np.einsum("skn,n->sk", design**2, weights), 1e-300))
+        scale = np.sqrt(np.maximum(np.einsum("skn,sn->sk", design**2, weights), 1e-300))
         design = design / scale[:, :, None]
-        loaded = design * weights
+        loaded = design * weights[:, None]
         normal = np.matmul(loaded, design.transpose(0, 2, 1)) + 1e-12 * np.eye(design.shape[1])
         residual = 1 - np.einsum("sk,skn->sn", natural, basis)
         step = np.linalg.solve(normal, np.einsum("skn,sn->sk", loaded, residual)[:, :, None])[:, :, 0] / scale
@@ -81,19 +83,25 @@ def _projected(
     basis = np.exp(np.clip(-exponents[:, :, None] * logs, -60, 60))
     if offset:
         basis = np.concatenate([np.ones_like(basis[:, :1]), basis], axis=1)
-    basis = basis / loss
-    scale = np.sqrt(np.einsum("skn,n->sk", basis**2, weights))
+    basis = basis / loss[:, None]
+    scale = np.sqrt(np.einsum("skn,sn->sk", basis**2, weights))
     unit = basis / scale[:, :, None]
-    loaded = unit * weights
-    coefficients, cost = _non_negative(np.matmul(loaded, unit.transpose(0, 2, 1)), loaded.sum(2), weights.sum())
+    loaded = unit * weights[:, None]
+    coefficients, cost = _non_negative(np.matmul(loaded, unit.transpose(0, 2, 1)), loaded.sum(2), weights.sum(1))
     return basis, coefficients / scale, cost
 
 
-def _non_negative(normal: np.ndarray, right: np.ndarray, constant: float) -> tuple[np.ndarray, np.ndarray]:
+def _each(exponents: np.ndarray, loss: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Losses and weights of each problem, (S, n)."""
+    shape = len(exponents), np.shape(loss)[-1]
+    return np.broadcast_to(loss, shape), np.broadcast_to(weights, shape)
+
+
+def _non_negative(normal: np.ndarray, right: np.ndarray, constant: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Non-negative least squares of two or three unknowns by trying every subset, batched."""
     problems, unknowns = right.shape
     best = np.zeros_like(right)
-    cost = np.full(problems, constant)
+    cost = np.array(constant)
     for number in range(1, unknowns + 1):
         for subset in itertools.combinations(range(unknowns), number):
             chosen = list(subset)
