@@ -48,7 +48,7 @@ def _line(record: LawRecord) -> dict:
     if law is None:
         return line | {"refused": record.refusal.code, "sentence": record.refusal.sentence}
     line |= {"rows": law.rows_used, "sizes": law.sizes, "freedom": law.freedom}
-    for name, value in law.coefficients.items():
+    for name, value in (law.coefficients | told(law)).items():
         low, high = law.interval(name, LEVEL)
         line |= {name: value, f"{name}_low": low, f"{name}_high": high}
     line["r"] = getattr(law, "correlation", math.nan)
@@ -70,13 +70,16 @@ def _line(record: LawRecord) -> dict:
     return line
 
 
-def exponent_names(law: Law) -> tuple[str, ...]:
-    """The exponents of a law, by name."""
-    if "eta" in law.coefficients:
-        return ("eta",)
-    if "rate" in law.coefficients:
-        return ("rate",)
-    return ("alpha", "beta") if "A" in law.coefficients else ("alpha",)
+def told(law: Law) -> dict[str, float]:
+    """What a law is read for, by name: its exponents, the best size's exponent a_opt, the reuse constant R."""
+    if "eta" in law.coefficients or "rate" in law.coefficients:
+        names: tuple[str, ...] = ("eta",) if "eta" in law.coefficients else ("rate",)
+    elif "R" in law.coefficients:
+        names = ("alpha", "beta", "R")
+    else:
+        names = ("alpha", "beta", "a_opt") if "A" in law.coefficients else ("alpha",)
+    natural = law.estimator.natural(law.estimator.theta[None])
+    return {name: float(natural[name][0]) for name in names}
 
 
 def floor_name(law: Law) -> str | None:
@@ -129,7 +132,7 @@ def latex_table(study: StudyLaws) -> str:
             continue
         law = record.law
         exponent = "; ".join(
-            _tex_interval(law.coefficients[key], law.interval(key, LEVEL)) for key in exponent_names(law)
+            _tex_name(name, law) + _tex_interval(value, law.interval(name, LEVEL)) for name, value in told(law).items()
         )
         floor = floor_name(law)
         offset = "--" if floor is None else _tex_interval(law.coefficients[floor], law.interval(floor, LEVEL))
@@ -147,6 +150,13 @@ def latex_table(study: StudyLaws) -> str:
 
 def _tex(text: str) -> str:
     return text.replace("_", r"\_").replace("%", r"\%")
+
+
+def _tex_name(name: str, law: Law) -> str:
+    """Of several numbers in one cell."""
+    if len(told(law)) == 1:
+        return ""
+    return {"alpha": r"$\alpha$ ", "beta": r"$\beta$ ", "a_opt": r"$a_\mathrm{opt}$ ", "R": "$R$ "}[name]
 
 
 def _tex_number(value: float) -> str:

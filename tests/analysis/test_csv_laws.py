@@ -1,8 +1,13 @@
 """Somebody's CSV: what its columns are taken for, which laws it gets, and what is said about the rest."""
 
+import json
+
+import numpy as np
+import pandas as pd
 import pytest
 
 from analysis.lawtable import percent
+from tests.analysis.test_fit_laws import run
 
 
 @pytest.mark.parametrize(
@@ -10,3 +15,34 @@ from analysis.lawtable import percent
 )
 def test_what_rounds_to_nothing_has_no_sign(share, text):
     assert percent(share) == text
+
+
+def grid(sizes=8, amounts=6, noise=0.002, seed=0):
+    """Every size at every amount of data, with losses of a planted law; columns params, tokens, loss."""
+    params, tokens = (
+        values.ravel() for values in np.meshgrid(np.geomspace(1e7, 2e9, sizes), np.geomspace(1e9, 1e11, amounts))
+    )
+    luck = noise * np.random.default_rng(seed).normal(size=len(params))
+    loss = (1.8 + 480 / params**0.35 + 2000 / tokens**0.37) * np.exp(luck)
+    return pd.DataFrame({"params": params, "tokens": tokens, "loss": loss})
+
+
+def laws(tmp_path, frame, *arguments, figures=False):
+    """laws.json of a table, and where its files are."""
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    more = () if figures else ("--no-figures",)
+    code, text, problem = run("fit-laws", tmp_path / "rows.csv", *arguments, *more, "--json")
+    assert (code, problem) == (0, "")
+    return json.loads(text), tmp_path / "rows_laws"
+
+
+def test_the_best_size_s_exponent_is_told_with_its_interval(tmp_path):
+    document, folder = laws(tmp_path, grid())
+    joint = next(law for law in document["laws"] if law["form"].startswith("E + A/N"))
+    low, high = joint["intervals"]["a_opt"]
+    assert low < joint["derived"]["a_opt"] < high
+    line = pd.read_csv(folder / "table.csv").set_index("form").loc["chinchilla"]
+    assert (line["a_opt_low"], line["a_opt_high"]) == pytest.approx((low, high))
+    _, text, _ = run("fit-laws", tmp_path / "rows.csv", "--no-figures")
+    assert f"a_opt {joint['derived']['a_opt']:.3g} [{low:.3g}" in " ".join(text.split())
+    assert r"$a_\mathrm{opt}$" in (folder / "table.tex").read_text()

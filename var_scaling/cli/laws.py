@@ -537,16 +537,16 @@ def show_study(study: StudyLaws, written: list[Path]) -> None:
 
 def _law_cells(record: LawRecord) -> list[str]:
     """One law, or its refusal, as the cells of a terminal table."""
-    from analysis.lawtable import AGAINST_WORDS, exponent_names, floor_name, number, percent, span
+    from analysis.lawtable import AGAINST_WORDS, floor_name, number, percent, span, told
 
     against = AGAINST_WORDS[record.against] + ("" if record.budget is None else f" at {count(record.budget)}")
     if record.law is None:
         return [against, record.form, "", f"[yellow]refused: {record.refusal.code}"]
     law = record.law
-    names = exponent_names(law)
+    values = told(law)
     exponents = [
-        ("" if len(names) == 1 else f"{key} ") + f"{number(law.coefficients[key], 3)} [{span(*law.interval(key), 3)}]"
-        for key in names
+        ("" if len(values) == 1 else f"{name} ") + f"{number(value, 3)} [{span(*law.interval(name), 3)}]"
+        for name, value in values.items()
     ]
     floor = floor_name(law)
     offset = "" if floor is None else number(law.coefficients[floor])
