@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -325,10 +326,11 @@ def _against_params(
     words = {"x": conventions["N"]}
     records = []
     forms: list[tuple[str, str | float]] = _forms(offsets)
-    if _is_rate(table[target], target):
+    ceiling = _ceiling(table[target], target)
+    if ceiling is not None:
         forms.append(("saturating", "saturating"))
     for form, offset in forms:
-        fits = {budget: _power_fit(rows, offset, words) for budget, rows in data.items()}
+        fits = {budget: _one_variable(rows, offset, words, ceiling) for budget, rows in data.items()}
         # one noise for all budgets: with five depths and three parameters a single budget cannot know its own
         pooled = _pooled_noise(fits, data, 0)
         pooled_test = _pooled_noise(fits, data, holdout) if holdout else None
@@ -340,7 +342,7 @@ def _against_params(
     return sorted(records, key=lambda record: order.index(record.budget))
 
 
-def _power_fit(rows: pd.DataFrame, offset: str | float, words: dict) -> Fit:
+def _one_variable(rows: pd.DataFrame, offset: str | float, words: dict, ceiling: float | None = None) -> Fit:
     """The fit of any subset of the rows, made once: the pooled noise and the law itself ask for the same."""
     x, y, runs = rows["x"].to_numpy(float), rows["y"].to_numpy(float), rows["run"].to_numpy()
     known: dict[bytes, Law | CannotFit] = {}
@@ -351,7 +353,7 @@ def _power_fit(rows: pd.DataFrame, offset: str | float, words: dict) -> Fit:
         if key not in known:
             try:
                 if offset == "saturating":
-                    law = fit_saturating(x[mask], y[mask], runs=runs[mask], conventions=words)
+                    law = fit_saturating(x[mask], y[mask], ceiling, runs[mask], conventions=words)
                 else:
                     law = fit_power_law(x[mask], y[mask], offset, runs[mask], conventions=words)
                 known[key] = replace(law, resamples=RESAMPLES)
@@ -391,14 +393,17 @@ def _against_compute(
     data = cell_frontier(table, columns, target)
     words, x = {"x": conventions["C"]}, data["x"].to_numpy(float)
     return [
-        _record(target, "compute", None, form, _power_fit(data, offset, words), data, (x,), holdout)
+        _record(target, "compute", None, form, _one_variable(data, offset, words), data, (x,), holdout)
         for form, offset in _forms(offsets)
     ]
 
 
-def _is_rate(values: pd.Series, target: str) -> bool:
-    """Whether a column is an error rate: named so, and all of it below 1."""
-    return "error" in target.lower() and float(values.max()) < 1
+def _ceiling(values: pd.Series, target: str) -> float | None:
+    """What an untrained model scores on an error rate, in shares or per cent; None where a column is no error rate."""
+    if not re.search(r"error|(?<![a-z])err(?![a-z])", target.lower()):
+        return None
+    largest = float(values.max())
+    return None if largest > 100 else 100.0 if largest > 1 else 1.0
 
 
 def _given_loss(table: pd.DataFrame, columns: Columns, target: str, holdout: int) -> list[LawRecord]:
@@ -431,7 +436,7 @@ def _against_trajectories(trunks: Trajectories, conventions: dict, holdout: int)
             "compute, trajectories",
             None,
             form,
-            _power_fit(trunks.frontier, offset, words),
+            _one_variable(trunks.frontier, offset, words),
             trunks.frontier,
             (x,),
             holdout,

@@ -46,3 +46,30 @@ def test_the_best_size_s_exponent_is_told_with_its_interval(tmp_path):
     _, text, _ = run("fit-laws", tmp_path / "rows.csv", "--no-figures")
     assert f"a_opt {joint['derived']['a_opt']:.3g} [{low:.3g}" in " ".join(text.split())
     assert r"$a_\mathrm{opt}$" in (folder / "table.tex").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "unit", "ceiling"),
+    [
+        ("top1_err", 1, 1),
+        ("Top-1 Error", 1, 1),
+        ("ERR", 100, 100),
+        ("top5 error (%)", 100, 100),
+        ("loss", 1, None),
+        ("interrupts", 1, None),
+        ("squared error", 1000, None),
+    ],
+)
+def test_error_rates_saturate_in_shares_and_in_per_cent(tmp_path, name, unit, ceiling):
+    sizes = np.geomspace(1e6, 1e9, 12)
+    rate = 0.2 + 0.8 / (1 + (sizes / 1e7) ** 0.5)
+    frame = pd.DataFrame({"params": sizes, name: unit * rate})
+    document, _ = laws(tmp_path, frame, "--x", "params", "--y", name, "--holdout", 0)
+    forms = [law["form"] for law in document["laws"]]
+    if ceiling is None:
+        assert len(forms) == 2
+        return
+    law = document["laws"][2]
+    assert law["form"] == f"floor + ({ceiling} - floor)/(1 + (beta x)^-alpha)"
+    assert law["coefficients"]["floor"] == pytest.approx(0.2 * unit, rel=1e-4)
+    assert law["coefficients"]["alpha"] == pytest.approx(-0.5, rel=1e-4)
