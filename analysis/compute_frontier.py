@@ -37,12 +37,24 @@ def frontier(compute, loss, runs=None) -> pd.DataFrame:
 
 
 def cell_frontier(table: pd.DataFrame, columns: Columns, target: str) -> pd.DataFrame:
-    """The frontier of means over seeds, as columns x, y, run: the best single seed would be the luckiest one."""
-    cell = columns.cell if columns.cell in table else columns.run
-    keys = [key for key in (cell, columns.budget) if key]
-    frame = table[[columns.compute, target, *keys]]
+    """The frontier of means over seeds, as columns x, y, run: the best single seed would be the luckiest one.
+
+    Where nothing names the runs each row is one, and `row` says which, as the file's reader counts.
+    """
+    keys = cell_keys(table, columns)
+    frame = table[list(dict.fromkeys([columns.compute, target, *keys]))]
     if keys:
-        frame = frame.groupby(keys, sort=False, as_index=False).mean(numeric_only=True)
-    names = frame[cell].to_numpy() if cell else np.arange(len(frame))
+        frame = frame.groupby([frame[key] for key in keys], sort=False).mean(numeric_only=True)
+        names = frame.index.get_level_values(0).to_numpy()
+    else:
+        names = table.index.to_numpy()
     points = frontier(frame[columns.compute].to_numpy(float), frame[target].to_numpy(float), names)
-    return pd.DataFrame({"x": points["compute"], "y": points["loss"], "run": points["run"]})
+    found = pd.DataFrame({"x": points["compute"], "y": points["loss"], "run": points["run"]})
+    return found if keys else found.assign(row=points["run"] + 1)
+
+
+def cell_keys(table: pd.DataFrame, columns: Columns) -> list[str]:
+    """The columns in which rows agree that differ by their seed alone: the cell and how long it was trained."""
+    cell = columns.cell if columns.cell in table else columns.run
+    length = columns.budget or columns.data or columns.compute
+    return [cell, length] if cell and length else []

@@ -11,10 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
+from analysis.errors import Note
 from analysis.load import load_runs
 from analysis.parallel import in_two
 from analysis.study import StudyLaws, fit_study
-from analysis.table import Columns, check_table, csv_columns, study_columns
+from analysis.table import Columns, check_table, csv_columns, study_columns, without_missing
 
 Progress = Callable[[str], None] | None
 
@@ -110,6 +111,7 @@ def study_of_csv(
     offsets: tuple[float, ...] = (),
     delta: float = float("inf"),
     keep_duplicates: bool = False,
+    drop_missing: bool = False,
     progress: Progress = None,
 ) -> StudyLaws:
     """Read somebody's CSV and fit all laws that its columns allow; writes nothing.
@@ -127,6 +129,7 @@ def study_of_csv(
         offsets: fixed offsets to show beside the fitted one.
         delta: Huber's switch point of the law in size and data; see :func:`analysis.study.fit_study`.
         keep_duplicates: equal rows count as runs of their own instead of being refused.
+        drop_missing: rows with an empty target are left out of its laws, and named, instead of being refused.
         progress: called with a word as each part starts.
 
     Raises:
@@ -134,7 +137,10 @@ def study_of_csv(
     """
     table = load_runs(path)
     columns = csv_columns(table, x, y, data, compute, group, budget)
-    table = check_table(table, columns, keep_duplicates)
+    notes: tuple[Note, ...] = ()
+    if drop_missing:
+        table, notes = without_missing(table, columns)
+    table = check_table(table, columns, keep_duplicates, gaps=drop_missing)
     return fit_study(
         table,
         columns,
@@ -144,6 +150,7 @@ def study_of_csv(
         holdout_by=holdout_by,
         offsets=offsets,
         delta=delta,
+        notes=notes,
         progress=progress,
     )
 

@@ -51,7 +51,7 @@ class LawRecord:
             "FID given loss, FAMILY".
         law: the fit, or None.
         refusal: why there is none.
-        rows: what was fitted: columns x (and data), y, run; one line a row of the fit.
+        rows: what was fitted: columns x (and data), y, run (and row, of a CSV that names no runs); one line a row.
         backtests: hidden points, predicted.
         backtest_refusal: why there are none.
     """
@@ -211,6 +211,7 @@ def fit_study(
     offsets: tuple[float, ...] = (),
     delta: float = np.inf,
     folders: Path | None = None,
+    notes: tuple[Note, ...] = (),
     progress: Callable[[str], None] | None = None,
 ) -> StudyLaws:
     """Fit every law that the table can be asked for.
@@ -230,6 +231,7 @@ def fit_study(
         delta: Huber's switch point of the law in size and data. The default, least squares on logs, uses every row of
             a study whose rows are runs of one recipe; 1e-3 is the field's choice for rows read off figures.
         folders: where the trials' folders lie, for their training curves; None leaves the collapse out.
+        notes: what is already known about the rows, for instance which were left out.
         progress: called with the name of each target as it starts.
 
     Raises:
@@ -277,7 +279,7 @@ def fit_study(
     if progress is not None:
         progress(", ".join(columns.targets))
     *found, (sensitivity, sensitivity_of), valleys, curves, (trunks, on_trunks) = in_two(tasks)
-    notes = (
+    notes += (
         rowchecks.left_out_notes(rows)
         + rowchecks.convention_notes(rows, columns)
         + rowchecks.recipe_notes(rows, columns)
@@ -314,13 +316,7 @@ def _against_params(
 ) -> list[LawRecord]:
     groups = [(None, table)] if columns.budget is None else list(table.groupby(columns.budget))
     data = {
-        None if budget is None else float(budget): pd.DataFrame(
-            {
-                "x": group[columns.params].to_numpy(float),
-                "y": group[target].to_numpy(float),
-                "run": run_names(group, columns),
-            }
-        )
+        None if budget is None else float(budget): _points(group, columns, y=target, x=columns.params)
         for budget, group in groups
     }
     words = {"x": conventions["N"]}
@@ -340,6 +336,15 @@ def _against_params(
             records.append(_record(target, "params", budget, form, fit, rows, (x,), holdout))
     order = list(data)
     return sorted(records, key=lambda record: order.index(record.budget))
+
+
+def _points(table: pd.DataFrame, columns: Columns, **parts: str | None) -> pd.DataFrame:
+    """What a fit takes, by part, with `run`; where nothing names the runs also `row`, as the file's reader counts."""
+    points = pd.DataFrame({part: table[name].to_numpy(float) for part, name in parts.items()})
+    points["run"] = run_names(table, columns)
+    if columns.run is None:
+        points["row"] = table.index.to_numpy() + 1
+    return points
 
 
 def _one_variable(rows: pd.DataFrame, offset: str | float, words: dict, ceiling: float | None = None) -> Fit:
@@ -414,7 +419,7 @@ def _given_loss(table: pd.DataFrame, columns: Columns, target: str, holdout: int
     families = table["family"] if "family" in table else pd.Series("all rows", index=table.index)
     records = []
     for family, part in table[table[loss].notna()].groupby(families):
-        data = pd.DataFrame({"x": part[loss], "y": part[target], "run": run_names(part, columns)})
+        data = _points(part, columns, y=target, x=loss)
         x, y, runs = (data[name].to_numpy() for name in ("x", "y", "run"))
 
         def fit(mask: np.ndarray, x=x, y=y, runs=runs) -> Law:
@@ -448,14 +453,7 @@ def _against_trajectories(trunks: Trajectories, conventions: dict, holdout: int)
 def _against_both(
     table: pd.DataFrame, columns: Columns, target: str, conventions: dict, holdout: int, delta: float, key: int
 ) -> list[LawRecord]:
-    data = pd.DataFrame(
-        {
-            "x": table[columns.params].to_numpy(float),
-            "data": table[columns.data].to_numpy(float),
-            "y": table[target].to_numpy(float),
-            "run": run_names(table, columns),
-        }
-    )
+    data = _points(table, columns, y=target, x=columns.params, data=columns.data)
     inputs = (data["x"].to_numpy(), data["data"].to_numpy())
     y, runs = data["y"].to_numpy(), data["run"].to_numpy()
     words = {"params": conventions["N"], "data": conventions["D"]}
@@ -483,11 +481,13 @@ def _forms(offsets: tuple[float, ...]) -> list[tuple[str, str | float]]:
 def _with_names(law: Law, data: pd.DataFrame) -> Law:
     """The note `outliers` names runs, or a CSV's rows counted from 1 as all else about it, not positions in a fit."""
     runs, inputs = data["run"].to_numpy(), data["x"].to_numpy(float)
-    unnamed = bool(np.array_equal(runs, np.arange(len(runs))))
     notes = []
     for note in law.notes:
         if note.code == "outliers":
-            names = [f"row {row + 1}" if unnamed else f"run {runs[row]} (x = {inputs[row]:.4g})" for row in note.rows]
+            if "row" in data:
+                names = [f"row {data['row'][row]}" for row in note.rows]
+            else:
+                names = [f"run {runs[row]} (x = {inputs[row]:.4g})" for row in note.rows]
             more = f" and {len(names) - checks.SHOWN_ROWS} more" if len(names) > checks.SHOWN_ROWS else ""
             listed = ", ".join(names[: checks.SHOWN_ROWS])
             note = replace(note, sentence=f"{listed}{more}: {note.sentence.split(': ', 1)[1]}")

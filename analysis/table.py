@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.checks import SHOWN_ROWS
-from analysis.errors import CannotFit
+from analysis.errors import CannotFit, Note
 
 # A hole this wide between two neighbouring sizes is a change of unit, not of size: no ladder skips five decades.
 UNIT_GAP = 1e5
@@ -137,10 +137,41 @@ def require(table: pd.DataFrame, name: str) -> None:
     raise ValueError(f"no column {name!r}; the table has {', '.join(map(str, table.columns))}{hint}")
 
 
-def check_table(table: pd.DataFrame, columns: Columns, keep_duplicates: bool = False) -> pd.DataFrame:
+def without_missing(table: pd.DataFrame, columns: Columns) -> tuple[pd.DataFrame, tuple[Note, ...]]:
+    """The table without the rows that hold no target, and a note for each target on the rows that its laws lack.
+
+    Where some targets of a row are empty and others are not, the row stays and its empty ones are NaN.
+
+    Raises:
+        CannotFit: ``not_finite`` where a target is empty in every row.
+    """
+    table, notes = table.copy(), []
+    targets = list(columns.targets)
+    for name in targets:
+        values = pd.to_numeric(table[name], errors="coerce")
+        empty = table[name].isna() | np.isinf(values)
+        if empty.all():
+            raise CannotFit("not_finite", f"column {name!r} is empty or infinite in every row", len(table))
+        rows = np.flatnonzero(empty.to_numpy())
+        if len(rows):
+            words = f"{name} is empty or infinite in {_rows(rows)}: not in its laws"
+            notes.append(Note("rows_left_out", words, len(rows), tuple(int(row) for row in rows)))
+            table[name] = table[name].mask(empty)
+    return table[table[targets].notna().any(axis=1)], tuple(notes)
+
+
+def check_table(
+    table: pd.DataFrame, columns: Columns, keep_duplicates: bool = False, gaps: bool = False
+) -> pd.DataFrame:
     """The table with every used column as numbers.
 
     Rows are counted from 1, the header not included, as a spreadsheet's reader would.
+
+    Args:
+        table: as read; its index says which row of the file each is, from 0.
+        columns: which are used.
+        keep_duplicates: equal rows stay.
+        gaps: targets may be empty; see :func:`without_missing`.
 
     Raises:
         CannotFit: ``not_finite``, ``not_positive``, ``mixed_conventions`` (a unit changes within a column).
@@ -149,11 +180,11 @@ def check_table(table: pd.DataFrame, columns: Columns, keep_duplicates: bool = F
     table = table.copy()
     numeric = [name for name in (columns.params, columns.data, columns.compute, *columns.targets) if name]
     for name in dict.fromkeys(numeric):
-        table[name] = numbers(table, name)
+        table[name] = numbers(table, name, gaps and name in columns.targets)
     for name in dict.fromkeys(part for part in (columns.params, columns.data, columns.compute) if part):
-        _one_unit(table[name].to_numpy(), name)
+        _one_unit(table[name])
     used = [name for name in dict.fromkeys([*numeric, columns.run, columns.budget]) if name]
-    twice = np.flatnonzero(table.duplicated(used).to_numpy())
+    twice = table.index[table.duplicated(used)]
     if len(twice) and not keep_duplicates:
         raise ValueError(
             f"{_rows(twice)}: a repeat of an earlier row in every column used ({', '.join(used)}); drop it, name the "
@@ -162,52 +193,53 @@ def check_table(table: pd.DataFrame, columns: Columns, keep_duplicates: bool = F
     return table
 
 
-def numbers(table: pd.DataFrame, name: str) -> pd.Series:
-    """One column as finite floats above zero; see :func:`check_table`."""
+def numbers(table: pd.DataFrame, name: str, gaps: bool = False) -> pd.Series:
+    """One column as finite floats above zero, or with `gaps` NaN; see :func:`check_table`."""
     raw = table[name]
     values = pd.to_numeric(raw, errors="coerce")
-    text = np.flatnonzero((values.isna() & raw.notna()).to_numpy())
+    text = table.index[values.isna() & raw.notna()]
     if len(text):
         raise ValueError(
-            f"column {name!r} holds text in {_rows(text)} (first: {str(raw.iloc[text[0]])!r}); give numbers only"
+            f"column {name!r} holds text in {_rows(text)} (first: {str(raw[text[0]])!r}); give numbers only"
         )
-    empty = np.flatnonzero(~np.isfinite(values.to_numpy(dtype=float)))
-    if len(empty):
+    empty = table.index[~np.isfinite(values)]
+    if len(empty) and not gaps:
         raise CannotFit(
             "not_finite",
-            f"column {name!r} is empty or infinite in {_rows(empty)}; fill or drop those rows",
+            f"column {name!r} is empty or infinite in {_rows(empty)}; fill those rows or drop them (empty losses of a "
+            "CSV: --drop-missing)",
             len(empty),
             tuple(empty),
         )
-    low = np.flatnonzero((values <= 0).to_numpy())
+    low = table.index[values <= 0]
     if len(low):
         raise CannotFit(
             "not_positive",
-            f"column {name!r} is {values.iloc[low[0]]:g} in {_rows(low)}; a power law is defined above zero only",
-            float(values.iloc[low[0]]),
+            f"column {name!r} is {values[low[0]]:g} in {_rows(low)}; a power law is defined above zero only",
+            float(values[low[0]]),
             tuple(low),
         )
     return values.astype(float)
 
 
-def _one_unit(values: np.ndarray, name: str) -> None:
-    order = np.argsort(values)
-    steps = values[order][1:] / values[order][:-1]
+def _one_unit(column: pd.Series) -> None:
+    values = column.sort_values()
+    steps = values.to_numpy()[1:] / values.to_numpy()[:-1]
     if not len(steps) or steps.max() < UNIT_GAP:
         return
     at = int(steps.argmax())
-    small, large = np.sort(order[: at + 1]), np.sort(order[at + 1 :])
+    small, large = values.index[: at + 1].sort_values(), values.index[at + 1 :].sort_values()
     fewer = small if len(small) <= len(large) else large
     raise CannotFit(
         "mixed_conventions",
-        f"column {name!r} jumps by a factor {steps.max():.2g} between {values[order][at]:g} and "
-        f"{values[order][at + 1]:g}: {_rows(fewer)} look like another unit (billions beside units?); give one unit",
+        f"column {column.name!r} jumps by a factor {steps.max():.2g} between {values.iloc[at]:g} and "
+        f"{values.iloc[at + 1]:g}: {_rows(fewer)} look like another unit (billions beside units?); give one unit",
         float(steps.max()),
         tuple(int(row) for row in fewer),
     )
 
 
-def _rows(rows: np.ndarray) -> str:
+def _rows(rows: np.ndarray | pd.Index) -> str:
     shown = ", ".join(str(int(row) + 1) for row in rows[:SHOWN_ROWS])
     more = f" and {len(rows) - SHOWN_ROWS} more" if len(rows) > SHOWN_ROWS else ""
     return f"row{'s' if len(rows) > 1 else ''} {shown}{more}"

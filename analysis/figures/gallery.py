@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.comparison import best_form
+from analysis.compute_frontier import cell_keys
 from analysis.errors import CannotFit, Note
 from analysis.figures import (
     allocation,
@@ -368,16 +369,12 @@ def _rows(study: StudyLaws, against: str, targets: list[str]) -> pd.DataFrame:
     names = list(dict.fromkeys(name for name in [*names, columns.budget, *targets] if name and name in study.rows))
     rows = study.rows[names].copy()
     if against == "compute":
-        cells = columns.cell or columns.run
+        keys = cell_keys(rows, columns)
         for target in targets:
             points = study.find(target, "compute")[0].rows
             key = set(zip(points["run"], np.round(np.log(points["x"]), 6), strict=True))
-            means = (
-                rows.groupby([cells, columns.budget])[columns.compute].transform("mean")
-                if (cells and columns.budget)
-                else rows[columns.compute]
-            )
-            of = rows[cells] if cells else rows.index
+            means = rows.groupby(keys)[columns.compute].transform("mean") if keys else rows[columns.compute]
+            of = rows[keys[0]] if keys else rows.index
             rows[f"{target}_on_frontier"] = [
                 pair in key for pair in zip(of, np.round(np.log(means.astype(float)), 6), strict=True)
             ]

@@ -73,3 +73,48 @@ def test_error_rates_saturate_in_shares_and_in_per_cent(tmp_path, name, unit, ce
     assert law["form"] == f"floor + ({ceiling} - floor)/(1 + (beta x)^-alpha)"
     assert law["coefficients"]["floor"] == pytest.approx(0.2 * unit, rel=1e-4)
     assert law["coefficients"]["alpha"] == pytest.approx(-0.5, rel=1e-4)
+
+
+def test_rows_without_a_loss_are_refused_or_left_out_by_name(tmp_path):
+    frame = grid(sizes=30, amounts=1)
+    frame.loc[[3, 7], "loss"] = None
+    frame.loc[15, "loss"] *= 1.1
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    code, _, problem = run("fit-laws", tmp_path / "rows.csv", "--x", "params")
+    assert code == 2
+    assert "rows 4, 8" in problem
+    assert "--drop-missing" in problem
+    document, _ = laws(tmp_path, frame, "--x", "params", "--drop-missing", "--holdout", 0)
+    note = next(note for note in document["notes"] if note["code"] == "rows_left_out")
+    assert note["sentence"] == "loss is empty or infinite in rows 4, 8: not in its laws"
+    assert (note["number"], note["rows"]) == (2, [3, 7])
+    assert [law["rows_used"] for law in document["laws"]] == [28, 28]
+    odd = [note for law in document["laws"] for note in law["notes"] if note["code"] == "outliers"]
+    assert odd
+    assert all(note["sentence"].startswith("row 16:") for note in odd)
+
+
+def test_a_row_that_lacks_one_of_two_targets_keeps_the_other(tmp_path):
+    frame = grid(sizes=8, amounts=1).assign(error=lambda frame: frame["loss"] / 10)
+    frame.loc[2, "error"] = np.inf
+    document, _ = laws(tmp_path, frame, "--x", "params", *("--y", "loss", "--y", "error"), "--drop-missing")
+    assert {(law["target"], law["rows_used"]) for law in document["laws"] if law["refused"] is None} == {
+        ("loss", 8),
+        ("error", 7),
+    }
+    frame["error"] = None
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    code, _, problem = run("fit-laws", tmp_path / "rows.csv", "--x", "params", "--y", "error", "--drop-missing")
+    assert code == 2
+    assert "in every row" in problem
+
+
+@pytest.mark.parametrize("arguments", [("--group", "run"), ("--budget", "tokens")])
+def test_a_frontier_is_never_made_of_means_over_lengths_or_sizes(tmp_path, arguments):
+    frame = grid().assign(run=lambda frame: frame["params"].astype("category").cat.codes)
+    frame["flops"] = 6 * frame["params"] * frame["tokens"]
+    named = ("--x", "params", "--data", "tokens", "--compute", "flops")
+    _, folder = laws(tmp_path, frame, *named, *arguments, "--holdout", 0, figures=True)
+    rows = pd.read_csv(folder / "loss_compute.csv").sort_values(["flops", "loss"])
+    best = rows["loss"].cummin().shift(fill_value=np.inf)
+    assert rows["loss_on_frontier"].tolist() == (rows["loss"] < best).tolist()

@@ -85,6 +85,9 @@ def fit_laws(
     keep_duplicates: Annotated[
         bool, typer.Option("--keep-duplicates", help="CSV: equal rows are runs of their own.")
     ] = False,
+    drop_missing: Annotated[
+        bool, typer.Option("--drop-missing", help="CSV: leave out rows whose loss is empty, and name them.")
+    ] = False,
     delta: Annotated[
         float,
         typer.Option("--delta", help="Huber's delta of the law in size and data; inf: least squares, 0: absolute."),
@@ -139,6 +142,7 @@ def fit_laws(
                     offsets=tuple(offset),
                     delta=delta,
                     keep_duplicates=keep_duplicates,
+                    drop_missing=drop_missing,
                     progress=progress,
                 )
                 target = folder or where.with_name(where.stem + "_laws")
