@@ -16,16 +16,13 @@ import numpy as np
 
 from analysis import checks
 from analysis.engine.collapse_rows import design_points
-from analysis.engine.estimators import LOG_NO_FLOOR
-from analysis.engine.leastsquares import minimize_squares
+from analysis.engine.leastsquares import Model, minimize_squares
 from analysis.errors import CannotFit, Note
 from analysis.law import Certificate, Law
 
 STARTS = 24
 AGREE = 1e-9
-NONE = 1e-6  # a floor below this share of the smallest value is 0
-FAINT = 0.05  # share of the smallest value from which resamples of a law without a floor look for one
-VANISHED = 1e-3  # a floor below this share of the smallest value is no floor
+LOWEST = np.array([0.0, -np.inf, -np.inf])  # floor, position, slope
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +34,8 @@ class SmoothEstimator:
         x: (n,) log size, or loss; centred.
         centre: what was subtracted.
         ceiling: of the saturating form; unused otherwise.
-        theta: (3,): log floor, then position and slope.
+        unit: in which theta counts the floor: the smallest y.
+        theta: (3,): floor in units, then position and slope.
         response: (n,) log y.
         weights: (n,).
     """
@@ -46,6 +44,7 @@ class SmoothEstimator:
     x: np.ndarray
     centre: float
     ceiling: float
+    unit: float
     theta: np.ndarray
     response: np.ndarray
     weights: np.ndarray
@@ -53,28 +52,28 @@ class SmoothEstimator:
     @cached_property
     def jacobian(self) -> np.ndarray:
         """(n, 3)."""
-        return _model(self.shape, self.x, self.ceiling)(self.theta[None])[1][0]
+        return self._model(self.x)(self.theta[None])[1][0]
 
     @cached_property
     def residual(self) -> np.ndarray:
         """(n,)."""
-        return self.response - _model(self.shape, self.x, self.ceiling)(self.theta[None])[0][0]
+        return self.response - self._model(self.x)(self.theta[None])[0][0]
 
     def refit(self, response: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """From the optimum."""
         x, response, weights = _few(self.x, response, weights)
         problems = len(response) if np.ndim(response) == 2 else len(np.atleast_2d(weights))
         starts = np.repeat(self.theta[None], problems, 0)
-        if self.theta[0] <= LOG_NO_FLOOR:  # from its bound a floor would never move
-            starts[:, 0] = self.response.min() + np.log(FAINT)
-        theta, _, converged = minimize_squares(_model(self.shape, x, self.ceiling), starts, response, weights)
-        theta[theta[:, 0] < self.response.min() + np.log(NONE), 0] = LOG_NO_FLOOR
+        theta, _, converged = minimize_squares(self._model(x), starts, response, weights, LOWEST)
         return theta, converged | np.isfinite(theta).all(1)
+
+    def _model(self, x: np.ndarray) -> Model:
+        return _model(self.shape, x, self.ceiling, self.unit)
 
     def natural(self, theta: np.ndarray) -> dict[str, np.ndarray]:
         """Coefficients by name."""
         with np.errstate(over="ignore"):
-            floor = np.exp(theta[:, 0])
+            floor = theta[:, 0] * self.unit
             if self.shape == "saturating":
                 beta = np.exp(theta[:, 1] / theta[:, 2] - self.centre)
                 return {"floor": floor, "alpha": theta[:, 2], "beta": beta}
@@ -84,7 +83,7 @@ class SmoothEstimator:
         """(S, m)."""
         x = (np.log(inputs[0]) if self.shape == "saturating" else np.asarray(inputs[0])) - self.centre
         with np.errstate(over="ignore"):
-            return np.exp(_model(self.shape, x, self.ceiling)(theta)[0])
+            return np.exp(self._model(x)(theta)[0])
 
     def to_response(self, y: np.ndarray) -> np.ndarray:
         """Log y."""
@@ -183,11 +182,13 @@ def _fit(shape: str, raw: np.ndarray, x, y, ceiling: float, runs, weights, conve
             inner = -np.log(y - floor)
         slope, level = np.polyfit(centred, inner, 1, w=np.sqrt(weights))
         for factor in (0.5, 1.0, 2.0):
-            starts.append([np.log(floor), -level, -slope * factor])
-        starts.append([np.log(floor), -level, -np.sign(slope) * 2 / span])
-    model = _model(shape, centred, ceiling)
+            starts.append([share, -level, -slope * factor])
+        starts.append([share, -level, -np.sign(slope) * 2 / span])
+    model = _model(shape, centred, ceiling, low)
     few, mean, load = _few(centred, log_y, weights)
-    theta, cost, converged = minimize_squares(_model(shape, few, ceiling), np.array(starts), mean, load, 300)
+    theta, cost, converged = minimize_squares(
+        _model(shape, few, ceiling, low), np.array(starts), mean, load, LOWEST, 300
+    )
     if few is not centred:
         cost = cost + 0.5 * float((weights * log_y**2).sum() - (load * mean**2).sum())
     cost = np.where(np.isfinite(theta).all(1), cost, np.inf)
@@ -197,12 +198,9 @@ def _fit(shape: str, raw: np.ndarray, x, y, ceiling: float, runs, weights, conve
     if len(passed):
         best = int(passed[np.argmin(cost[passed])])
     agreeing = int((cost <= cost[best] * (1 + 1e-7) + 1e-20 * weights.sum()).sum())
-    if theta[best, 0] < np.log(NONE * low):
-        theta[best, 0] = LOG_NO_FLOOR
-    floor = float(np.exp(theta[best, 0]))
-    if floor < VANISHED * low:
+    if theta[best, 0] == 0:
         words = "the floor is 0, its bound: the rows show no floor, so it has no lower limit"
-        notes += (Note("at_bound", words, floor),)
+        notes += (Note("at_bound", words, 0.0),)
     elif not converged[best]:
         raise CannotFit(
             "not_converged", "no start reached a minimum; the rows hardly bend, so use a power law", float(cost[best])
@@ -216,7 +214,7 @@ def _fit(shape: str, raw: np.ndarray, x, y, ceiling: float, runs, weights, conve
         raise CannotFit(
             "loss_rises", f"FID falls as loss rises (rate {theta[best, 2]:.3g}): loss says nothing here", theta[best, 2]
         )
-    estimator = SmoothEstimator(shape, centred, centre, ceiling, theta[best], log_y, weights)
+    estimator = SmoothEstimator(shape, centred, centre, ceiling, low, theta[best], log_y, weights)
     prediction, jacobian = model(theta[best][None])
     gradient = np.abs(jacobian[0].T @ (weights * (log_y - prediction[0]))).max() / weights.sum()
     names = {name: float(value[0]) for name, value in estimator.natural(theta[best][None]).items()}
@@ -249,17 +247,17 @@ def _few(x: np.ndarray, response: np.ndarray, weights: np.ndarray) -> tuple[np.n
     return (x, response, weights) if points is None else (points.values[0], *points.means(response, weights))
 
 
-def _model(shape: str, x: np.ndarray, ceiling: float):
+def _model(shape: str, x: np.ndarray, ceiling: float, unit: float) -> Model:
     def saturating(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        floor = np.minimum(np.exp(theta[:, :1]), 0.999999 * ceiling)
+        floor = np.minimum(theta[:, :1] * unit, 0.999999 * ceiling)
         share = 1 / (1 + np.exp(-np.clip(theta[:, 1:2] + theta[:, 2:3] * x, -500, 500)))
         y = floor + (ceiling - floor) * share
         slope = (ceiling - floor) * share * (1 - share) / y
-        return np.log(y), np.stack([floor * (1 - share) / y, slope, slope * x], 2)
+        return np.log(y), np.stack([unit * (1 - share) / y, slope, slope * x], 2)
 
     def given_loss(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        floor, term = np.exp(theta[:, :1]), np.exp(np.clip(theta[:, 1:2] + theta[:, 2:3] * x, -500, 500))
-        y = floor + term
-        return np.log(y), np.stack([floor / y + 0 * term, term / y, term * x / y], 2)
+        term = np.exp(np.clip(theta[:, 1:2] + theta[:, 2:3] * x, -500, 500))
+        y = theta[:, :1] * unit + term
+        return np.log(y), np.stack([unit / y, term / y, term * x / y], 2)
 
     return saturating if shape == "saturating" else given_loss

@@ -13,7 +13,12 @@ Model = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
 def minimize_squares(
-    model: Model, starts: np.ndarray, response: np.ndarray, weights: np.ndarray, iterations: int = 100
+    model: Model,
+    starts: np.ndarray,
+    response: np.ndarray,
+    weights: np.ndarray,
+    lowest: np.ndarray,
+    iterations: int = 100,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Minimise half the weighted sum of squares of S problems.
 
@@ -22,12 +27,13 @@ def minimize_squares(
         starts: (S, p).
         response: (n,) or (S, n).
         weights: (n,) or (S, n).
+        lowest: (p,) below which no parameter goes; -inf for none.
         iterations: the most steps.
 
     Returns:
-        theta (S, p), objective (S,), and (S,) whether the scaled gradient vanished.
+        theta (S, p), objective (S,), and (S,) whether the scaled gradient vanished (at a bound: points beyond it).
     """
-    theta = np.array(starts, float)
+    theta = np.maximum(starts, lowest)
     response, weights = (np.broadcast_to(part, (len(theta), np.shape(part)[-1])) for part in (response, weights))
     damping = np.full(len(theta), 1e-3)
     converged = np.zeros(len(theta), bool)
@@ -41,6 +47,8 @@ def minimize_squares(
             loaded = (slopes * load[:, :, None]).transpose(0, 2, 1)
             gradient = np.matmul(loaded, residual[:, :, None])[:, :, 0]
             normal = np.matmul(loaded, slopes)
+            held = (theta[active] <= lowest) & (gradient <= 0)
+            gradient[held] = 0.0
             scale = np.sqrt(np.maximum(np.einsum("spp->sp", normal), 1e-300))
             # cosine between residual and each column: what MINPACK tests
             cosine = np.abs(gradient) / scale / np.sqrt(np.maximum(2 * cost[active], 1e-300))[:, None]
@@ -50,13 +58,14 @@ def minimize_squares(
             active = active[left]
             if not len(active):
                 break
-            gradient, normal, scale = gradient[left], normal[left], scale[left]
+            gradient, normal, scale, free = gradient[left], normal[left], scale[left], ~held[left]
             scaled = normal / scale[:, :, None] / scale[:, None, :]
-            scaled = np.where(np.isfinite(scaled), scaled, 0.0)
+            scaled = np.where(np.isfinite(scaled) & free[:, :, None] & free[:, None, :], scaled, 0.0)
+            scaled += (~free)[:, :, None] * np.eye(theta.shape[1])
             system = scaled + damping[active, None, None] * np.eye(theta.shape[1])
             right = np.where(np.isfinite(gradient), gradient, 0.0) / scale
             step = np.linalg.solve(system, right[:, :, None])[:, :, 0] / scale
-            tried = theta[active] + np.clip(step, -3, 3)
+            tried = np.maximum(theta[active] + np.clip(step, -3, 3), lowest)
             new_prediction, new_jacobian = model(tried)
             new_cost = _cost(y[left] - new_prediction, load[left])
             better = new_cost < cost[active]

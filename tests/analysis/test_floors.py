@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.optimize import least_squares
 
 from analysis import CannotFit, fit_chinchilla, fit_fid_given_loss, fit_power_law, fit_saturating
 
@@ -133,3 +134,29 @@ def test_a_floor_fitted_as_zero_does_not_pretend_that_the_exponent_is_known():
             inside += low <= -0.23 <= high
     assert bound >= 10
     assert inside >= 0.8 * bound
+
+
+@pytest.mark.parametrize("truth", [0.0, 0.3, 0.72])
+def test_resamples_of_a_saturating_law_are_fitted_as_well_as_scipy_fits_them(truth):
+    """With the floor as a logarithm a hundred steps were too few, and the floor's lower limit was 0.07 for 0."""
+    rng = np.random.default_rng(3)
+    x = np.geomspace(1e5, 1e7, 6)
+    law = fit_saturating(x, (truth + (1 - truth) / (1 + (3e-6 * x) ** 0.2)) * np.exp(0.004 * rng.normal(size=6)))
+    fit = law.estimator
+    response = fit.response + 0.004 * rng.normal(size=(40, 6))
+    found, _ = fit.refit(response, fit.weights)
+
+    def residual(theta, y):
+        floor = theta[0] * fit.unit
+        return np.log(floor + (1 - floor) / (1 + np.exp(-theta[1] - theta[2] * fit.x))) - y
+
+    for theta, y in zip(found, response, strict=True):
+        low, high = [0, -np.inf, -np.inf], [1 / fit.unit, np.inf, np.inf]
+        starts = [
+            np.clip(start, low, np.array(high) * 0.99) for start in (theta, fit.theta, [0.3, 0, -0.3], [0.9, -1, -1])
+        ]
+        best = min(
+            least_squares(residual, start, bounds=(low, high), args=(y,), xtol=1e-12, ftol=1e-12).cost
+            for start in starts
+        )
+        assert 0.5 * (residual(theta, y) ** 2).sum() <= best * (1 + 1e-4) + 1e-12
