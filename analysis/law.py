@@ -189,25 +189,29 @@ class Law:
     # -- how sure it is -------------------------------------------------------------------------------------------
 
     @cached_property
-    def unit(self) -> str:
-        """What the interval resamples: "size" (wild cluster bootstrap) or "run"."""
+    def clusters(self) -> tuple[str, np.ndarray]:
+        """What the interval treats as independent: "run" (drawn whole); or, the design fixed, a size, a run, or both.
+
+        Rows of one size share the law's lack of fit, rows of one run its luck. Where runs have rows at several sizes (a
+        frontier through budgets, FID against loss), rows linked by either stand or fall together. Returned with the
+        cluster of each row, (n,).
+        """
         sizes, runs = int(self.size_codes.max()) + 1, int(self.run_codes.max()) + 1
         parameters = len(self.estimator.theta)
         # a robust fit answers to the density of its residuals at zero, which a wild factor piles up: draw whole runs
         robust = np.isfinite(getattr(self.estimator, "delta", np.inf))
         if (sizes > FEW_SIZES or robust) and runs > (parameters + 3 if robust else FEW_SIZES):
-            return "run"
-        # points of one run at several sizes (a frontier through budgets, FID against loss) stand or fall together
-        pairs = len(np.unique(np.stack([self.size_codes, self.run_codes]), axis=1).T)
-        if pairs == sizes > runs > parameters:
-            return "run, design fixed"
-        return "size" if sizes > parameters else "run, design fixed"
+            return "run", self.run_codes
+        linked = resample.linked(self.size_codes, self.run_codes)
+        groups = int(linked.max()) + 1
+        if groups > parameters:
+            return {sizes: "size", runs: "run, design fixed"}.get(groups, "size and run"), linked
+        return ("size", self.size_codes) if sizes > parameters else ("run, design fixed", self.run_codes)
 
     @property
     def borrows_noise(self) -> bool:
         """Whether the clusters leave so few degrees of freedom that the pooled noise stands in for the law's own."""
-        clusters = int((self.size_codes if self.unit == "size" else self.run_codes).max()) + 1
-        return self.pooled is not None and clusters - len(self.estimator.theta) <= FEW_FREEDOM
+        return self.pooled is not None and int(self.clusters[1].max()) + 1 - len(self.estimator.theta) <= FEW_FREEDOM
 
     @property
     def unit_sentence(self) -> str:
@@ -218,7 +222,8 @@ class Law:
             "run": "bootstrap of whole runs",
             "size": "wild cluster bootstrap, one cluster a size",
             "run, design fixed": "wild cluster bootstrap, one cluster a run",
-        }[self.unit]
+            "size and run": "wild cluster bootstrap, sizes that share a run are one cluster",
+        }[self.clusters[0]]
 
     def bootstrap(self, resamples: int | None = None, seed: int = 0, indices: np.ndarray | None = None) -> Bootstrap:
         """Exact refits under resampling.
@@ -234,7 +239,7 @@ class Law:
         if indices is not None:
             unit, response = "rows given by the caller", fit.response
             weights = resample.multiplicities_of(indices, len(fit.response)) * fit.weights
-        elif self.unit == "run":
+        elif self.clusters[0] == "run":
             unit, response = self.unit_sentence, fit.response
             weights = resample.multiplicities(self.run_codes, resamples, rng) * fit.weights
         elif self.borrows_noise:
@@ -245,7 +250,7 @@ class Law:
             response = fit.response - fit.residual + spread * factors
         else:
             unit, weights = self.unit_sentence, fit.weights
-            codes = self.size_codes if self.unit == "size" else self.run_codes
+            codes = self.clusters[1]
             residual = resample.corrected_residuals(fit.jacobian, fit.residual, fit.weights, codes, power=1.0)
             factors = resample.wild_factors(codes, len(fit.theta), resamples, rng)
             response = fit.response - fit.residual + residual * factors

@@ -5,7 +5,9 @@
     python benchmarks/laws_coverage.py --bias --studies 10000            # exponents alone, 12 depths, noise 0.2 to 1 %
 
 Noise is multiplicative, falls from 1 % at the smallest depth to 0.2 % at the largest, and a trial's budgets share
-half of its variance (they share a trunk). `lack` adds a deviation a depth that no seed averages away. A covered share
+half of its variance (they share a trunk). Compute and loss move with the budget, so in "compute" and "FID given loss"
+one run has rows at several x, and is the cluster; FID's noise is three times, an error rate's a third of, a loss's.
+`lack` adds a deviation a depth that no seed averages away. A covered share
 of 95 % has a simulation error of 0.7 percentage points at 1,000 studies.
 """
 
@@ -66,10 +68,13 @@ DESIGNS = [
     Design("chinchilla", 12, 1, 4, even=0.005),
     Design("chinchilla", 12, 3, 3),
     Design("chinchilla", 12, 3, 3, lack=0.001),
-    Design("chinchilla", 12, 1, 4, delta=1e-3),
+    *(Design("chinchilla", depths, seeds, budgets, delta=1e-3) for depths, seeds, budgets in ((6, 2, 3), (12, 1, 4))),
     Design("tied", 5, 1, 2),
     Design("tied", 6, 2, 3),
     Design("tied", 12, 1, 4),
+    *(Design("compute", depths, seeds, 3) for depths, seeds in ((6, 1), (6, 3), (12, 1))),
+    *(Design("saturating", depths, seeds) for depths, seeds in ((6, 1), (6, 3), (12, 1))),
+    *(Design("FID given loss", depths, seeds, 3) for depths, seeds in ((6, 1), (6, 3), (12, 1))),
 ]
 
 
@@ -100,6 +105,29 @@ def simulate(design: Design, rng: np.random.Generator) -> tuple[dict, object, fl
         y = mean(x, images) * np.exp(noise)
         law = analysis.fit_power_law(x, y, "none" if design.form == "power" else "fit", run)
         inputs = (2 * sizes[-1],)
+    elif design.form in ("compute", "saturating", "FID given loss"):
+        if design.form == "compute":
+            truth, x = {"E": 3.0, "alpha": -0.2}, x * images / budgets[0]
+
+            def mean(x, _images):
+                return 3.0 + (2e-2 * x) ** -0.2
+
+            law = analysis.fit_power_law(x, mean(x, images) * np.exp(noise), "fit", run)
+        elif design.form == "saturating":
+            truth = {"floor": 0.7, "alpha": -0.4}
+
+            def mean(x, _images):
+                return 0.7 + 0.3 / (1 + (2e-2 * x) ** 0.4)
+
+            law = analysis.fit_saturating(x, mean(x, images) * np.exp(noise / 3), 1.0, run)
+        else:
+            truth, x = {"floor": 2.0, "rate": 1.5}, 3.0 + 2.5 / x**0.3 + 9 / images**0.35
+
+            def mean(x, _images):
+                return 2.0 + 0.05 * np.exp(1.5 * x)
+
+            law = analysis.fit_fid_given_loss(x, mean(x, images) * np.exp(3 * noise), run)
+        inputs = (2 * x.max() if design.form != "FID given loss" else 3.0 + 0.9 * (x.min() - 3.0),)
     else:
         beta = 0.35 if design.form == "chinchilla" else 0.3
         alpha = 0.3

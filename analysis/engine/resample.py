@@ -49,6 +49,24 @@ def wild_factors(codes: np.ndarray, parameters: int, resamples: int, rng: np.ran
     return factors[:, codes]
 
 
+def linked(sizes: np.ndarray, runs: np.ndarray) -> np.ndarray:
+    """Groups of rows that share a size or a run, directly or through others, (n,) codes 0..groups-1.
+
+    Args:
+        sizes: (n,) integer code of the size of each row.
+        runs: (n,) of the run.
+    """
+    group = np.array(sizes)
+    while True:
+        before = group
+        for codes in (runs, sizes):
+            lowest = np.full(int(codes.max()) + 1, len(group))
+            np.minimum.at(lowest, codes, group)
+            group = lowest[codes]
+        if np.array_equal(group, before):
+            return np.unique(group, return_inverse=True)[1]
+
+
 def corrected_residuals(
     jacobian: np.ndarray, residual: np.ndarray, weights: np.ndarray, codes: np.ndarray, power: float = 0.5
 ) -> np.ndarray:
