@@ -19,7 +19,7 @@ import pandas as pd
 from analysis.engine import resample
 from analysis.errors import CannotFit, Note
 
-FEW_SIZES = 20  # up to here the sizes are the unit (wild cluster bootstrap); above, whole runs are drawn
+FEW_SIZES = 100  # up to here the sizes are the unit (wild cluster bootstrap, which covers a point better); above, runs
 RESAMPLES = 2000
 NOISE_POINTS = 101
 FEW_FREEDOM = 2

@@ -127,9 +127,10 @@ def test_the_wild_unit_is_depth_when_depths_are_few_and_the_run_when_many():
     runs = [f"{p}-{i % 2}" for i, p in enumerate(params)]
     few = fit_chinchilla(params, data, planted(params, data, noise=0.01), runs=runs, delta=np.inf)
     assert few.clusters[0] == "size"
-    many = np.geomspace(1e7, 1e10, 40)
+    many = np.geomspace(1e7, 1e10, 120)
     big = grid(many, IMAGES)
-    assert fit_chinchilla(*big, planted(*big, noise=0.01)).clusters[0] == "run"
+    assert fit_chinchilla(*big, planted(*big, noise=0.01), delta=np.inf).clusters[0] == "run"
+    assert fit_chinchilla(params, data, planted(params, data, noise=0.01), runs=runs).clusters[0] == "run"  # robust
 
 
 def test_the_tied_form_is_chinchillas_with_equal_exponents():
