@@ -124,6 +124,20 @@ def group_sizes(values: np.ndarray, tolerance: float = 1e-9) -> np.ndarray:
     return codes
 
 
+def bins(values: np.ndarray, width: float) -> np.ndarray:
+    """Integer code of each positive value, by rising value; no code spans more than a relative `width`.
+
+    Unlike :func:`group_sizes` it never joins neighbour to neighbour, so a dense table does not become one group.
+    """
+    order = np.argsort(values, kind="stable")
+    codes, code, first = np.empty(len(values), dtype=int), -1, -np.inf
+    for place in order:
+        if values[place] > first * (1 + width) or code < 0:
+            code, first = code + 1, values[place]
+        codes[place] = code
+    return codes
+
+
 def require_sizes(found: int, parameters: int, what: str) -> tuple[Note, ...]:
     """Refuse below `parameters` + 1 distinct sizes, note at one degree of freedom.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from analysis.counting import amount
 from analysis.lawtable import percent
 from analysis.study import LawRecord, StudyLaws
 
@@ -105,9 +106,11 @@ def deepest_checks(study: StudyLaws) -> list[dict]:
     return checks
 
 
-def deepest_sentence(check: dict) -> str:
+def deepest_sentence(study: StudyLaws, check: dict) -> str:
     """One check for a person."""
-    at = "" if check["images"] is None else f" at {check['images']:,.0f} images"
+    columns = study.columns
+    counted = columns.data if check["against"] == "params, data" else columns.budget
+    at = "" if check["images"] is None else f" at {amount(counted, format(check['images'], ',.0f'))}"
     law = "the joint law" if check["against"] == "params, data" else f"{check['form']} in N"
     return (
         f"{check['target']}{at}, largest model predicted from the others by {law}: measured {check['measured']:.4g}, "

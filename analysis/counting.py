@@ -12,3 +12,13 @@ COMPUTE_WORDS = {
     "flops_6nd": "C: 6 N D",
     "forward_macs": "C: forward multiply-accumulates",
 }
+
+
+def amount(column: str, value: str) -> str:
+    """``61,440 images``, or ``tokens = 61,440`` of a column whose unit only its owner knows."""
+    return f"{value} images" if amount_name(column) == "images" else f"{column} = {value}"
+
+
+def amount_name(column: str) -> str:
+    """What a column of data counts: images, or what the column is called."""
+    return "images" if column.startswith("images") else column

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis import sensitivity
+from analysis import checks, sensitivity
 from analysis.collapse import Collapse, collapse, read_curves
 from analysis.compute_frontier import cell_frontier
 from analysis.counting import COMPUTE_WORDS, PARAMS_WORDS
@@ -17,7 +17,9 @@ from analysis.isoflop import IsoFlop, fit_isoflop
 from analysis.law import Law
 from analysis.parametric import fit_chinchilla
 from analysis.power import fit_power_law
-from analysis.table import Columns, run_names
+from analysis.table import ENOUGH_SIZES, SIX_ND, Columns, run_names
+
+SAME_SIX_ND = 0.01  # derived from what was planned to agree, so it agrees
 
 
 def study_sensitivity(rows: pd.DataFrame, columns: Columns, delta: float) -> tuple[dict[str, pd.DataFrame], str]:
@@ -37,8 +39,10 @@ def study_sensitivity(rows: pd.DataFrame, columns: Columns, delta: float) -> tup
         tables["delta"] = sensitivity.deltas(lambda delta: fit(np.ones(len(table), bool), delta=delta), names)
     except CannotFit:
         names, of = ("E", "alpha"), f"E + (beta N)^alpha of {target}"
+        if columns.budgets == ():  # no law against N to repeat
+            return {}, ""
         if columns.budget is not None:
-            largest = table[columns.budget].max()
+            largest = max(columns.budgets or table[columns.budget])
             table = table[table[columns.budget] == largest]
             of += f" at {largest:g}"
 
@@ -77,11 +81,31 @@ def study_isoflop(rows: pd.DataFrame, columns: Columns) -> IsoFlop | CannotFit |
         return None
     target = columns.targets[0]
     table = rows[rows[target].notna()]
-    data = None if columns.data is None else table[columns.data]
     try:
+        if columns.compute == SIX_ND:
+            table = _equal_compute(table, columns)
+        data = None if columns.data is None else table[columns.data]
         return fit_isoflop(table[columns.compute], table[columns.params], table[target], data=data)
     except CannotFit as refusal:
         return refusal
+
+
+def _equal_compute(table: pd.DataFrame, columns: Columns) -> pd.DataFrame:
+    """Rows whose 6 N D agrees at four sizes or more; a grid in N and D holds such rows by chance, which are no valleys.
+
+    Raises:
+        CannotFit: ``too_few_sizes`` where that is less than half of all rows.
+    """
+    budgets = pd.Series(checks.bins(table[columns.compute].to_numpy(), SAME_SIX_ND), table.index)
+    kept = table[table.groupby(budgets)[columns.params].transform("nunique") >= ENOUGH_SIZES]
+    if len(kept) < len(table) / 2:
+        raise CannotFit(
+            "too_few_sizes",
+            f"{len(kept)} of {len(table)} rows lie at a 6 N D that four sizes share, to within {SAME_SIX_ND:.0%}: the "
+            "rows are no isoFLOP grid",
+            len(kept),
+        )
+    return kept
 
 
 def _joint(table: pd.DataFrame, columns: Columns, target: str, params: str, mask: np.ndarray, delta: float) -> Law:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import pandas as pd
 
+from analysis.counting import COMPUTE_WORDS, PARAMS_WORDS, amount
 from analysis.law import Law
 from analysis.study import LEVEL, LawRecord, StudyLaws
+from analysis.table import Columns
 
 TARGET_WORDS = {
     "loss_all_scales": "loss, all scales",
@@ -18,23 +21,46 @@ TARGET_WORDS = {
 }
 AGAINST_WORDS = {
     "params": "N",
+    "data": "D",
     "compute": "C (frontier)",
     "compute, trajectories": "C (frontier of unfinished trajectories)",
     "params, data": "N and D",
+    "params, data, epochs": "N, D and epochs",
     "loss": "loss",
 }
 
 
 def target_words(target: str) -> str:
     """How a column is called on tables and axes."""
-    if target.startswith("fid_"):
-        return (
-            "FID ("
-            + target.removeprefix("fid_corrected_").removeprefix("fid_")
-            + " features"
-            + (", corrected)" if "corrected" in target else ")")
-        )
+    if target.startswith("fid_corrected_"):
+        return f"FID ({target.removeprefix('fid_corrected_')} features, corrected)"
     return TARGET_WORDS.get(target, target)
+
+
+def target_axis(target: str) -> str:
+    """A target on an axis: a study's own in words, a CSV's as its column is called."""
+    if target.startswith("fid_corrected_"):
+        return f"FID, corrected\n({target.removeprefix('fid_corrected_')})"
+    if target not in TARGET_WORDS:
+        return _no_math(target)
+    words = target_words(target)
+    return words[0].upper() + words[1:] + (" (nats/token)" if target.startswith("loss") else "")
+
+
+def axis(columns: Columns, part: Literal["params", "data", "compute"]) -> str:
+    """What a part is called on an axis: a study's own counts in words, a CSV's column by its name."""
+    words = {name: "Parameters $N$" for name in PARAMS_WORDS}
+    words |= {name: "Training compute $C$ (FLOPs)" for name in COMPUTE_WORDS}
+    column, letter = {
+        "params": (columns.params, "N"),
+        "data": (columns.data, "D"),
+        "compute": (columns.compute, "C"),
+    }[part]
+    return words.get(column, f"{_no_math(column)} (${letter}$)")
+
+
+def _no_math(name: str) -> str:
+    return name.replace("$", r"\$")
 
 
 def law_table(study: StudyLaws) -> pd.DataFrame:
@@ -123,7 +149,7 @@ def latex_table(study: StudyLaws) -> str:
         r"\midrule",
     ]
     for record in study.records:
-        budget = "" if record.budget is None else f", {_tex_number(record.budget)} images"
+        budget = "" if record.budget is None else f", {amount(_tex(study.columns.budget), _tex_number(record.budget))}"
         name = f"{target_words(record.target)} & {AGAINST_WORDS[record.against]}{budget}, {record.form}"
         if record.law is None:
             lines.append(

@@ -15,7 +15,7 @@ from analysis.errors import Note
 from analysis.load import load_runs
 from analysis.parallel import in_two
 from analysis.study import StudyLaws, fit_study
-from analysis.table import Columns, check_table, csv_columns, study_columns, without_missing
+from analysis.table import Columns, budgets_of_data, check_table, csv_columns, derive, study_columns, without_missing
 
 Progress = Callable[[str], None] | None
 
@@ -106,6 +106,7 @@ def study_of_csv(
     compute: str | None = None,
     group: str | None = None,
     budget: str | None = None,
+    epochs: str | None = None,
     holdout: int = 1,
     holdout_by: Literal["size", "budget"] = "size",
     offsets: tuple[float, ...] = (),
@@ -120,10 +121,12 @@ def study_of_csv(
         path: a CSV file with a header.
         x: column of sizes.
         y: columns of losses or errors.
-        data: column of tokens or images seen.
-        compute: column of training FLOPs.
+        data: column of tokens or images seen; beside `epochs` it may be called like unique ones, which then are U.
+        compute: column of training FLOPs; where no column is called like one, C = 6 N D.
         group: column that names the run of a row.
-        budget: column whose values get laws of their own.
+        budget: column whose values get laws of their own; without it, where one size has several D, each D that has
+            four sizes gets them.
+        epochs: column of passes over the unique data: fits the law of repeated data.
         holdout: how many of the largest sizes the backtests hide.
         holdout_by: whether joint laws hide sizes or budgets.
         offsets: fixed offsets to show beside the fitted one.
@@ -136,11 +139,12 @@ def study_of_csv(
         CannotFit, ValueError, FileNotFoundError: a sentence with column and rows.
     """
     table = load_runs(path)
-    columns = csv_columns(table, x, y, data, compute, group, budget)
+    columns = csv_columns(table, x, y, data, compute, group, budget, epochs)
     notes: tuple[Note, ...] = ()
     if drop_missing:
         table, notes = without_missing(table, columns)
-    table = check_table(table, columns, keep_duplicates, gaps=drop_missing)
+    table, columns = derive(check_table(table, columns, keep_duplicates, gaps=drop_missing), columns)
+    table, columns = budgets_of_data(table, columns)
     return fit_study(
         table,
         columns,

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from analysis.checks import SHOWN_ROWS
+from analysis.counting import amount, amount_name
 from analysis.errors import Note
-from analysis.table import Columns
+from analysis.table import ENOUGH_SIZES, Columns, usual
 
 # Columns of a row that are recipe. A study's plan shows what varies; the law has to as well.
 RECIPE = (
@@ -69,8 +71,10 @@ class FallCheck:
 
 def fall_checks(rows: pd.DataFrame, columns: Columns) -> list[FallCheck]:
     """Each target against size at every budget, and against budget at every size, on means over seeds."""
-    if columns.params is None or columns.budget is None:
+    if columns.params is None or columns.budget is None or columns.budgets == ():
         return []
+    if columns.budgets:
+        rows = rows[rows[columns.budget].isin(columns.budgets)]
     label = "depth" if "depth" in rows else columns.params
     checks = []
     for target in columns.targets:
@@ -84,8 +88,8 @@ def fall_checks(rows: pd.DataFrame, columns: Columns) -> list[FallCheck]:
                     pairs += 1
                     if high >= low:
                         step = (names[before], names[after]) if along == "size" else (before, after)
-                        place = f"{fixed:g} images" if along == "size" else f"{label} {names[fixed]:g}"
-                        what = label if along == "size" else "images"
+                        place = amount(columns.budget, f"{fixed:g}") if along == "size" else f"{label} {names[fixed]:g}"
+                        what = label if along == "size" else amount_name(columns.budget)
                         rises.append(
                             (
                                 high / low - 1,
@@ -165,8 +169,8 @@ def convention_notes(rows: pd.DataFrame, columns: Columns) -> tuple[Note, ...]:
         )
     ]
     for name in (*CONVENTIONS, *evaluation):
-        if name not in rows:
-            continue
+        if name not in rows or (name == "family" and columns.x is None and columns.compute is None):
+            continue  # FID given loss is fitted one family at a time
         found = rows[name].dropna().unique()
         if len(found) > 1:
             listed = ", ".join(str(value)[:24] for value in found[:4])
@@ -178,6 +182,47 @@ def convention_notes(rows: pd.DataFrame, columns: Columns) -> tuple[Note, ...]:
                     len(found),
                 )
             )
+    return tuple(notes)
+
+
+def budget_notes(rows: pd.DataFrame, columns: Columns) -> tuple[Note, ...]:
+    """`rows_left_out`: rows whose D has too few sizes for a law against N, or one law too many."""
+    if not columns.budgets:
+        return ()
+    amounts = rows[columns.budget]
+    left = amounts[~amounts.isin(columns.budgets)]
+    if left.empty:
+        return ()
+    values = np.sort(left.unique())
+    listed = ", ".join(f"{value:.6g}" for value in values[:SHOWN_ROWS])
+    listed += f" and {len(values) - SHOWN_ROWS} more" if len(values) > SHOWN_ROWS else ""
+    one = f" and one {columns.unique}" if columns.unique else ""
+    words = (
+        f"{len(columns.budgets)} of {amounts.nunique()} values of {columns.budget} have laws against N (those with "
+        f"most rows, at least {ENOUGH_SIZES} sizes{one}); in no such law: {listed} ({len(left)} rows)"
+    )
+    return (Note("rows_left_out", words, len(left)),)
+
+
+def unused_notes(rows: pd.DataFrame, columns: Columns, own: bool) -> tuple[Note, ...]:
+    """`mixed_conventions`: a column that no law uses says that rows saw other data, or the same data again."""
+    if columns.x is None and columns.compute is None:
+        return ()
+    notes = []
+    data, used = usual(rows, "data"), (columns.data, columns.budget, columns.x)
+    if data is not None and columns.params and columns.data is None and data not in used:
+        of_size = pd.to_numeric(rows[data], errors="coerce").groupby(rows[columns.params])
+        most = float((of_size.max() / of_size.min()).max())
+        if most > MOVES:
+            words = f"rows of one size differ in {data} (up to {most:.3g} times) and no law uses it; see --data"
+            notes.append(Note("mixed_conventions", words, most))
+    epochs = usual(rows, "epochs")
+    if epochs is not None and columns.epochs is None and epochs not in used:
+        most = float(pd.to_numeric(rows[epochs], errors="coerce").max())
+        if most > 1:
+            way = "the reuse constant needs runs on different numbers of unique images" if own else "see --epochs"
+            words = f"{epochs} reaches {most:.4g} and no law uses it: data seen again count as new ones ({way})"
+            notes.append(Note("mixed_conventions", words, most, quiet=own))
     return tuple(notes)
 
 

@@ -22,11 +22,11 @@ from analysis.errors import CannotFit, Note
 from analysis.isoflop import IsoFlop
 from analysis.law import Law
 from analysis.parallel import in_two
-from analysis.parametric import fit_chinchilla
+from analysis.parametric import fit_chinchilla, fit_repeated
 from analysis.power import fit_power_law
 from analysis.rowchecks import FallCheck
 from analysis.saturating import fit_fid_given_loss, fit_saturating
-from analysis.table import Columns, run_names
+from analysis.table import ENOUGH_SIZES, SIX_ND, Columns, is_fid, run_names, usual
 from analysis.tied import fit_tied
 from analysis.trajectories import Trajectories, study_trajectories
 
@@ -34,6 +34,7 @@ from analysis.trajectories import Trajectories, study_trajectories
 RESAMPLES = 1000
 BACKTEST_RESAMPLES = 300  # one prediction interval each
 LEVEL = 0.95
+LEAST_DELTA = 1e-4  # the law of repeated data has no form of absolute deviations
 
 Fit = Callable[[np.ndarray], Law]  # takes a boolean mask of rows
 
@@ -44,11 +45,12 @@ class LawRecord:
 
     Attributes:
         target: column that was fitted.
-        against: "params", "compute" (the frontier of finished budgets), "compute, trajectories" (the frontier of
-            unfinished ones), "params, data" or "loss" (FID of one family).
+        against: "params", "data" (of a table that knows nothing else), "compute" (the frontier of finished budgets),
+            "compute, trajectories" (the frontier of unfinished ones), "params, data", "params, data, epochs" or "loss"
+            (FID of one family).
         budget: the budget that its rows share; None where the law spans budgets.
-        form: "power", "power + offset", "power + fixed offset ...", "saturating", "chinchilla", "tied exponents" or
-            "FID given loss, FAMILY".
+        form: "power", "power + offset", "power + fixed offset ...", "saturating", "chinchilla", "tied exponents",
+            "repeated data" or "FID given loss, FAMILY".
         law: the fit, or None.
         refusal: why there is none.
         rows: what was fitted: columns x (and data), y, run (and row, of a CSV that names no runs); one line a row.
@@ -242,13 +244,7 @@ def fit_study(
             "too_few_sizes", "the study has no finished rows yet; launch it, or wait for its first budget", 0
         )
     own = folders is not None  # a column of somebody's CSV is what they say it is, whatever its name
-    words = {
-        "N": PARAMS_WORDS.get((columns.params or "") if own else "", f"N: column {columns.params}"),
-        "D": "D: images seen" if own and columns.data == "images_seen" else f"D: column {columns.data}",
-        "C": COMPUTE_WORDS.get((columns.compute or "") if own else "", f"C: column {columns.compute}"),
-    }
-    given = {"N": columns.params, "D": columns.data, "C": columns.compute}
-    conventions = {name: words[name] for name, column in given.items() if column is not None}
+    conventions = _conventions(columns, own)
 
     laws: list[Callable[[], list[LawRecord]]] = []
     for target in columns.targets:
@@ -256,13 +252,15 @@ def fit_study(
         if table.empty:
             continue
         common = table, columns, target, conventions, holdout
-        if columns.params:
-            laws.append(partial(_against_params, *common, offsets))
+        if columns.x:
+            laws.append(partial(_against_size, *common, offsets))
         if columns.compute:
             laws.append(partial(_against_compute, *common, offsets))
         if columns.params and columns.data:
             laws.append(partial(_against_both, *common, delta, int(holdout_by == "budget")))
-        if target.startswith("fid_"):
+        if columns.params and columns.epochs:
+            laws.append(partial(_repeated, *common, delta, int(holdout_by == "budget")))
+        if columns.loss and is_fid(target):
             laws.append(partial(_given_loss, table, columns, target, holdout))
 
     def unfinished() -> tuple[Trajectories | None, list[LawRecord]]:
@@ -283,6 +281,8 @@ def fit_study(
         rowchecks.left_out_notes(rows)
         + rowchecks.convention_notes(rows, columns)
         + rowchecks.recipe_notes(rows, columns)
+        + rowchecks.budget_notes(rows, columns)
+        + rowchecks.unused_notes(rows, columns, own)
         + (curves.notes if curves is not None else ())
     )
     return StudyLaws(
@@ -302,6 +302,31 @@ def fit_study(
     )
 
 
+def _conventions(columns: Columns, own: bool) -> dict[str, str]:
+    """How each part was counted, in words: a study's own counts, a CSV's columns by name."""
+    words = PARAMS_WORDS | COMPUTE_WORDS | {"images_seen": "D: images seen"} if own else {}
+    given = {
+        "N": columns.params,
+        "D": columns.data,
+        "C": columns.compute,
+        "U": columns.unique,
+        "epochs": columns.epochs,
+    }
+    if not any(given.values()):
+        given["loss"] = columns.loss
+    conventions = {}
+    for name, column in given.items():
+        if column in columns.derived:
+            conventions[name] = f"{name}: {column}, derived" + (" from N and D" if column == SIX_ND else "")
+        elif column is not None:
+            conventions[name] = words.get(column, f"{name}: column {column}")
+    if columns.budgets:
+        conventions["budget"] = (
+            f"laws against N: one at each value of {columns.budget} that {ENOUGH_SIZES} sizes or more share"
+        )
+    return conventions
+
+
 def _with_draws(fit: Callable[[], list[LawRecord]]) -> list[LawRecord]:
     """The laws with the resamples that figures and tables will ask for: made here, where two processes work."""
     records = fit()
@@ -311,20 +336,24 @@ def _with_draws(fit: Callable[[], list[LawRecord]]) -> list[LawRecord]:
     return records
 
 
-def _against_params(
+def _against_size(
     table: pd.DataFrame, columns: Columns, target: str, conventions: dict, holdout: int, offsets: tuple[float, ...]
 ) -> list[LawRecord]:
-    groups = [(None, table)] if columns.budget is None else list(table.groupby(columns.budget))
-    data = {
-        None if budget is None else float(budget): _points(group, columns, y=target, x=columns.params)
-        for budget, group in groups
-    }
-    words = {"x": conventions["N"]}
-    records = []
+    against, words = columns.against, {"x": conventions["N" if columns.params else "D"]}
     forms: list[tuple[str, str | float]] = _forms(offsets)
     ceiling = _ceiling(table[target], target)
     if ceiling is not None:
         forms.append(("saturating", "saturating"))
+    if columns.budgets == ():
+        refusal, points = _mixed_data(table, columns), _points(table, columns, y=target, x=columns.x)
+        return [LawRecord(target, against, None, form, None, refusal, points) for form, _ in forms]
+    groups = [(None, table)] if columns.budget is None else list(table.groupby(columns.budget))
+    data = {
+        None if budget is None else float(budget): _points(group, columns, y=target, x=columns.x)
+        for budget, group in groups
+        if columns.budgets is None or budget in columns.budgets
+    }
+    records = []
     for form, offset in forms:
         fits = {budget: _one_variable(rows, offset, words, ceiling) for budget, rows in data.items()}
         # one noise for all budgets: with five depths and three parameters a single budget cannot know its own
@@ -333,9 +362,19 @@ def _against_params(
         for budget, rows in data.items():
             fit = _with_noise(fits[budget], pooled, pooled_test)
             x = rows["x"].to_numpy(float)
-            records.append(_record(target, "params", budget, form, fit, rows, (x,), holdout))
+            records.append(_record(target, against, budget, form, fit, rows, (x,), holdout))
     order = list(data)
     return sorted(records, key=lambda record: order.index(record.budget))
+
+
+def _mixed_data(table: pd.DataFrame, columns: Columns) -> CannotFit:
+    found, one = table[columns.budget].nunique(), f" at one {columns.unique}" if columns.unique else ""
+    return CannotFit(
+        "mixed_conventions",
+        f"rows of one size differ in data, and none of the {found} values of {columns.data} has {ENOUGH_SIZES} sizes"
+        f"{one}: a law against N alone would take more data for a better size; name --budget, or read the joint law",
+        found,
+    )
 
 
 def _points(table: pd.DataFrame, columns: Columns, **parts: str | None) -> pd.DataFrame:
@@ -413,10 +452,8 @@ def _ceiling(values: pd.Series, target: str) -> float | None:
 
 def _given_loss(table: pd.DataFrame, columns: Columns, target: str, holdout: int) -> list[LawRecord]:
     """FID given loss, one family at a time: equal loss is not equal quality across families."""
-    loss = next((name for name in columns.targets if name.startswith("loss")), None)
-    if loss is None:
-        return []
-    families = table["family"] if "family" in table else pd.Series("all rows", index=table.index)
+    loss, family = columns.loss, usual(table, "family")
+    families = table[family] if family else pd.Series("all rows", index=table.index)
     records = []
     for family, part in table[table[loss].notna()].groupby(families):
         data = _points(part, columns, y=target, x=loss)
@@ -470,6 +507,30 @@ def _against_both(
         _record(target, "params, data", None, "chinchilla", chinchilla, data, inputs, holdout, inputs[key]),
         _record(target, "params, data", None, "tied exponents", tied, data, inputs, holdout, inputs[key]),
     ]
+
+
+def _repeated(
+    table: pd.DataFrame, columns: Columns, target: str, conventions: dict, holdout: int, delta: float, key: int
+) -> list[LawRecord]:
+    """The joint law in which repeated data wear out."""
+    parts = {"x": columns.params, "data": columns.data, "unique": columns.unique, "epochs": columns.epochs}
+    data = _points(table, columns, y=target, **parts)
+    inputs = tuple(data[part].to_numpy() for part in ("x", "unique", "epochs"))
+    y, runs = data["y"].to_numpy(), data["run"].to_numpy()
+    words = {"params": conventions["N"], "unique_data": conventions["U"], "epochs": conventions["epochs"]}
+
+    def fit(mask: np.ndarray) -> Law:
+        law = fit_repeated(
+            *(values[mask] for values in inputs),
+            y[mask],
+            runs[mask],
+            delta=delta or LEAST_DELTA,
+            conventions=words,
+        )
+        return replace(law, resamples=RESAMPLES)
+
+    hidden = data[("x", "data")[key]].to_numpy()
+    return [_record(target, "params, data, epochs", None, "repeated data", fit, data, inputs, holdout, hidden)]
 
 
 def _forms(offsets: tuple[float, ...]) -> list[tuple[str, str | float]]:

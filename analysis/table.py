@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
+from analysis import checks
 from analysis.checks import SHOWN_ROWS
 from analysis.errors import CannotFit, Note
 
 # A hole this wide between two neighbouring sizes is a change of unit, not of size: no ladder skips five decades.
 UNIT_GAP = 1e5
+SIX_ND = "6 N D"
+ONE_SIZE = 0.01  # sizes within 1 % are one: some tables are read off figures
+ONE_AMOUNT = 0.001  # data within 0.1 % are one budget: whole batches were trained
+ENOUGH_SIZES, MOST_BUDGETS = 4, 12  # what a law at one D needs; how many such laws a reader reads
 
 
 @dataclass(frozen=True)
@@ -23,10 +31,15 @@ class Columns:
         params: model size N.
         data: tokens or images seen D.
         compute: training FLOPs C.
-        targets: losses or error rates, one law each.
+        targets: losses, error rates or FIDs, one law each.
         run: the run that a row came from.
         budget: rows of one budget are compared with one another.
         cell: a run without its seed; seeds of one cell are averaged before the frontier is taken.
+        budgets: the values of `budget` that get laws against N; None: each of them.
+        unique: unique tokens or images U.
+        epochs: passes over them, D = U x epochs; None where no law of repeated data is to be had.
+        loss: what FIDs are a function of.
+        derived: columns that no file holds, made of others.
     """
 
     params: str | None = None
@@ -36,6 +49,21 @@ class Columns:
     run: str | None = None
     budget: str | None = None
     cell: str | None = None
+    budgets: tuple[float, ...] | None = None
+    unique: str | None = None
+    epochs: str | None = None
+    loss: str | None = None
+    derived: tuple[str, ...] = ()
+
+    @property
+    def against(self) -> Literal["params", "data"]:
+        """What laws of a size are against: N, or D where nothing else is known."""
+        return "data" if self.params is None and self.compute is None and self.data else "params"
+
+    @property
+    def x(self) -> str | None:
+        """The column of :attr:`against`."""
+        return self.data if self.against == "data" else self.params
 
 
 STUDY_TARGETS = ("loss_all_scales", "loss_last_scale", "error_all_scales", "error_last_scale")
@@ -55,6 +83,9 @@ def study_columns(
         targets = tuple(name for name in STUDY_TARGETS if name in rows) + fids
     for name in (params, compute, *targets):
         require(rows, name)
+    # with one number of unique images D' is a function of D alone: only the bend of B/D^beta would tell R
+    repeats = {"unique_images", "epochs"} <= set(rows)
+    repeats = repeats and rows["epochs"].max() > 1 and rows["unique_images"].nunique() > 1
     return Columns(
         params,
         "images_seen",
@@ -63,7 +94,20 @@ def study_columns(
         "trial",
         "images_asked" if "images_asked" in rows else "images_seen",
         "cell" if "cell" in rows else None,
+        unique="unique_images" if repeats else None,
+        epochs="epochs" if repeats else None,
+        loss=next((name for name in targets if is_loss(name)), None),
     )
+
+
+def is_loss(name: str) -> bool:
+    """Whether a column is named like a loss: val_loss, Loss, ce, nll_c4."""
+    return re.search(r"(loss|(?<![a-z])(ce|nll|cross.?entropy))(?![a-z])", name.lower()) is not None
+
+
+def is_fid(name: str) -> bool:
+    """Whether a column is named like a FID: FID50k, rfid, fid_corrected_inception; not confidence."""
+    return re.search(r"fid(?![a-z])", name.lower()) is not None
 
 
 def run_names(table: pd.DataFrame, columns: Columns) -> np.ndarray:
@@ -80,12 +124,21 @@ GUESSES = {
     "compute": ("compute", "train_flops", "train_flop", "training_flops", "training_flop", "flops", "flop", "C"),
     "targets": ("loss", "loss_all_scales", "val_loss", "validation_loss", "eval_loss", "test_loss", "L", "y"),
     "run": ("run", "trial", "group"),
+    "unique": ("unique_tokens", "unique_images", "unique_data", "U"),
+    "epochs": ("epochs", "epoch", "n_epochs", "num_epochs"),
+    "family": ("family", "model_family"),
 }
 
 
 def _plain(name: str) -> str:
     """A column's name as guesses compare it."""
     return name if len(name) == 1 else "".join(letter for letter in name.lower() if letter.isalnum())
+
+
+def usual(names: Iterable[object], part: str) -> str | None:
+    """The column among `names` that is usually called as `part` is; None where there is none."""
+    known = {_plain(str(name)): str(name) for name in reversed(list(names))}
+    return next((known[_plain(name)] for name in GUESSES[part] if _plain(name) in known), None)
 
 
 def csv_columns(
@@ -96,36 +149,121 @@ def csv_columns(
     compute: str | None = None,
     group: str | None = None,
     budget: str | None = None,
+    epochs: str | None = None,
 ) -> Columns:
     """The parts that the columns of somebody's CSV play: as asked for, else by their usual names.
+
+    A lone `x` that is called like compute, data or (beside FIDs) a loss is that.
 
     Raises:
         ValueError: a column that was asked for, or that every fit needs, is not there.
     """
-    for name in (x, *y, data, compute, group, budget):
+    names = list(table.columns)
+    for name in (x, *y, data, compute, group, budget, epochs):
         if name is not None:
             require(table, name)
-
-    def guess(part: str) -> str | None:
-        known = {_plain(str(name)): str(name) for name in reversed(table.columns)}
-        return next((known[_plain(name)] for name in GUESSES[part] if _plain(name) in known), None)
-
-    targets = y or tuple(name for name in (guess("targets"),) if name)
+    run = group or usual(names, "run")
+    if x is not None and is_loss(x) and any(map(is_fid, y or names)):
+        return _given_loss(x, y or tuple(filter(is_fid, names))[:1], run)
+    targets = y or tuple(name for name in (usual(names, "targets"),) if name)
     if not targets:
-        raise ValueError(f"no loss column among {', '.join(table.columns)}; name it with --y")
-    params = x or guess("params")
-    if params is None and compute is None and guess("compute") is None:
-        raise ValueError(f"no size column among {', '.join(table.columns)}; name it with --x")
-    # a column that was not asked for joins only where the caller named none at all
-    named = x is not None
-    return Columns(
-        params,
-        data or (None if named else guess("data")),
-        compute or (None if named else guess("compute")),
+        raise ValueError(f"no loss column among {', '.join(names)}; name it with --y")
+    lone = x is not None and data is None and compute is None
+    x_is = next((part for part in ("compute", "data") if lone and usual([x], part)), "params")
+
+    def column(part: str, asked: str | None) -> str | None:
+        # a column that was not asked for joins only where the caller named none at all
+        return asked or (usual(names, part) if x is None else x if x_is == part else None)
+
+    columns = Columns(
+        column("params", None),
+        column("data", data),
+        column("compute", compute),
         targets,
-        group or guess("run"),
+        run,
         budget,
+        loss=next((name for name in targets if is_loss(name)), None),
     )
+    if x is None and columns.params is None and columns.compute is None:
+        raise ValueError(f"no size column among {', '.join(names)}; name it with --x")
+    return _with_epochs(table, columns, epochs, guess=x is None)
+
+
+def _given_loss(loss: str, targets: tuple[str, ...], run: str | None) -> Columns:
+    others = [name for name in targets if not is_fid(name)]
+    if others:
+        raise ValueError(f"--x {loss} is a loss, of which only FIDs are fitted; fit {', '.join(others)} apart")
+    return Columns(targets=targets, run=run, loss=loss)
+
+
+def _with_epochs(table: pd.DataFrame, columns: Columns, epochs: str | None, guess: bool) -> Columns:
+    """With the parts of the law of repeated data, where it was asked for or the usual columns show repeats."""
+    data, unique = columns.data, usual(table, "unique") if guess else None
+    if epochs is not None:
+        if data is not None and usual([data], "unique"):
+            data, unique = None, data
+        if columns.params is None or (data is None and unique is None):
+            raise ValueError(f"--epochs {epochs} needs sizes and the data that repeat; name them with --x and --data")
+        return replace(columns, data=data, unique=unique, epochs=epochs)
+    if not guess or columns.params is None:
+        return columns
+    epochs = usual(table, "epochs")
+    if epochs and (data or unique):
+        passes = _numeric(table, epochs)
+    elif data and unique:
+        passes = _numeric(table, data) / _numeric(table, unique)
+    else:
+        return columns
+    return replace(columns, unique=unique, epochs=epochs) if passes.max() > 1 else columns
+
+
+def _numeric(table: pd.DataFrame, name: str) -> pd.Series:
+    return pd.to_numeric(table[name], errors="coerce")
+
+
+def derive(table: pd.DataFrame, columns: Columns) -> tuple[pd.DataFrame, Columns]:
+    """With what follows from the columns given: one of D = U x epochs where the others are known, and C = 6 N D."""
+    made: dict[str, pd.Series] = {}
+
+    def make(name: str, values: pd.Series) -> str:
+        made[name] = values
+        return name
+
+    data, unique, epochs, compute = columns.data, columns.unique, columns.epochs, columns.compute
+    if unique and epochs and not data:
+        data = make(f"{unique} x {epochs}", table[unique] * table[epochs])
+    elif unique and data and not epochs:
+        epochs = make(f"{data} / {unique}", table[data] / table[unique])
+    elif epochs and data and not unique:
+        unique = make(f"{data} / {epochs}", table[data] / table[epochs])
+    if columns.params and data and not compute and not usual(table, "compute"):
+        compute = make(SIX_ND, 6 * table[columns.params] * (made[data] if data in made else table[data]))
+    derived = replace(columns, data=data, unique=unique, epochs=epochs, compute=compute, derived=tuple(made))
+    return table.assign(**made), derived
+
+
+def budgets_of_data(table: pd.DataFrame, columns: Columns) -> tuple[pd.DataFrame, Columns]:
+    """Where rows of one size differ in D, or in how much of it is unique: each D that enough sizes share is a budget.
+
+    Where each size has one D (one recipe, or one D for all) nothing changes: such rows are one ladder.
+    """
+    if columns.budget is not None or columns.params is None or columns.data is None:
+        return table, columns
+    sizes = checks.bins(table[columns.params].to_numpy(), ONE_SIZE)
+    of_size = table[[name for name in (columns.data, columns.unique) if name]].groupby(sizes)
+    if (of_size.max() / of_size.min()).to_numpy().max() < (1 + ONE_SIZE) ** 2:  # squared: D may grow faster than N
+        return table, columns
+    codes = checks.bins(table[columns.data].to_numpy(), ONE_AMOUNT)
+    shared = table[columns.data].groupby(codes).transform("median")
+    name = columns.data
+    if not np.array_equal(shared, table[columns.data]):
+        name = f"{columns.data} (within {ONE_AMOUNT:.1%})"
+        table = table.assign(**{name: shared})
+    found = pd.Series(sizes, table.index).groupby(shared).agg(["nunique", "size"])
+    if columns.unique:  # equal D, some of it repeated, is not equal data
+        found = found[table[columns.unique].groupby(shared).nunique() == 1]
+    kept = found[found["nunique"] >= ENOUGH_SIZES].nlargest(MOST_BUDGETS, "size", keep="last").index.sort_values()
+    return table, replace(columns, budget=name, budgets=tuple(float(amount) for amount in kept))
 
 
 def require(table: pd.DataFrame, name: str) -> None:
@@ -178,10 +316,11 @@ def check_table(
         ValueError: text in a number column, or rows given twice.
     """
     table = table.copy()
-    numeric = [name for name in (columns.params, columns.data, columns.compute, *columns.targets) if name]
+    amounts = [name for name in (columns.params, columns.data, columns.compute, columns.unique) if name]
+    numeric = [*amounts, *(name for name in (columns.epochs, columns.loss) if name), *columns.targets]
     for name in dict.fromkeys(numeric):
         table[name] = numbers(table, name, gaps and name in columns.targets)
-    for name in dict.fromkeys(part for part in (columns.params, columns.data, columns.compute) if part):
+    for name in dict.fromkeys(amounts):
         _one_unit(table[name])
     used = [name for name in dict.fromkeys([*numeric, columns.run, columns.budget]) if name]
     twice = table.index[table.duplicated(used)]

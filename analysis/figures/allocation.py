@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.figures import page
+from analysis.lawtable import axis
 from analysis.study import LawRecord, StudyLaws
 
 BUDGETS = 5
@@ -50,6 +51,6 @@ def draw_allocation(
         tables.append(pd.DataFrame({"flops": flops, "params": x, "images": d, "loss": loss, "low": low, "high": high}))
     table = pd.concat(tables, ignore_index=True)
     page.log_axes(ax, table["params"].to_numpy(), table[["low", "high"]].to_numpy().ravel())
-    ax.set_xlabel("Parameters $N$")
+    ax.set_xlabel(axis(columns, "params"))
     ax.set_ylabel("Predicted loss")
     return ax, table

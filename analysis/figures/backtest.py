@@ -60,8 +60,10 @@ def _law_words(line) -> str:
 def _point_words(line) -> str:
     if line.against == "compute":
         return f"C {line.inputs[0]:.2g}"
-    images = f", {_short(line.inputs[1])}" if len(line.inputs) > 1 else ""
-    return f"N {_short(line.inputs[0])}{images}"
+    more = f", {_short(line.inputs[1])}" if len(line.inputs) > 1 else ""
+    more += f" x {_short(line.inputs[2])}" if len(line.inputs) > 2 else ""
+    letter = {"data": "D", "loss": "loss"}.get(line.against, "N")
+    return f"{letter} {_short(line.inputs[0])}{more}"
 
 
 def _short(value: float) -> str:

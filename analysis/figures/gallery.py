@@ -12,6 +12,7 @@ import pandas as pd
 
 from analysis.comparison import best_form
 from analysis.compute_frontier import cell_keys
+from analysis.counting import amount, amount_name
 from analysis.errors import CannotFit, Note
 from analysis.figures import (
     allocation,
@@ -29,7 +30,7 @@ from analysis.figures import (
 from analysis.figures import published as panel
 from analysis.figures.scaling import budget_words
 from analysis.isoflop import IsoFlop
-from analysis.lawtable import target_words
+from analysis.lawtable import axis, target_axis, target_words
 from analysis.planning import candidates_of_rows, joint_record
 from analysis.study import LEVEL, LawRecord, StudyLaws
 
@@ -45,7 +46,7 @@ def figure_tasks(study: StudyLaws, folder: Path, published: str | None = None) -
         published: "var" draws the published laws beside these.
     """
     tasks: list[Callable[[], list[Path]]] = []
-    for against in ("params", "compute"):
+    for against in (study.columns.against, "compute"):
         for kind, targets in _target_groups(study, against).items():
             tasks.append(partial(_styled, partial(_scaling, study, against, targets, folder / f"{kind}_{against}")))
     for draw, name in (
@@ -74,7 +75,9 @@ def caption(study: StudyLaws, records: list[LawRecord], more: str = "") -> str:
     """What a figure rests on: conventions, trials, interval, refusals and notes."""
     against = {record.against for record in records}
     conventions = [study.conventions["N"]] if any("params" in name for name in against) else []
+    conventions += [study.conventions["D"]] if any("data" in name for name in against) else []
     conventions += [study.conventions["C"]] if "compute" in against else []
+    conventions += [study.conventions["budget"]] if "params" in against and "budget" in study.conventions else []
     runs = f"{study.rows[study.columns.run].nunique()} trials, " if study.columns.run else ""
     text = "".join(f"{words}. " for words in ["; ".join(conventions)] if words)
     text += f"{runs}{len(study.rows)} rows. {more}"
@@ -94,7 +97,7 @@ def _codes(notes: list[Note]) -> str:
 
 
 def _scaling(study: StudyLaws, against: str, targets: list[str], stem: Path) -> list[Path]:
-    draw = scaling.draw_against_params if against == "params" else scaling.draw_against_compute
+    draw = scaling.draw_against_compute if against == "compute" else scaling.draw_against_size
     lines, wide = (len(targets) + 1) // 2, len(targets) > 1
     figure, grid = plt.subplots(
         lines,
@@ -113,7 +116,7 @@ def _scaling(study: StudyLaws, against: str, targets: list[str], stem: Path) -> 
     if any(record.backtests for record in records):
         more += (
             " Crosses: held-out sizes as predicted from the smaller ones, with the interval for new runs."
-            if against == "params"
+            if against != "compute"
             else " Held out: the largest point of the frontier."
         )
     more += "".join(f" {words}" for target in targets if (words := _fid_words(study, target)))
@@ -141,8 +144,10 @@ def _fid_words(study: StudyLaws, target: str) -> str:
 def _main_records(study: StudyLaws) -> list[LawRecord]:
     """The preferred law of the first target at each budget."""
     target = study.columns.targets[0]
-    budgets = dict.fromkeys(record.budget for record in study.find(target, "params"))
-    best = [best_form([r for r in study.find(target, "params") if r.budget == budget]) for budget in budgets]
+    budgets = dict.fromkeys(record.budget for record in study.find(target, study.columns.against))
+    best = [
+        best_form([r for r in study.find(target, study.columns.against) if r.budget == budget]) for budget in budgets
+    ]
     return [record for record in best if record is not None]
 
 
@@ -154,7 +159,7 @@ def _residuals(study: StudyLaws, stem: Path) -> list[Path]:
     tables = []
     for ax, record in zip(grid.flat, records, strict=True):
         residuals.draw_residuals(record, ax)
-        ax.set_xlabel("Parameters $N$")
+        ax.set_xlabel(axis(study.columns, study.columns.against))
         words = "" if record.budget is None else f"{budget_words(record.budget)}: "
         ax.set_title(f"{words}{record.form}", fontsize=7)
         if ax is not grid.flat[0]:
@@ -169,7 +174,7 @@ def _profiles(study: StudyLaws, stem: Path) -> list[Path]:
     target = study.columns.targets[0]
     records = [
         record
-        for record in study.find(target, "params", "power + offset")
+        for record in study.find(target, study.columns.against, "power + offset")
         if record.law is not None and record.law.coefficients["E"] > 0 and record.law.freedom > 0
     ][-2:]
     if not records:
@@ -181,7 +186,7 @@ def _profiles(study: StudyLaws, stem: Path) -> list[Path]:
     for ax, record in zip(grid.flat, records, strict=True):
         profile.draw_profile(record.law, ax)
         if record.budget is not None:
-            ax.set_title(f"{budget_words(record.budget)} images", fontsize=7)
+            ax.set_title(amount(study.columns.budget, budget_words(record.budget)), fontsize=7)
         tables.append(profile.profile_rows(record.law).assign(budget=record.budget))
     more = (
         f"{target_words(target)}. Dashed: the fitted offset; grey: its 95 % profile interval. An offset at one budget "
@@ -236,7 +241,7 @@ def _record_of_sensitivity(study: StudyLaws) -> LawRecord | None:
     if "a_opt" in next(iter(study.sensitivity.values())):
         records = study.find(target, "params, data", "chinchilla")
     else:
-        records = study.find(target, "params", "power + offset")
+        records = study.find(target, study.columns.against, "power + offset")
     records = [record for record in records if record.law is not None]
     return records[-1] if records else None
 
@@ -260,6 +265,9 @@ def _isoflop(study: StudyLaws, stem: Path) -> list[Path]:
     figure, grid = plt.subplots(1, 2, figsize=(page.TEXT, 2.9))
     isoflop.draw_valleys(fit, grid[0])
     isoflop.draw_optimum(fit, grid[1])
+    grid[0].set_xlabel(axis(study.columns, "params"))
+    grid[0].set_ylabel(target_axis(study.columns.targets[0]))
+    grid[1].set_xlabel(axis(study.columns, "compute"))
     more = (
         f"{study.conventions['N']}; {study.conventions['C']}. {target_words(study.columns.targets[0])}; minima by "
         f"interpolation (Akima) at budgets with four sizes or more; grey: budgets without a minimum inside; band: "
@@ -313,7 +321,7 @@ def _allocation(study: StudyLaws, stem: Path) -> list[Path]:
     except (CannotFit, ValueError):
         return []
     ax, table = allocation.draw_allocation(study, record, candidates)
-    page.legend_above(ax, title="training compute (FLOPs)", ncols=2)
+    page.legend_above(ax, title="training compute", ncols=2)
     more = (
         f"{target_words(target)} by {record.law.form}; band: {LEVEL:.0%} interval of the law; diamonds: best size "
         "between the depths trained, with its interval."
@@ -324,7 +332,9 @@ def _allocation(study: StudyLaws, stem: Path) -> list[Path]:
 
 def _published(study: StudyLaws, stem: Path) -> list[Path]:
     target = next((name for name in study.columns.targets if name.startswith("loss")), study.columns.targets[0])
-    records = [record for record in study.find(target, "params", "power + offset") if record.law is not None]
+    records = [
+        record for record in study.find(target, study.columns.against, "power + offset") if record.law is not None
+    ]
     if not records:
         return []
     figure, grid = plt.subplots(1, 2, figsize=(page.TEXT, 3.1))
@@ -342,9 +352,10 @@ def _published(study: StudyLaws, stem: Path) -> list[Path]:
 
 
 def _legend_title(study: StudyLaws, against: str) -> str | None:
-    if against != "params" or study.columns.budget is None:
+    if against != "params" or study.columns.budget is None or study.columns.budgets == ():
         return None
-    return "images seen" if study.columns.budget.startswith("images") else study.columns.budget
+    name = amount_name(study.columns.budget)
+    return "images seen" if name == "images" else name
 
 
 def _target_groups(study: StudyLaws, against: str) -> dict[str, list[str]]:

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from analysis.figures import page
-from analysis.lawtable import number, percent, target_words
+from analysis.lawtable import number, percent, target_axis
 from analysis.study import LEVEL, LawRecord
 
 
@@ -39,6 +39,6 @@ def draw_given_loss(records: list[LawRecord], ax: Axes | None = None) -> Axes:
             label=label,
         )
     page.log_axes(ax, y=np.concatenate([record.rows["y"].to_numpy(float) for record in records]))
-    ax.set_xlabel(f"{target_words(records[0].law.conventions['loss']).capitalize()} (nats/token)")
-    ax.set_ylabel("FID, corrected" if "corrected" in records[0].target else "FID")
+    ax.set_xlabel(target_axis(records[0].law.conventions["loss"]))
+    ax.set_ylabel(target_axis(records[0].target))
     return ax

@@ -42,7 +42,7 @@ def draw_valleys(fit: IsoFlop, ax: Axes | None = None) -> Axes:
     page.log_axes(ax, fit.rows["params"].to_numpy(), fit.rows["loss"].to_numpy())
     ax.set_xlabel("Parameters $N$")
     ax.set_ylabel("Loss")
-    page.legend_above(ax, title="compute (FLOPs)", ncols=3)
+    page.legend_above(ax, title="compute", ncols=3)
     return ax
 
 

@@ -22,7 +22,7 @@ def draw_reducible(records: list[LawRecord], ax: Axes | None = None) -> Axes:
         x, y = record.rows["x"].to_numpy(float), record.rows["y"].to_numpy(float) - law.coefficients["E"]
         above = y > 0
         line = np.geomspace(x.min(), x.max(), 40)
-        name = "" if record.budget is None else f" {page.plain_number(float(f'{record.budget:.3g}'))} images"
+        name = "" if record.budget is None else f" at {page.plain_number(float(f'{record.budget:.3g}'))}"
         ax.plot(x[above], y[above], linestyle="none", marker="o", color=colour, label=f"ours,{name}, E fitted")
         ax.plot(line, law.predict(line) - law.coefficients["E"], color=colour)
         xs += [x]
@@ -61,7 +61,7 @@ def exponent_rows(records: list[LawRecord]) -> pd.DataFrame:
     lines = []
     for record in records:
         low, high = record.law.interval("alpha", LEVEL)
-        budget = "" if record.budget is None else f", {page.plain_number(float(f'{record.budget:.3g}'))} images"
+        budget = "" if record.budget is None else f", at {page.plain_number(float(f'{record.budget:.3g}'))}"
         lines.append(
             {
                 "label": f"ours{budget}",

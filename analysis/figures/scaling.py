@@ -8,10 +8,11 @@ from matplotlib.axes import Axes
 
 from analysis.comparison import best_form
 from analysis.figures import page
-from analysis.lawtable import floor_name, number, percent, target_words
+from analysis.lawtable import axis, floor_name, number, percent, target_axis
 from analysis.study import LEVEL, LawRecord, StudyLaws
 
 CURVE_POINTS = 80
+MOST_TOLD = 6  # budgets whose held-out error a legend has room for; the backtest figure has them all
 MOST_SIZES = 14  # that can be joined and named one by one
 
 
@@ -23,7 +24,7 @@ def law_curve(record: LawRecord, beyond: float = 1.0) -> pd.DataFrame:
     return pd.DataFrame({"x": x, "y": record.law.predict(x), "low": low, "high": high})
 
 
-def law_label(record: LawRecord) -> str:
+def law_label(record: LawRecord, held_out: bool = True) -> str:
     """Exponent with interval, and what was held out: never r alone."""
     law = record.law
     low, high = law.interval("alpha", LEVEL)
@@ -31,7 +32,7 @@ def law_label(record: LawRecord) -> str:
     floor = floor_name(law)
     if floor is not None:
         text += f", {floor} {number(law.coefficients[floor], 3)}"
-    if record.backtests:
+    if record.backtests and held_out:
         test = record.backtests[-1]
         text += f"\nheld out: {percent(test.error)} %, {'inside' if test.inside else 'outside'} its interval"
     return text
@@ -42,16 +43,16 @@ def budget_words(budget: float) -> str:
     return f"{page.plain_number(float(f'{budget:.3g}'))}"
 
 
-def draw_against_params(study: StudyLaws, target: str, ax: Axes | None = None) -> Axes:
-    """Rows and best law of each budget against parameters; crosses: held-out sizes as they were predicted."""
-    ax = page.new_axes(ax)
+def draw_against_size(study: StudyLaws, target: str, ax: Axes | None = None) -> Axes:
+    """Rows and best law of each budget against parameters, or data; crosses: held-out sizes as they were predicted."""
+    ax, against = page.new_axes(ax), study.columns.against
     budgets = sorted(
-        {record.budget for record in study.find(target, "params")}, key=lambda value: (value is None, value)
+        {record.budget for record in study.find(target, against)}, key=lambda value: (value is None, value)
     )
     colours = page.ordered_colours(len(budgets)) if len(budgets) > 1 else [page.NAMED[0]]
     xs, ys = [], []
     for place, (budget, colour) in enumerate(zip(budgets, colours, strict=True)):
-        records = [record for record in study.find(target, "params") if record.budget == budget]
+        records = [record for record in study.find(target, against) if record.budget == budget]
         rows = records[0].rows
         xs.append(rows["x"])
         ys.append(rows["y"])
@@ -76,7 +77,7 @@ def draw_against_params(study: StudyLaws, target: str, ax: Axes | None = None) -
                     linewidth=0.8,
                     zorder=4,
                 )
-            label = words + law_label(best)
+            label = words + law_label(best, held_out=len(budgets) <= MOST_TOLD)
         ax.plot(
             rows["x"],
             rows["y"],
@@ -89,8 +90,8 @@ def draw_against_params(study: StudyLaws, target: str, ax: Axes | None = None) -
             zorder=3,
         )
     page.log_axes(ax, np.concatenate(xs), np.concatenate([*ys, _draw_floor(study, target, ax)]))
-    ax.set_xlabel("Parameters $N$")
-    ax.set_ylabel(_axis_words(target))
+    ax.set_xlabel(axis(study.columns, against))
+    ax.set_ylabel(target_axis(target))
     return ax
 
 
@@ -143,8 +144,8 @@ def draw_against_compute(study: StudyLaws, target: str, ax: Axes | None = None) 
     )
     values = np.concatenate([rows[target].to_numpy(float), _draw_floor(study, target, ax)])
     page.log_axes(ax, rows[columns.compute].to_numpy(float), values, flops=True, pad=0.1)
-    ax.set_xlabel("Training compute $C$ (FLOPs)")
-    ax.set_ylabel(_axis_words(target))
+    ax.set_xlabel(axis(columns, "compute"))
+    ax.set_ylabel(target_axis(target))
     return ax
 
 
@@ -160,11 +161,3 @@ def _draw_floor(study: StudyLaws, target: str, ax: Axes) -> np.ndarray:
             floor, color="0.45", linewidth=0.9, linestyle=(0, (1, 1)), label=None if place else "tokenizer's own rFID"
         )
     return np.asarray(floors, float)
-
-
-def _axis_words(target: str) -> str:
-    if target.startswith("fid_"):
-        label = target.removeprefix("fid_corrected_").removeprefix("fid_")
-        return f"FID{', corrected' if 'corrected' in target else ''}\n({label})"
-    words = target_words(target)
-    return words[0].upper() + words[1:] + (" (nats/token)" if target.startswith("loss") else "")

@@ -6,7 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from analysis.diagnostics import study_isoflop
+from analysis.figures.scaling import draw_against_compute, draw_against_size
 from analysis.lawtable import percent
+from analysis.output import study_of, study_of_csv
+from analysis.table import Columns, derive, is_fid, is_loss
+from tests.analysis.fake_study import write_study
 from tests.analysis.test_fit_laws import run
 
 
@@ -118,3 +123,220 @@ def test_a_frontier_is_never_made_of_means_over_lengths_or_sizes(tmp_path, argum
     rows = pd.read_csv(folder / "loss_compute.csv").sort_values(["flops", "loss"])
     best = rows["loss"].cummin().shift(fill_value=np.inf)
     assert rows["loss_on_frontier"].tolist() == (rows["loss"] < best).tolist()
+
+
+def found(document, against):
+    return [law for law in document["laws"] if law["against"] == against]
+
+
+def test_a_grid_in_size_and_data_has_a_law_for_each_amount_of_data(tmp_path):
+    frame = grid(sizes=6, amounts=14)
+    frame.loc[len(frame)] = [3e7, 2e9, 2.9]  # a D of its own
+    document, _ = laws(tmp_path, frame, "--holdout", 0)
+    power = [law for law in found(document, "params") if law["form"] == "(beta x)^alpha"]
+    assert len(power) == 12
+    assert all(law["rows_used"] == 6 and law["budget"] in frame["tokens"].to_numpy() for law in power)
+    assert document["conventions"]["budget"] == "laws against N: one at each value of tokens that 4 sizes or more share"
+    note = next(note for note in document["notes"] if note["code"] == "rows_left_out")
+    assert note["number"] == 13
+    assert "12 of 15 values of tokens" in note["sentence"]
+    assert "1e+09, 1.42" in note["sentence"]  # of equally populated ones the largest stay
+
+
+def test_whole_batches_do_not_part_what_was_trained_equally_long(tmp_path):
+    frame = grid(sizes=6, amounts=3)
+    frame["tokens"] *= 1 + 2e-4 * np.random.default_rng(0).random(len(frame))
+    document, _ = laws(tmp_path, frame, "--holdout", 0)
+    assert [law["rows_used"] for law in found(document, "params")] == [6] * 6
+    assert "tokens (within 0.1%)" in document["conventions"]["budget"]
+
+
+def test_rows_that_share_no_data_have_no_law_against_size(tmp_path):
+    rng = np.random.default_rng(0)
+    frame = grid(sizes=8, amounts=6)
+    frame["tokens"] *= rng.uniform(0.8, 1.2, len(frame))
+    document, folder = laws(tmp_path, frame, "--holdout", 0, figures=True)
+    assert [law["refused"]["code"] for law in found(document, "params")] == ["mixed_conventions"] * 2
+    assert "rows of one size differ in data" in found(document, "params")[0]["refused"]["sentence"]
+    assert [law["refused"] for law in found(document, "params, data")] == [None, None]
+    assert document["falls"] == []
+    assert (folder / "loss_params.png").exists()
+    # sizes read off a figure differ by a little: still rows of one size
+    frame["params"] *= rng.uniform(0.999, 1.001, len(frame))
+    document, _ = laws(tmp_path, frame, "--holdout", 0)
+    assert all(law["refused"] for law in found(document, "params"))
+
+
+@pytest.mark.parametrize("tokens", [lambda frame: 20 * frame["params"], 1e10])
+def test_a_ladder_of_one_recipe_has_one_law(tmp_path, tokens):
+    frame = grid(sizes=8, amounts=1).assign(tokens=tokens)
+    document, _ = laws(tmp_path, frame, "--holdout", 0)
+    assert [(law["budget"], law["rows_used"]) for law in found(document, "params")] == [(None, 8), (None, 8)]
+    assert "budget" not in document["conventions"]
+
+
+def test_compute_follows_from_size_and_data(tmp_path):
+    params, tokens = (
+        values.ravel() for values in np.meshgrid(1e7 * 2.0 ** np.arange(9), 1e9 * 2.0 ** np.arange(8), indexing="ij")
+    )
+    frame = pd.DataFrame({"n": params, "d": tokens, "loss": 1.8 + 480 / params**0.35 + 2000 / tokens**0.37})
+    document, folder = laws(tmp_path, frame, "--x", "n", "--data", "d", figures=True)
+    assert document["conventions"]["C"] == "C: 6 N D, derived from N and D"
+    assert [law["refused"] for law in found(document, "compute")] == [None, None]
+    assert document["isoflop"]["optimum"]["coefficients"]["exponent"] == pytest.approx(0.37 / 0.72, abs=0.01)
+    assert (folder / "isoflop.png").exists()
+    given, _ = laws(tmp_path, frame.assign(flops=1e3 * params * tokens))
+    assert given["conventions"]["C"] == "C: column flops"
+
+
+@pytest.mark.parametrize(("sizes", "amounts"), [(12, 6), (12, 20), (30, 30)])
+def test_a_grid_that_is_no_isoflop_grid_has_no_valleys(sizes, amounts):
+    rng = np.random.default_rng(0)
+    params, tokens = (
+        values.ravel()
+        for values in np.meshgrid(10 ** rng.uniform(7, 10, sizes), 10 ** rng.uniform(9, 12, amounts), indexing="ij")
+    )
+    frame = pd.DataFrame({"params": params, "tokens": tokens, "loss": 1.8 + 480 / params**0.35 + 2000 / tokens**0.37})
+    refusal = study_isoflop(*derive(frame, Columns("params", "tokens", targets=("loss",))))
+    assert refusal.code == "too_few_sizes"
+    assert "no isoFLOP grid" in refusal.sentence
+
+
+@pytest.mark.parametrize(
+    ("x", "against", "words"),
+    [("flops", "compute", {"C": "C: column flops"}), ("Training Tokens", "data", {"D": "D: column Training Tokens"})],
+)
+def test_a_lone_x_that_is_called_like_compute_or_data_is_that(tmp_path, x, against, words):
+    sizes = np.geomspace(1e9, 1e12, 9)
+    frame = pd.DataFrame({x: sizes, "loss": 2 + (sizes / 1e7) ** -0.2, "params": 1e7})
+    document, folder = laws(tmp_path, frame, "--x", x, figures=True)
+    assert document["conventions"] == words
+    assert [law["against"] for law in document["laws"]] == [against] * 2
+    assert document["laws"][1]["coefficients"]["alpha"] == pytest.approx(-0.2, rel=1e-5)
+    drawn = (folder / f"loss_{against}.svg").read_text()
+    assert "Parameters" not in drawn
+    assert "nats" not in drawn
+
+
+def test_axes_and_sentences_call_columns_what_their_owner_calls_them(tmp_path):
+    _, folder = laws(tmp_path, grid(), "--holdout", 1)
+    _, text, _ = run("fit-laws", tmp_path / "rows.csv", "--no-figures")
+    assert "images" not in text + (folder / "table.tex").read_text()
+    assert "loss at tokens = 100,000,000,000, largest model" in text
+    study = study_of_csv(tmp_path / "rows.csv")
+    ax = draw_against_size(study, "loss")
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("params ($N$)", "loss")
+    ax = draw_against_compute(study, "loss")
+    assert ax.get_xlabel() == "6 N D ($C$)"
+
+
+def repeated(**changes):
+    """Runs on two numbers of unique tokens, for up to 16 epochs, with R = 8."""
+    sizes, unique, epochs = (
+        values.ravel() for values in np.meshgrid(np.geomspace(1e7, 2e9, 6), [1e9, 8e9], [1.0, 2.0, 4.0, 16.0])
+    )
+    worth = unique * (1 + 8 * (1 - np.exp(-(epochs - 1) / 8)))
+    luck = 0.001 * np.random.default_rng(0).normal(size=len(sizes))
+    loss = (1.8 + 480 / sizes**0.35 + 2000 / worth**0.37) * np.exp(luck)
+    frame = pd.DataFrame({"params": sizes, "tokens": unique * epochs, "loss": loss})
+    return frame.assign(**{name: {"U": unique, "E": epochs}[value] for name, value in changes.items()})
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments"),
+    [
+        ({"Epochs": "E"}, ()),
+        ({"unique_tokens": "U"}, ()),
+        ({"epochs": "E", "unique_images": "U"}, ()),
+        ({"passes": "E"}, ("--x", "params", "--data", "tokens", "--epochs", "passes")),
+        ({"passes": "E", "Unique Tokens": "U"}, ("--x", "params", "--data", "Unique Tokens", "--epochs", "passes")),
+    ],
+)
+def test_repeated_data_have_a_law_from_the_command_line(tmp_path, changes, arguments):
+    document, folder = laws(tmp_path, repeated(**changes), *arguments)
+    (law,) = found(document, "params, data, epochs")
+    low, high = law["intervals"]["R"]
+    assert low < 8 < high < 16
+    assert document["conventions"]["D"].startswith(
+        "D: column tokens" if "Unique Tokens" not in changes else "D: Unique Tokens x passes, derived"
+    )
+    line = pd.read_csv(folder / "table.csv").set_index("form").loc["repeated data"]
+    assert (line["R"], line["R_low"]) == pytest.approx((law["coefficients"]["R"], low))
+    assert "$R$ $" in (folder / "table.tex").read_text()
+    _, text, _ = run("fit-laws", tmp_path / "rows.csv", *arguments, "--no-figures")
+    assert f"R {law['coefficients']['R']:.3g} [{low:.3g}" in " ".join(text.split())
+    assert not [note for note in document["notes"] if "no law uses it" in note["sentence"]]
+    # at 1.6e10 half of the rows saw 1e9 sixteen times: those are no rows of one budget
+    assert {law["budget"] for law in found(document, "params")} == {1e9, 2e9, 4e9, 8e9, 3.2e10, 1.28e11}
+
+
+def test_epochs_that_no_law_uses_are_said(tmp_path):
+    frame = repeated(epochs="E")
+    document, _ = laws(tmp_path, frame, "--x", "params", "--data", "tokens", "--holdout", 0)
+    note = next(note for note in document["notes"] if "epochs reaches 16 and no law uses it" in note["sentence"])
+    assert note["code"] == "mixed_conventions"
+    once, _ = laws(tmp_path, frame.assign(epochs=1), "--holdout", 0)
+    assert not found(once, "params, data, epochs")
+    assert not [note for note in once["notes"] if note["code"] == "mixed_conventions"]
+    code, _, problem = run("fit-laws", tmp_path / "rows.csv", "--x", "params", "--epochs", "epochs")
+    assert code == 2
+    assert "--data" in problem
+
+
+def test_a_study_on_several_numbers_of_unique_images_has_the_law_of_repeated_data(tmp_path):
+    sweep = write_study(tmp_path, budgets=(20_480, 61_440, 184_320), seeds=(0, 1), fid=False)
+    one = study_of(sweep, targets=("loss_all_scales",), holdout=0)
+    assert not one.find(against="params, data, epochs")
+    (note,) = [note for note in one.notes if "no law uses it" in note.sentence]
+    assert note.quiet
+    for file in tmp_path.glob("trials/*seed=1*/budgets/*/row.json"):
+        row = json.loads(file.read_text())
+        few = {"unique_images": 5_000, "epochs": row["images_seen"] / 5_000, "cell": row["cell"] + "-few"}
+        file.write_text(json.dumps(row | few | {"loss_all_scales": row["loss_all_scales"] * 1.05}))
+    (record,) = study_of(sweep, targets=("loss_all_scales",), holdout=0).find(against="params, data, epochs")
+    assert record.law is not None or record.refusal is not None
+
+
+def test_fid_given_loss_from_a_csv(tmp_path):
+    loss, rng = np.linspace(3, 4, 10), np.random.default_rng(0)
+    parts = [
+        pd.DataFrame({"Family": name, "val_loss": loss, "FID50k": 2 + scale * np.exp(1.5 * (loss - 3))})
+        for name, scale in (("dit", 2), ("var", 5))
+    ]
+    frame = pd.concat(parts)
+    frame["FID50k"] *= np.exp(0.01 * rng.normal(size=len(frame)))
+    document, folder = laws(tmp_path, frame, "--x", "val_loss", "--y", "FID50k", figures=True)
+    names = [law["name"].rsplit(", ", 1)[-1] for law in document["laws"]]
+    assert names == ["dit", "var"]
+    for law in document["laws"]:
+        low, high = law["intervals"]["rate"]
+        assert 0 < low < law["coefficients"]["rate"] < high
+        assert law["coefficients"]["rate"] == pytest.approx(1.5, rel=0.15)
+    assert document["notes"] == []
+    assert document["conventions"] == {"loss": "loss: column val_loss"}
+    assert (folder / "fid_given_loss.png").exists()
+    guessed, _ = laws(tmp_path, frame.drop(columns="Family"), "--x", "val_loss")
+    assert [law["form"] for law in guessed["laws"]] == ["floor + scale exp(rate loss)"]
+    frame["recall"] = 0.5
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    code, _, problem = run("fit-laws", tmp_path / "rows.csv", "--x", "val_loss", "--y", "FID50k", "--y", "recall")
+    assert code == 2
+    assert "recall" in problem
+
+
+@pytest.mark.parametrize("name", ["loss", "Loss", "val_loss", "ce", "val CE", "nll", "NLL_c4", "cross_entropy"])
+def test_losses_and_fids_are_known_by_name(name):
+    assert is_loss(name)
+    assert not is_fid(name)
+    assert not any(is_loss(other) for other in ("params", "lossless", "since", "FID", "pace"))
+    assert all(is_fid(other) for other in ("FID", "fid_10k", "rFID", "FID50k", "fid_corrected_inception"))
+    assert not any(is_fid(other) for other in ("confidence", "fidelity"))
+
+
+def test_a_law_that_pools_a_column_nobody_named_says_so(tmp_path):
+    document, _ = laws(tmp_path, grid(), "--x", "params", "--holdout", 0)
+    (note,) = document["notes"]
+    assert note["code"] == "mixed_conventions"
+    assert note["sentence"] == "rows of one size differ in tokens (up to 100 times) and no law uses it; see --data"
+    document, _ = laws(tmp_path, grid(amounts=1), "--x", "params", "--holdout", 0)
+    assert document["notes"] == []

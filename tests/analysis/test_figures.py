@@ -41,7 +41,7 @@ def test_a_scaling_panel_shows_rows_law_interval_and_held_out_point(study):
     from analysis.figures import page, scaling
 
     ax = plt.subplots()[1]
-    assert scaling.draw_against_params(study, "loss_all_scales", ax) is ax
+    assert scaling.draw_against_size(study, "loss_all_scales", ax) is ax
     assert ax.get_xscale() == ax.get_yscale() == "log"
     assert "Parameters" in ax.get_xlabel()
     assert "nats" in ax.get_ylabel()

@@ -74,7 +74,19 @@ def fit_laws(
     compute: Annotated[str | None, typer.Option("--compute", help="Column of training FLOPs.")] = None,
     group: Annotated[str | None, typer.Option("--group", help="CSV: column that names the run of a row.")] = None,
     budget: Annotated[
-        str | None, typer.Option("--budget", help="CSV: column; each of its values gets laws of its own.")
+        str | None,
+        typer.Option(
+            "--budget",
+            help="CSV: column; each of its values gets laws of its own. Default: D, where sizes have several.",
+        ),
+    ] = None,
+    epochs: Annotated[
+        str | None,
+        typer.Option(
+            "--epochs",
+            help="CSV: column of passes over the unique data; fits the law of repeated data. --data is the data seen, "
+            "or (a column called unique_...) the unique data.",
+        ),
     ] = None,
     params: Annotated[str, typer.Option("--params", help="Which count of parameters is N.")] = "params_total",
     holdout: Annotated[int, typer.Option("--holdout", help="Hide the largest sizes, predict them.", min=0)] = 1,
@@ -137,6 +149,7 @@ def fit_laws(
                     compute=compute,
                     group=group,
                     budget=budget,
+                    epochs=epochs,
                     holdout=holdout,
                     holdout_by=holdout_by,
                     offsets=tuple(offset),
@@ -197,6 +210,7 @@ def predict(
       var-scaling predict runs/sweeps/depth --depth 10 --images 200000 --json
     """
     from analysis import CannotFit
+    from analysis.counting import amount
     from analysis.planning import predict_run
 
     _one_model(depth, size)
@@ -221,7 +235,8 @@ def predict(
             }
         )
         return
-    out.print(f"{count(params)} parameters, {count(seen)} images seen ({study.conventions['N']})", highlight=False)
+    seen_words = amount(study.columns.data, count(seen))
+    out.print(f"{count(params)} parameters, {seen_words} seen ({study.conventions['N']})", highlight=False)
     _print_predictions(answers)
     for target, refusal in refusals:
         out.print(
@@ -248,6 +263,7 @@ def allocate(
 
       var-scaling allocate runs/sweeps/depth --flops 1e14
     """
+    from analysis.counting import amount
     from analysis.output import plain
     from analysis.planning import allocate as best_allocation
     from analysis.planning import device_rate
@@ -280,7 +296,8 @@ def allocate(
     best = plan.prediction
     size, low, high = plan.continuous
     out.print(
-        f"[bold]depth {plan.depth}, {plan.images:,.0f} images[/bold]: {best.target} {best.value:.4g} "
+        f"[bold]depth {plan.depth}, {amount(study.columns.data, f'{plan.images:,.0f}')}[/bold]: "
+        f"{best.target} {best.value:.4g} "
         f"[95 %: {best.low:.4g} to {best.high:.4g} for one run]; best size {count(size)} "
         f"[{count(low)} to {count(high)}] parameters",
         highlight=False,
@@ -508,11 +525,14 @@ def show_study(study: StudyLaws, written: list[Path]) -> None:
         out.print(table, highlight=False)
     for deepest in deepest_checks(study):
         good = deepest["within"] and deepest["inside"]
-        words = ("[green]holds[/green]  " if good else "[yellow]broken[/yellow] ") + escape(deepest_sentence(deepest))
+        words = ("[green]holds[/green]  " if good else "[yellow]broken[/yellow] ") + escape(
+            deepest_sentence(study, deepest)
+        )
         out.print(words, highlight=False, soft_wrap=True)
     for check in study.falls:
+        found = "[green]holds[/green]  " if check.holds else "[yellow]broken[/yellow] " if check.pairs else ""
         out.print(
-            ("[green]holds[/green]  " if check.holds else "[yellow]broken[/yellow] ") + check.sentence,
+            found + escape(check.sentence),
             highlight=False,
             soft_wrap=True,
         )
