@@ -223,6 +223,11 @@ def test_axes_and_sentences_call_columns_what_their_owner_calls_them(tmp_path):
     _, text, _ = run("fit-laws", tmp_path / "rows.csv", "--no-figures")
     assert "images" not in text + (folder / "table.tex").read_text()
     assert "loss at tokens = 100,000,000,000, largest model" in text
+    for arguments in (("allocate", "--flops", "1e20"), ("design",), ("predict", "--size", "1e9")):
+        code, text, _ = run(arguments[0], tmp_path / "rows.csv", *arguments[1:])
+        assert code == 0
+        assert "tokens" in text
+        assert "images" not in text
     study = study_of_csv(tmp_path / "rows.csv")
     ax = draw_against_size(study, "loss")
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("params ($N$)", "loss")

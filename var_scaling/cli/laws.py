@@ -263,7 +263,7 @@ def allocate(
 
       var-scaling allocate runs/sweeps/depth --flops 1e14
     """
-    from analysis.counting import amount
+    from analysis.counting import amount, amount_name
     from analysis.output import plain
     from analysis.planning import allocate as best_allocation
     from analysis.planning import device_rate
@@ -304,7 +304,15 @@ def allocate(
         soft_wrap=True,
     )
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("depth", "params", "images", "learning rate", "loss", "95 % of the law", "best in"):
+    for name in (
+        "depth",
+        "params",
+        amount_name(study.columns.data),
+        "learning rate",
+        "loss",
+        "95 % of the law",
+        "best in",
+    ):
         table.add_column(name, justify="right")
     near = plan.table.nsmallest(top, "loss").sort_values("depth")
     for line in near.itertuples():
@@ -386,6 +394,7 @@ def design(
 
       var-scaling design --quantity loss --depth 36 --images 4e8
     """
+    from analysis.counting import amount_name
     from analysis.output import plain
     from analysis.planning import design as best_design
 
@@ -402,7 +411,14 @@ def design(
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold", title=f"trials that narrow {quantity} most per FLOP")
-    for name in ("depth", "params", "images", "FLOPs", "narrows the interval by", "per FLOP, of the best"):
+    for name in (
+        "depth",
+        "params",
+        amount_name(study.columns.data),
+        "FLOPs",
+        "narrows the interval by",
+        "per FLOP, of the best",
+    ):
         table.add_column(name, justify="right")
     for line in found.table.head(top).itertuples():
         table.add_row(
