@@ -22,6 +22,7 @@ from analysis.parametric import require_plane
 VANISHED = 1e-9  # share of the loss below which a term is rounding
 GRID = 64
 REFIT_GRID = 24
+BATCH_ROWS = 60_000  # of resamples worked off at a time, so that they stay in the cache
 WIDEST = 12.0  # largest exponent tried, per unit of log span
 FREE = ((0, 1, 2), (1, 2), (0, 1), (0, 2))  # which of (E, a, b) are above zero; a law needs a falling term
 
@@ -59,11 +60,14 @@ class TiedEstimator:
     def refit(self, response: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Steps from the optimum, near which resamples lie; the whole range of eta where a floor vanishes."""
         logs, response, weights = _few(self.logs, *np.broadcast_arrays(*map(np.atleast_2d, (response, weights))))
-        theta, certified = _polish(np.repeat(self.theta[None], len(response), 0), logs, response, weights)
+        theta, certified = np.repeat(self.theta[None], len(response), 0), np.zeros(len(response), bool)
+        size = max(1, BATCH_ROWS // logs.shape[1])
+        for begin in range(0, len(response), size):
+            part = slice(begin, begin + size)
+            theta[part], certified[part] = _polish(theta[part], logs, response[part], weights[part])
         rest = np.flatnonzero(~certified)
         if len(rest):
-            found = _search(logs, response[rest], weights[rest], self.largest, REFIT_GRID)
-            theta[rest], certified[rest] = found
+            theta[rest], certified[rest] = _search(logs, response[rest], weights[rest], self.largest, REFIT_GRID)
         return theta, certified
 
     def natural(self, theta: np.ndarray) -> dict[str, np.ndarray]:

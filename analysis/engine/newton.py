@@ -18,7 +18,7 @@ Terms = PowerTerms | RepeatedTerms
 
 LONGEST_STEP = 3.0  # in log units or units of an exponent: farther than this the quadratic model says nothing
 DECREMENT = 1e-13  # half g'H^-1 g over the objective: the relative excess that is left, well below 1e-9
-BATCH_BYTES = 48e6  # resamples are worked off in batches that stay near the cache
+BATCH_BYTES = 6e6  # resamples are worked off in batches that stay in the cache
 
 
 @dataclass(frozen=True)
