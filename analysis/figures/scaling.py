@@ -10,6 +10,7 @@ from analysis.comparison import best_form
 from analysis.figures import page
 from analysis.lawtable import axis, floor_name, number, percent, target_axis
 from analysis.study import LEVEL, LawRecord, StudyLaws
+from analysis.table import Columns
 
 CURVE_POINTS = 80
 MOST_TOLD = 6  # budgets whose held-out error a legend has room for; the backtest figure has them all
@@ -99,26 +100,12 @@ def draw_against_compute(study: StudyLaws, target: str, ax: Axes | None = None) 
     """All finished budgets against compute, one line a size, and the law through their frontier."""
     ax = page.new_axes(ax)
     columns, rows = study.columns, study.rows[study.rows[target].notna()]
-    sizes = np.sort(rows[columns.params].unique()) if columns.params else [None]
-    few = len(sizes) <= MOST_SIZES
-    for colour, size in zip(page.ordered_colours(len(sizes)), sizes, strict=True):
-        part = rows if size is None else rows[rows[columns.params] == size]
-        mean = part[[columns.compute, target]].groupby(part[columns.budget or columns.compute].to_numpy()).mean()
-        mean = mean.sort_values(columns.compute)
-        ax.plot(
-            mean[columns.compute], mean[target], color=colour, linewidth=0.7 if few else 0, marker="o", markersize=2.4
-        )
-        if size is not None and few:
-            name = f"d{part['depth'].iloc[0]:g}" if "depth" in part else page.plain_number(float(f"{size:.2g}"))
-            ax.annotate(
-                name,
-                (mean[columns.compute].iloc[0], mean[target].iloc[0]),
-                xytext=(2, 3),
-                textcoords="offset points",
-                fontsize=5.5,
-                color=colour,
-                clip_on=True,
-            )
+    sizes = np.sort(rows[columns.params].unique()) if columns.params else np.zeros(1)
+    if len(sizes) <= MOST_SIZES:
+        _draw_sizes(rows, columns, target, sizes, ax)
+    else:
+        colours = np.array(page.ordered_colours(len(sizes)))[np.searchsorted(sizes, rows[columns.params])]
+        ax.scatter(rows[columns.compute], rows[target], s=5.5, c=colours, linewidths=0)
     records = study.find(target, "compute")
     best = best_form(records)
     points = records[0].rows
@@ -137,7 +124,7 @@ def draw_against_compute(study: StudyLaws, target: str, ax: Axes | None = None) 
         marker="o",
         markerfacecolor="none",
         markeredgecolor="black",
-        markersize=5.5,
+        markersize=5.5 if len(points) < 40 else 3,
         markeredgewidth=0.9,
         label=label,
         zorder=5,
@@ -147,6 +134,26 @@ def draw_against_compute(study: StudyLaws, target: str, ax: Axes | None = None) 
     ax.set_xlabel(axis(columns, "compute"))
     ax.set_ylabel(target_axis(target))
     return ax
+
+
+def _draw_sizes(rows: pd.DataFrame, columns: Columns, target: str, sizes: np.ndarray, ax: Axes) -> None:
+    """One named line a size, through the means over its seeds."""
+    for colour, size in zip(page.ordered_colours(len(sizes)), sizes, strict=True):
+        part = rows[rows[columns.params] == size] if columns.params else rows
+        mean = part[[columns.compute, target]].groupby(part[columns.budget or columns.compute].to_numpy()).mean()
+        mean = mean.sort_values(columns.compute)
+        ax.plot(mean[columns.compute], mean[target], color=colour, linewidth=0.7, marker="o", markersize=2.4)
+        if columns.params:
+            name = f"d{part['depth'].iloc[0]:g}" if "depth" in part else page.plain_number(float(f"{size:.2g}"))
+            ax.annotate(
+                name,
+                (mean[columns.compute].iloc[0], mean[target].iloc[0]),
+                xytext=(2, 3),
+                textcoords="offset points",
+                fontsize=5.5,
+                color=colour,
+                clip_on=True,
+            )
 
 
 def _draw_floor(study: StudyLaws, target: str, ax: Axes) -> np.ndarray:
