@@ -371,8 +371,9 @@ def _mixed_data(table: pd.DataFrame, columns: Columns) -> CannotFit:
     found, one = table[columns.budget].nunique(), f" at one {columns.unique}" if columns.unique else ""
     return CannotFit(
         "mixed_conventions",
-        f"rows of one size differ in data, and none of the {found} values of {columns.data} has {ENOUGH_SIZES} sizes"
-        f"{one}: a law against N alone would take more data for a better size; name --budget, or read the joint law",
+        f"rows of one size differ in data, and few share one of the {found} values of {columns.data} with "
+        f"{ENOUGH_SIZES} sizes{one}: a law against N alone would take more data for a better size; name --budget, or "
+        "read the joint law",
         found,
     )
 

@@ -245,7 +245,8 @@ def derive(table: pd.DataFrame, columns: Columns) -> tuple[pd.DataFrame, Columns
 def budgets_of_data(table: pd.DataFrame, columns: Columns) -> tuple[pd.DataFrame, Columns]:
     """Where rows of one size differ in D, or in how much of it is unique: each D that enough sizes share is a budget.
 
-    Where each size has one D (one recipe, or one D for all) nothing changes: such rows are one ladder.
+    None is, unless half of the rows lie at such a D. Where each size has one D (one recipe, or one D for all) nothing
+    changes: such rows are one ladder.
     """
     if columns.budget is not None or columns.params is None or columns.data is None:
         return table, columns
@@ -262,7 +263,11 @@ def budgets_of_data(table: pd.DataFrame, columns: Columns) -> tuple[pd.DataFrame
     found = pd.Series(sizes, table.index).groupby(shared).agg(["nunique", "size"])
     if columns.unique:  # equal D, some of it repeated, is not equal data
         found = found[table[columns.unique].groupby(shared).nunique() == 1]
-    kept = found[found["nunique"] >= ENOUGH_SIZES].nlargest(MOST_BUDGETS, "size", keep="last").index.sort_values()
+    found = found[found["nunique"] >= ENOUGH_SIZES]
+    apart = np.median(np.diff(np.log(np.unique(shared)))) > 10 * ONE_AMOUNT
+    if not apart or found["size"].sum() < len(table) / 2:  # points all over the plane: some meet at one D by chance
+        found = found.iloc[:0]
+    kept = found.nlargest(MOST_BUDGETS, "size", keep="last").index.sort_values()
     return table, replace(columns, budget=name, budgets=tuple(float(amount) for amount in kept))
 
 

@@ -10,7 +10,7 @@ from analysis.diagnostics import study_isoflop
 from analysis.figures.scaling import draw_against_compute, draw_against_size
 from analysis.lawtable import percent
 from analysis.output import study_of, study_of_csv
-from analysis.table import Columns, derive, is_fid, is_loss
+from analysis.table import Columns, budgets_of_data, derive, is_fid, is_loss
 from tests.analysis.fake_study import write_study
 from tests.analysis.test_fit_laws import run
 
@@ -165,6 +165,17 @@ def test_rows_that_share_no_data_have_no_law_against_size(tmp_path):
     frame["params"] *= rng.uniform(0.999, 1.001, len(frame))
     document, _ = laws(tmp_path, frame, "--holdout", 0)
     assert all(law["refused"] for law in found(document, "params"))
+
+
+def test_points_that_meet_at_one_d_by_chance_are_no_budgets():
+    """Of 10,000 scattered rows almost all share a tenth of a per cent with three others."""
+    rng = np.random.default_rng(0)
+    for rows in (100, 10_000):
+        frame = pd.DataFrame(np.exp(rng.uniform([16, 20], [23, 25], (rows, 2))), columns=["params", "tokens"])
+        columns = Columns(params="params", data="tokens", targets=("loss",))
+        assert budgets_of_data(frame, columns)[1].budgets == ()
+    frame["tokens"] = np.geomspace(1e9, 1e11, 30)[rng.integers(30, size=rows)]
+    assert len(budgets_of_data(frame, columns)[1].budgets) == 12
 
 
 @pytest.mark.parametrize("tokens", [lambda frame: 20 * frame["params"], 1e10])
