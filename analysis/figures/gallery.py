@@ -220,25 +220,27 @@ def _sensitivity(study: StudyLaws, stem: Path) -> list[Path]:
     figure, grid = plt.subplots(
         (len(names) + 1) // 2, 2, squeeze=False, figsize=(page.TEXT, 1.85 * ((len(names) + 1) // 2) + 0.3)
     )
-    record = _record_of_sensitivity(study)
     for ax, name in zip(grid.flat, names, strict=False):
         table = study.sensitivity[name]
         quantity = "a_opt" if "a_opt" in table else "alpha"
-        interval = None
-        if record is not None and name != "compute_convention":
-            interval = record.law.interval(quantity, LEVEL)
+        record = _record_of_sensitivity(study, name)
+        interval = record.law.interval(quantity, LEVEL) if record is not None else None
         sensitivity.draw_sensitivity(name, table, quantity, interval, ax)
     for ax in list(grid.flat)[len(names) :]:
         ax.remove()
     more = f"Repeated: {study.sensitivity_of}. Grey: the {LEVEL:.0%} interval of the fit to all rows."
+    record = _record_of_sensitivity(study, names[0])
     page.footnote(figure, caption(study, [record] if record else [], more))
     tables = [table.assign(what=name) for name, table in study.sensitivity.items()]
     return page.save(figure, stem, pd.concat(tables, ignore_index=True))
 
 
-def _record_of_sensitivity(study: StudyLaws) -> LawRecord | None:
+def _record_of_sensitivity(study: StudyLaws, name: str) -> LawRecord | None:
+    """The law that a panel repeats: the main one, or that of the frontier, whose compute is counted otherwise."""
     target = study.columns.targets[0]
-    if "a_opt" in next(iter(study.sensitivity.values())):
+    if name == "compute_convention":
+        records = study.find(target, "compute", "power + offset")
+    elif "a_opt" in next(iter(study.sensitivity.values())):
         records = study.find(target, "params, data", "chinchilla")
     else:
         records = study.find(target, study.columns.against, "power + offset")
