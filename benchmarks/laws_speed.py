@@ -1,8 +1,8 @@
 """How long fits take, one thread: python benchmarks/laws_speed.py [rows of Chinchilla as CSV]
 
 Measures the exact fit, 4,000 exact refits, absolute deviations, a profile, the import, and the command `fit-laws` with
-all figures on 1,000 rows (a CSV, and a study folder with four losses). CPU time, of both processes, stands beside the
-wall's, which a shared machine stretches.
+all figures on 1,000 rows (three CSVs, and a study folder with four losses). CPU time, of both processes, stands beside
+the wall's, which a shared machine stretches.
 """
 
 from __future__ import annotations
@@ -84,6 +84,27 @@ def plant_study(root: Path) -> Path:
     return sweep
 
 
+def plant_table(folder: Path, name: str) -> Path:
+    """A CSV of 1,000 rows: 20 sizes; 10 sizes x 5 amounts of data x 20 seeds; or points all over the plane."""
+    rng = np.random.default_rng(1)
+    size, seed, amount = (part.ravel() for part in np.meshgrid(range(10), range(20), range(5), indexing="ij"))
+    if name == "size":
+        table = pd.DataFrame({"params": np.repeat(np.geomspace(1e6, 1e9, 20), 50)})
+        loss = 4.5 + (2e-9 * table["params"]) ** -0.23
+    else:
+        if name == "scattered":
+            params, tokens = np.exp(rng.uniform(np.log([1e7, 1e9]), np.log([1e10, 1e11]), (1000, 2))).T
+            table = pd.DataFrame({"params": params, "tokens": tokens})
+        else:
+            params, tokens = np.geomspace(1e7, 5e9, 10)[size], np.geomspace(1e9, 1e11, 5)[amount]
+            table = pd.DataFrame({"params": params, "tokens": tokens, "run": 20 * size + seed})
+        loss = 1.8 + 400 / table["params"] ** 0.34 + 2000 / table["tokens"] ** 0.36
+    table["loss"] = loss * np.exp(0.004 * rng.normal(size=1000))
+    file = folder / f"{name.replace(' ', '_')}.csv"
+    table.to_csv(file, index=False)
+    return file
+
+
 def command(path: Path) -> None:
     """`var-scaling fit-laws PATH`, interpreter start and imports included."""
     start = "from var_scaling.cli.scaling import main; main()"
@@ -121,13 +142,10 @@ def main() -> None:
     measure("its profile, 25 offsets", lambda: offset.profile())
 
     with tempfile.TemporaryDirectory() as folder:
-        table = pd.DataFrame({"params": np.repeat(np.geomspace(1e6, 1e9, 20), 50)})
-        noise = np.exp(0.004 * np.random.default_rng(1).normal(size=1000))
-        table["loss"] = (4.5 + (2e-9 * table["params"]) ** -0.23) * noise
-        file = Path(folder) / "thousand.csv"
-        table.to_csv(file, index=False)
+        files = {name: plant_table(Path(folder), name) for name in ("size", "size and data", "scattered")}
         sweep = plant_study(Path(folder))
-        measure("the command fit-laws, CSV of 1,000 rows, all figures", lambda: command(file), 3)
+        for name, file in files.items():
+            measure(f"the command fit-laws, CSV of 1,000 rows, {name}", lambda file=file: command(file), 3)
         measure("the command fit-laws, study of 1,000 rows, 4 losses", lambda: command(sweep), 3)
         measure("the fits of that study alone", lambda: laws_of(sweep, figures=False), 3)
 
