@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection
 from typing import TypeVar
 
 Result = TypeVar("Result")
+TOKEN = 2  # bytes
 
 
 def in_two(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
@@ -34,10 +35,10 @@ def in_two(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
 def _forked(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
-    queue, filled = os.pipe()  # one byte a task: whoever reads it does it
-    os.write(filled, bytes(range(len(tasks))))
+    queue, filled = os.pipe()  # two bytes a task: whoever reads them does it
+    os.write(filled, b"".join(place.to_bytes(TOKEN, "big") for place in range(len(tasks))))
     os.close(filled)
-    worker = context.Process(target=_work, args=(tasks, queue, sender), daemon=True)
+    worker = context.Process(target=_work, args=(tasks, queue, sender, receiver), daemon=True)
     worker.start()
     sender.close()
     try:
@@ -47,6 +48,9 @@ def _forked(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
             results |= others
         except EOFError:  # killed, for instance for memory: what it had taken is done here
             problem = None
+    except BaseException:
+        worker.kill()  # or it would wait for ever for somebody to read its results
+        raise
     finally:
         os.close(queue)
         receiver.close()
@@ -57,11 +61,13 @@ def _forked(tasks: Sequence[Callable[[], Result]]) -> list[Result]:
 
 
 def _taken(tasks: Sequence[Callable[[], Result]], queue: int) -> Iterator[tuple[int, Result]]:
-    while token := os.read(queue, 1):
-        yield token[0], tasks[token[0]]()
+    while token := os.read(queue, TOKEN):
+        place = int.from_bytes(token, "big")
+        yield place, tasks[place]()
 
 
-def _work(tasks: Sequence[Callable[[], Result]], queue: int, sender: Connection) -> None:
+def _work(tasks: Sequence[Callable[[], Result]], queue: int, sender: Connection, receiver: Connection) -> None:
+    receiver.close()  # so that a parent that is gone is an error here, and not a wait
     results: dict[int, Result] = {}
     problem: Exception | None = None
     try:

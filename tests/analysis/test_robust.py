@@ -1,6 +1,8 @@
 """Inputs that other people have: odd indexes, exact rows, constants, shapes; and what two processes give back."""
 
+import os
 import pickle
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -140,6 +142,21 @@ def test_two_processes_give_the_same_in_the_same_order_and_pass_refusals_on():
         assert (caught.value.code, caught.value.number, caught.value.rows) == ("too_few_sizes", 1, (3,))
     again = pickle.loads(pickle.dumps(CannotFit("at_bound", "ran", 2.0)))
     assert (again.code, again.sentence, again.number) == ("at_bound", "ran", 2.0)
+
+
+def test_a_refusal_here_does_not_wait_for_results_there():
+    """The other process sat on more results than a pipe holds, this one on its end: for ever."""
+    here = os.getpid()
+
+    def task():
+        if os.getpid() == here:
+            time.sleep(0.3)
+            raise CannotFit("too_few_sizes", "one size", 1)
+        return bytes(1_000_000)
+
+    with pytest.raises(CannotFit):
+        in_two([task] * 4)
+    assert in_two([lambda place=place: place for place in range(400)]) == list(range(400))
 
 
 def test_rows_linked_by_a_run_or_a_size_are_one_cluster():
