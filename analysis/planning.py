@@ -243,7 +243,9 @@ def device_rate(rows: pd.DataFrame, device: str | None) -> tuple[float, str] | N
         return None
     if device is None:
         device = str(measured["device"].mode().iloc[0])
-    same = measured[measured["device"].astype(str).str.lower().str.contains(device.lower(), regex=False)]
+    same = measured  # where nothing was timed the column may not be there
+    if not measured.empty:
+        same = measured[measured["device"].astype(str).str.lower().str.contains(device.lower(), regex=False)]
     if not same.empty:
         # large rows: small ones spend their time on overhead
         large = same.nlargest(max(1, len(same) // 4), "train_flops")

@@ -1,0 +1,12 @@
+"""Plans from somebody's CSV: columns of any name, sizes that are no depths, and questions that cannot be answered."""
+
+import pytest
+
+from analysis import planning
+from tests.analysis.test_csv_laws import grid
+
+
+def test_a_device_is_looked_up_where_no_row_was_timed():
+    rate, source = planning.device_rate(grid(), "h100")
+    assert rate == pytest.approx(0.35 * 989e12)
+    assert "data sheet" in source
