@@ -9,7 +9,7 @@ PARAMS_WORDS = {
 COMPUTE_WORDS = {
     "train_flops": "C: training FLOPs of the row's own path, exact, dense attention",
     "train_flops_visible": "C: training FLOPs of the row's own path, exact, visible attention pairs only",
-    "flops_6nd": "C: 6 N D",
+    "flops_6nd": "C: 6 x all parameters x tokens seen",
     "forward_macs": "C: forward multiply-accumulates",
 }
 
