@@ -13,13 +13,14 @@ from analysis.collapse import Collapse, collapse, read_curves
 from analysis.compute_frontier import cell_frontier
 from analysis.counting import COMPUTE_WORDS, PARAMS_WORDS
 from analysis.errors import CannotFit
-from analysis.isoflop import IsoFlop, fit_isoflop
+from analysis.isoflop import SAME_BUDGET, IsoFlop, fit_isoflop
 from analysis.law import Law
 from analysis.parametric import fit_chinchilla
 from analysis.power import fit_power_law
 from analysis.table import ENOUGH_SIZES, SIX_ND, Columns, run_names
 
 SAME_SIX_ND = 0.01  # derived from what was planned to agree, so it agrees
+APART = 4  # widths of a budget between one budget and the next
 
 
 def study_sensitivity(rows: pd.DataFrame, columns: Columns, delta: float) -> tuple[dict[str, pd.DataFrame], str]:
@@ -82,8 +83,7 @@ def study_isoflop(rows: pd.DataFrame, columns: Columns) -> IsoFlop | CannotFit |
     target = columns.targets[0]
     table = rows[rows[target].notna()]
     try:
-        if columns.compute == SIX_ND:
-            table = _equal_compute(table, columns)
+        table = _equal_compute(table, columns)
         data = None if columns.data is None else table[columns.data]
         return fit_isoflop(table[columns.compute], table[columns.params], table[target], data=data)
     except CannotFit as refusal:
@@ -91,19 +91,28 @@ def study_isoflop(rows: pd.DataFrame, columns: Columns) -> IsoFlop | CannotFit |
 
 
 def _equal_compute(table: pd.DataFrame, columns: Columns) -> pd.DataFrame:
-    """Rows whose 6 N D agrees at four sizes or more; a grid in N and D holds such rows by chance, which are no valleys.
+    """Rows whose compute agrees at four sizes or more; other tables hold such rows by chance, which are no valleys.
 
     Raises:
-        CannotFit: ``too_few_sizes`` where that is less than half of all rows.
+        CannotFit: ``too_few_sizes`` where that is less than half of all rows, or budgets lie next to one another.
     """
-    budgets = pd.Series(checks.bins(table[columns.compute].to_numpy(), SAME_SIX_ND), table.index)
+    width = SAME_SIX_ND if columns.compute == SIX_ND else SAME_BUDGET
+    budgets = pd.Series(checks.bins(table[columns.compute].to_numpy(), width), table.index)
     kept = table[table.groupby(budgets)[columns.params].transform("nunique") >= ENOUGH_SIZES]
     if len(kept) < len(table) / 2:
         raise CannotFit(
             "too_few_sizes",
-            f"{len(kept)} of {len(table)} rows lie at a 6 N D that four sizes share, to within {SAME_SIX_ND:.0%}: the "
-            "rows are no isoFLOP grid",
+            f"{len(kept)} of {len(table)} rows lie at a compute that {ENOUGH_SIZES} sizes share, to within {width:.0%}: "
+            "the rows are no isoFLOP grid",
             len(kept),
+        )
+    apart = np.diff(np.log(kept.groupby(budgets)[columns.compute].median()))
+    gap = float(np.median(apart)) if len(apart) else np.inf
+    if gap < APART * width:
+        raise CannotFit(
+            "too_few_sizes",
+            f"computes lie {100 * np.expm1(gap):.0f} % apart: the rows are points all over the plane, no isoFLOP grid",
+            gap,
         )
     return kept
 

@@ -100,7 +100,7 @@ def fit_isoflop(
     Log loss is interpolated over log size; several runs of one size and budget are averaged.
 
     Args:
-        compute: (n,) training FLOPs; values within 5 % of their neighbour are one budget.
+        compute: (n,) training FLOPs; values within 5 % of the lowest are one budget.
         params: (n,) parameters.
         loss: (n,) losses, above 0.
         method: "akima" (interpolates all points) or "parabola" (least squares through the `points` lowest losses).
@@ -122,7 +122,7 @@ def fit_isoflop(
     loss = checks.column("loss", loss)
     checks.same_length(compute=compute, params=params, loss=loss)
     known = None if data is None else checks.column("data", data)
-    budgets = checks.group_sizes(compute, SAME_BUDGET)
+    budgets = checks.bins(compute, SAME_BUDGET)
     rows = pd.DataFrame({"compute": compute, "params": params, "loss": loss, "budget": budgets})
     rows["data"] = compute / (6 * params) if known is None else known
     found, dropped, curves = [], [], []

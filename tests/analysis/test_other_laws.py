@@ -6,7 +6,9 @@ import pytest
 
 from analysis import CannotFit, fit_fid_given_loss, fit_isoflop, fit_power_law, fit_saturating, frontier
 from analysis.collapse import collapse
+from analysis.diagnostics import study_isoflop
 from analysis.sensitivity import conventions, deltas, drop_each_size
+from analysis.table import Columns
 
 
 def valleys(budgets=(1e18, 1e19, 1e20, 1e21), shift=0.0, bend=0.05):
@@ -228,3 +230,17 @@ def test_many_sizes_are_dropped_a_twelfth_at_a_time():
     assert len(table) == 12
     assert (sum(~mask for mask in used) == 1).all()  # each row is left out once
     assert (np.diff(table["size"]) > 0).all()
+
+
+def test_rows_that_meet_at_equal_compute_by_chance_are_no_valleys():
+    """A dense grid and scattered points with a column of compute: N* ~ C^0.40 and C^0.71 for a planted 0.51."""
+    rng = np.random.default_rng(0)
+    columns = Columns(params="params", data="tokens", compute="flops", targets=("loss",))
+    size, data = (part.ravel() for part in np.meshgrid(np.geomspace(1e7, 1e10, 14), np.geomspace(1e9, 2e11, 12)))
+    scattered = np.exp(rng.uniform(np.log([1e7, 1e9]), np.log([1e10, 2e11]), (1000, 2))).T
+    even = np.repeat(np.geomspace(1e18, 1e21, 6), 9)
+    valley = np.sqrt(even / 6) * 0.05 * np.tile(np.geomspace(0.2, 5, 9), 6)
+    for (params, tokens), is_grid in (((size, data), False), (scattered, False), ((valley, even / 6 / valley), True)):
+        loss = 1.8 + 400 / params**0.34 + 2000 / tokens**0.36
+        table = pd.DataFrame({"params": params, "tokens": tokens, "flops": 6 * params * tokens, "loss": loss})
+        assert isinstance(study_isoflop(table, columns), CannotFit) is not is_grid
