@@ -137,12 +137,13 @@ def fit_power_law(
     sizes = len(np.unique(size_codes[used]))
     notes = checks.require_sizes(sizes, parameters, "sizes")
     if kind == "fixed" and fixed >= y[used].min():
+        lowest = int(np.argmin(np.where(used, y, np.inf)))
         raise CannotFit(
             "offset_too_high",
-            f"the offset {fixed:g} is not below the smallest y, {y[used].min():g} "
-            f"({checks.name_rows([int(np.argmin(np.where(used, y, np.inf)))])}); what is left has no logarithm: "
-            "give a smaller one, or fit it",
+            f"the offset {fixed:g} is not below the smallest y, {y[lowest]:g} ({checks.name_rows([lowest])}); what is "
+            "left has no logarithm: give a smaller one, or fit it",
             fixed,
+            (lowest,),
         )
     log_x = np.log(x)
     centre = float((weights * log_x).sum() / weights.sum())

@@ -540,21 +540,38 @@ def _forms(offsets: tuple[float, ...]) -> list[tuple[str, str | float]]:
     ]
 
 
-def _with_names(law: Law, data: pd.DataFrame) -> Law:
-    """The note `outliers` names runs, or a CSV's rows counted from 1 as all else about it, not positions in a fit."""
-    runs, inputs = data["run"].to_numpy(), data["x"].to_numpy(float)
-    notes = []
-    for note in law.notes:
-        if note.code == "outliers":
-            if "row" in data:
-                names = [f"row {data['row'][row]}" for row in note.rows]
-            else:
-                names = [f"run {runs[row]} (x = {inputs[row]:.4g})" for row in note.rows]
-            more = f" and {len(names) - checks.SHOWN_ROWS} more" if len(names) > checks.SHOWN_ROWS else ""
-            listed = ", ".join(names[: checks.SHOWN_ROWS])
-            note = replace(note, sentence=f"{listed}{more}: {note.sentence.split(': ', 1)[1]}")
-        notes.append(note)
-    return replace(law, notes=tuple(notes))
+def _named(data: pd.DataFrame, rows: np.ndarray | tuple[int, ...]) -> str:
+    """Rows of a fit as runs, or as a CSV's rows counted from 1 as all else about it."""
+    if "row" in data:
+        names = [f"row {row}" for row in data["row"].iloc[list(rows)]]
+    else:
+        names = [f"run {run} (x = {x:.4g})" for run, x in data[["run", "x"]].iloc[list(rows)].itertuples(index=False)]
+    more = f" and {len(names) - checks.SHOWN_ROWS} more" if len(names) > checks.SHOWN_ROWS else ""
+    return ", ".join(names[: checks.SHOWN_ROWS]) + more
+
+
+def _with_names(fit: Fit, data: pd.DataFrame) -> Fit:
+    """The same fits, whose note `outliers` and whose refusals name rows as :func:`_named` does, not as positions."""
+
+    def named(mask: np.ndarray) -> Law:
+        places = np.flatnonzero(mask)
+        try:
+            law = fit(mask)
+        except CannotFit as refusal:
+            rows = tuple(int(places[row]) for row in refusal.rows)
+            words = refusal.sentence
+            if rows:
+                words = words.replace(checks.name_rows(refusal.rows), _named(data, rows))
+            raise CannotFit(refusal.code, words, refusal.number, rows) from refusal
+        notes = []
+        for note in law.notes:
+            if note.code == "outliers":
+                words = note.sentence.split(": ", 1)[1]
+                note = replace(note, sentence=f"{_named(data, places[list(note.rows)])}: {words}")
+            notes.append(note)
+        return replace(law, notes=tuple(notes))
+
+    return named
 
 
 def _record(
@@ -569,9 +586,9 @@ def _record(
     key: np.ndarray | None = None,
 ) -> LawRecord:
     """One law with its backtest, which hides the largest values of `key` (None: of the first input)."""
-    everything = np.ones(len(data), bool)
+    fit, everything = _with_names(fit, data), np.ones(len(data), bool)
     try:
-        law, refusal = _with_names(fit(everything), data), None
+        law, refusal = fit(everything), None
         # an interval that cannot be had refuses the law here, not on the figure
         law.interval(next(iter(law.coefficients)), LEVEL)
     except CannotFit as error:
