@@ -102,8 +102,8 @@ def _equal_compute(table: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     if len(kept) < len(table) / 2:
         raise CannotFit(
             "too_few_sizes",
-            f"{len(kept)} of {len(table)} rows lie at a compute that {ENOUGH_SIZES} sizes share, to within {width:.0%}: "
-            "the rows are no isoFLOP grid",
+            f"{len(kept)} of {len(table)} rows lie at a compute that {ENOUGH_SIZES} sizes share (within {width:.0%}): "
+            "they are no isoFLOP grid",
             len(kept),
         )
     apart = np.diff(np.log(kept.groupby(budgets)[columns.compute].median()))

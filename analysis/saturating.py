@@ -16,12 +16,13 @@ import numpy as np
 
 from analysis import checks
 from analysis.engine.collapse_rows import design_points
-from analysis.engine.leastsquares import Model, minimize_squares
+from analysis.engine.leastsquares import Model, minimize_squares, relative_excess
 from analysis.errors import CannotFit, Note
 from analysis.law import Certificate, Law
 
 STARTS = 24
 AGREE = 1e-9
+CLOSE = 1e-6  # relative excess at which a resample that stopped short still names a quantile
 LOWEST = np.array([0.0, -np.inf, -np.inf])  # floor, position, slope
 
 
@@ -65,7 +66,8 @@ class SmoothEstimator:
         problems = len(response) if np.ndim(response) == 2 else len(np.atleast_2d(weights))
         starts = np.repeat(self.theta[None], problems, 0)
         theta, _, converged = minimize_squares(self._model(x), starts, response, weights, LOWEST)
-        return theta, converged | np.isfinite(theta).all(1)
+        excess, _ = relative_excess(self._model(x), theta, response, weights, LOWEST)
+        return theta, converged | (excess < CLOSE)
 
     def _model(self, x: np.ndarray) -> Model:
         return _model(self.shape, x, self.ceiling, self.unit)
@@ -198,13 +200,14 @@ def _fit(shape: str, raw: np.ndarray, x, y, ceiling: float, runs, weights, conve
     if len(passed):
         best = int(passed[np.argmin(cost[passed])])
     agreeing = int((cost <= cost[best] * (1 + 1e-7) + 1e-20 * weights.sum()).sum())
+    excess, firmness = relative_excess(model, theta[best][None], log_y, weights, LOWEST)
+    if not converged[best] and excess[0] > AGREE:
+        raise CannotFit(
+            "not_converged", "no start reached a minimum; the rows hardly bend, so use a power law", float(excess[0])
+        )
     if theta[best, 0] == 0:
         words = "the floor is 0, its bound: the rows show no floor, so it has no lower limit"
         notes += (Note("at_bound", words, 0.0),)
-    elif not converged[best]:
-        raise CannotFit(
-            "not_converged", "no start reached a minimum; the rows hardly bend, so use a power law", float(cost[best])
-        )
     falls = theta[best, 2] < 0
     if abs(theta[best, 2]) * span < 1e-9:
         raise CannotFit("loss_rises", "y does not change: there is no curve to fit", float(theta[best, 2]))
@@ -231,7 +234,9 @@ def _fit(shape: str, raw: np.ndarray, x, y, ceiling: float, runs, weights, conve
         notes=notes,
         rows_used=int(used.sum()),
         sizes=sizes,
-        certificate=Certificate(float(gradient), 0.0, 1.0, len(starts), agreeing, "Levenberg-Marquardt"),
+        certificate=Certificate(
+            float(gradient), float(excess[0]), float(firmness[0]), len(starts), agreeing, "Levenberg-Marquardt"
+        ),
         inputs=("x",) if shape == "saturating" else ("loss",),
         ranges=((float(x[used].min()), float(x[used].max())),),
         estimator=estimator,

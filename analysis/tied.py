@@ -20,6 +20,8 @@ from analysis.law import Certificate, ParametricLaw
 from analysis.parametric import require_plane
 
 VANISHED = 1e-9  # share of the loss below which a term is rounding
+EXACT = 1e-24  # share of the summed squares below which a residual is rounding
+CLOSE = 1e-6  # relative excess above which a fit is none
 GRID = 64
 REFIT_GRID = 24
 BATCH_ROWS = 60_000  # of resamples worked off at a time, so that they stay in the cache
@@ -147,9 +149,11 @@ def fit_tied(
             "or only their smallest size matters",
             float(theta[3]),
         )
-    for name, value in zip(("E", "a", "b"), theta[:3], strict=True):
+    for name, value in zip(("model size", "data"), theta[1:3], strict=True):
         if value <= 0:
-            notes += (Note("at_bound", f"{name} is 0, its bound: that term is not seen in these rows", 0.0),)
+            raise CannotFit("at_bound", f"the loss does not fall with {name} in these rows: its term is 0", 0.0)
+    if theta[0] <= 0:
+        notes += (Note("at_bound", "E is 0, its bound: the rows show no floor, so E has no lower limit", 0.0),)
     gradient = estimator.jacobian.T @ (weights * estimator.residual)
     scale = np.abs(estimator.jacobian).T @ (weights * np.abs(loss))
     free = theta != 0
@@ -157,13 +161,22 @@ def fit_tied(
         estimator.jacobian[:, free] / scale[free]
     )
     eigenvalues = np.linalg.eigvalsh(curvature)
+    slope = (gradient / scale)[free]
+    excess = 0.5 * float(slope @ np.linalg.solve(curvature, slope)) / max(objective, EXACT * float(weights @ loss**2))
+    if excess > CLOSE:
+        raise CannotFit(
+            "not_converged",
+            f"no certified minimum (relative excess {excess:.1e}): the form does not describe these rows; does their "
+            "loss fall with size and with data?",
+            excess,
+        )
     certificate = Certificate(
-        float((np.abs(gradient) / scale)[free].max()),
-        0.0,
+        float(np.abs(slope).max()),
+        excess,
         float(eigenvalues[0] / eigenvalues[-1]),
-        GRID,
-        GRID,
-        "one dimension, linear coefficients projected out",
+        1,
+        1,
+        f"scan of {GRID} exponents, linear coefficients projected out, Gauss-Newton",
     )
     names = {name: float(value[0]) for name, value in estimator.natural(theta[None]).items()}
     notes += checks.outlier_note(estimator.residual, 4, weights)

@@ -80,6 +80,30 @@ def minimize_squares(
     return theta, cost, converged
 
 
+def relative_excess(
+    model: Model, theta: np.ndarray, response: np.ndarray, weights: np.ndarray, lowest: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """How far S problems may still fall, and how well determined they are; arguments as :func:`minimize_squares`.
+
+    Returns:
+        (S,) half g'H^-1 g over the objective, H the Gauss-Newton Hessian of the parameters off their bounds, and (S,)
+        the smallest eigenvalue of that Hessian, its columns scaled to one, over its largest.
+    """
+    prediction, jacobian = model(theta)
+    weights = np.broadcast_to(weights, prediction.shape)
+    residual = response - prediction
+    pull = np.einsum("snp,sn->sp", jacobian, weights * residual)
+    held = (theta <= lowest) & (pull <= 0)
+    scale = np.sqrt(np.maximum(np.einsum("snp,sn->sp", jacobian**2, weights), 1e-300))
+    unit = np.where(held[:, None], 0.0, jacobian / scale[:, None])
+    normal = np.matmul((unit * weights[:, :, None]).transpose(0, 2, 1), unit)
+    strength, ways = np.linalg.eigh(normal + held[:, :, None] * np.eye(theta.shape[1]))
+    along = np.einsum("spj,sp->sj", ways, np.where(held, 0.0, pull / scale))
+    drop = 0.5 * (along**2 / np.maximum(strength, 1e-14)).sum(1)
+    floor = 1e-24 * np.einsum("sn,sn->s", weights, np.broadcast_to(response, prediction.shape) ** 2)
+    return drop / np.maximum(_cost(residual, weights), floor), strength[:, 0] / strength[:, -1]
+
+
 def _cost(residual: np.ndarray, weights: np.ndarray) -> np.ndarray:
     cost = 0.5 * np.einsum("sn,sn->s", residual**2, weights)
     return np.where(np.isfinite(cost), cost, np.inf)

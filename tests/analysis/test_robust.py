@@ -144,6 +144,17 @@ def test_two_processes_give_the_same_in_the_same_order_and_pass_refusals_on():
     assert (again.code, again.sentence, again.number) == ("at_bound", "ran", 2.0)
 
 
+def test_every_form_is_certified_by_numbers_of_its_own():
+    noise = np.exp(0.003 * np.random.default_rng(0).normal(size=20))
+    rate = 0.6 + 0.4 / (1 + (N / 1e8) ** 0.4)
+    for law in (fit_tied(N, D, LOSS * noise), fit_saturating(N, rate * noise), fit_chinchilla(N, D, LOSS * noise)):
+        assert 0 <= law.certificate.excess < 1e-9
+        assert 0 < law.certificate.smallest_eigenvalue < 0.9
+    with pytest.raises(CannotFit) as caught:  # once fitted, and predicted with a negative lower limit
+        fit_tied(N, D, 1.7 + (N / 1e7) ** 0.1 + (D / 1e8) ** 0.2)
+    assert caught.value.code in ("not_converged", "loss_rises", "at_bound")
+
+
 def test_a_refusal_here_does_not_wait_for_results_there():
     """The other process sat on more results than a pipe holds, this one on its end: for ever."""
     here = os.getpid()
