@@ -12,15 +12,18 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from analysis import checks
 from analysis.comparison import held_out_score
+from analysis.counting import amount_name
 from analysis.errors import CannotFit, Note
 from analysis.law import FARTHEST
 from analysis.study import LEVEL, LawRecord, StudyLaws
-from analysis.table import Columns
+from analysis.table import ONE_SIZE, Columns, run_names
 
 # Peak dense 16-bit rates of the makers' data sheets; what a training reaches of them is an assumption until rows say.
 DEVICE_FLOPS = {"h200": 989e12, "h100": 989e12, "a100": 312e12, "v100": 125e12, "rtx4090": 165e12}
 ASSUMED_SHARE = 0.35
+COUNTS = 1000  # a table whose data are all above this counts single images or tokens, not millions of them
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,9 @@ def predict_run(study: StudyLaws, target: str, params: float, images: float) -> 
 
     Raises:
         CannotFit: no law can answer.
+        ValueError: a size or a number of images that no run can have.
     """
+    _possible(study, params, images)
     try:
         record = joint_record(study, target)
         inputs: tuple[float, ...] = (params, images)
@@ -106,12 +111,30 @@ def _same(budget: float | None, images: float) -> bool:
     return budget is not None and abs(budget / images - 1) < 0.02
 
 
+def _possible(study: StudyLaws, params: float, images: float) -> None:
+    """Raise a ValueError where no run can have that size and data."""
+    if not np.isfinite(params) or params <= 0:
+        raise ValueError(f"the size is {params:g} parameters; give a positive number")
+    name = study.columns.data
+    if not np.isfinite(images) or images < _least(study) or images <= 0:
+        wanted = "at least 1" if _least(study) else "a positive number"
+        raise ValueError(f"the data are {images:g} {amount_name(name) if name else 'images'}; give {wanted}")
+
+
+def _least(study: StudyLaws) -> float:
+    """The least data that a run can see: one, unless the column may count millions."""
+    name = study.columns.data
+    return 1.0 if name is None or study.rows[name].min() > COUNTS else 0.0
+
+
 def candidate(candidates: pd.DataFrame, depth: int) -> pd.Series:
     """The candidate of one depth.
 
     Raises:
-        ValueError: not in the table.
+        ValueError: not in the table, or the table knows sizes only.
     """
+    if "depth" not in candidates:
+        raise ValueError("the rows have no column of depths, so no depth names a model; give its parameters: --size")
     found = candidates[candidates["depth"] == depth]
     if found.empty:
         low, high = candidates["depth"].min(), candidates["depth"].max()
@@ -125,17 +148,17 @@ class Allocation:
 
     Attributes:
         flops: the budget.
-        depth: best depth, an integer with a recipe.
+        depth: best depth, an integer with a recipe; None where the candidates are sizes without depths.
         images: what the budget buys at that depth.
         prediction: its loss with intervals.
-        table: every candidate: depth, params, images, loss, low, high (of the law), chance (share of the resamples in
-            which that depth is best), learning_rate.
-        continuous: the best size between depths, with its interval: params, low, high.
-        notes: extrapolation, and a best depth at the edge of the candidates.
+        table: every candidate: depth (if known), params, images, loss, low, high (of the law), chance (share of the
+            resamples in which that candidate is best), learning_rate (if known).
+        continuous: the best size between candidates, with its interval: params, low, high.
+        notes: extrapolation, and a best candidate at the edge.
     """
 
     flops: float
-    depth: int
+    depth: int | None
     images: float
     prediction: Prediction
     table: pd.DataFrame = field(repr=False)
@@ -148,13 +171,13 @@ def allocate(study: StudyLaws, candidates: pd.DataFrame, flops: float, target: s
 
     Args:
         study: holds a joint law of `target`.
-        candidates: depths with their exact cost; columns depth, the study's N, train_flops_per_image.
+        candidates: models with their exact cost; columns the study's N, train_flops_per_image and, if any, depth.
         flops: training FLOPs to spend.
         target: column; None takes the study's first.
 
     Raises:
         CannotFit: no joint law.
-        ValueError: a budget that is not positive.
+        ValueError: a budget that is not positive, or too small for one image.
     """
     if not np.isfinite(flops) or flops <= 0:
         raise ValueError(f"the budget is {flops:g} FLOPs; give a positive number")
@@ -169,7 +192,6 @@ def allocate(study: StudyLaws, candidates: pd.DataFrame, flops: float, target: s
     chance = np.bincount(drawn.argmin(1), minlength=len(params)) / len(drawn)
     table = pd.DataFrame(
         {
-            "depth": candidates["depth"].to_numpy(),
             "params": params,
             "images": images,
             "loss": loss,
@@ -178,23 +200,29 @@ def allocate(study: StudyLaws, candidates: pd.DataFrame, flops: float, target: s
             "chance": chance,
         }
     )
+    if "depth" in candidates:
+        table.insert(0, "depth", candidates["depth"].to_numpy())
     if "learning_rate" in candidates:
         table["learning_rate"] = candidates["learning_rate"].to_numpy()
     best = int(loss.argmin())
+    depth = int(table["depth"][best]) if "depth" in table else None
+    if images[best] < _least(study):
+        bought = f"{images[best]:.2g} {amount_name(study.columns.data)}"
+        raise ValueError(
+            f"{flops:g} FLOPs pay for {bought} of the best candidate; one costs {flops / images[best]:.3g}: give more"
+        )
     notes = law.extrapolation_notes(params[best], images[best])
     if best in (0, len(params) - 1):
-        side = "shallow" if best == 0 else "deep"
-        notes += (
-            Note(
-                "edge_minimum",
-                f"the best depth, {table['depth'][best]:g}, is the most {side} candidate: the true best may lie "
-                "beyond; give more depths",
-                float(table["depth"][best]),
-            ),
-        )
+        if depth is None:
+            words = f"the best size, {params[best]:.3g}, is the {'smallest' if best == 0 else 'largest'} candidate"
+        else:
+            words = f"the best depth, {depth}, is the most {'shallow' if best == 0 else 'deep'} candidate"
+        more = "sizes" if depth is None else "depths"
+        number = float(params[best] if depth is None else depth)
+        notes += (Note("edge_minimum", f"{words}: the true best may lie beyond; give more {more}", number),)
     return Allocation(
         flops,
-        int(table["depth"][best]),
+        depth,
         float(images[best]),
         predict_run(study, target, float(params[best]), float(images[best])),
         table,
@@ -306,13 +334,15 @@ class Design:
     Attributes:
         quantity: whose interval is to shrink.
         variance: its variance now (local, from the fit's Jacobian).
-        table: one line a candidate trial, best first: depth, images, flops, shrinks (share of the standard error that
-            it takes away), per_flop (relative to the best).
+        table: one line a candidate trial, best first: depth (if known), params, images, flops, shrinks (share of the
+            standard error that it takes away), per_flop (relative to the best).
+        budgets: that each trial has, where one trunk gives several; else 1.
     """
 
     quantity: str
     variance: float
     table: pd.DataFrame
+    budgets: int = 1
 
 
 def design(
@@ -327,11 +357,13 @@ def design(
     """Rank trials by how much each shrinks the interval of one quantity per FLOP.
 
     Local optimal design: a row with Jacobian j adds j j'/s^2 to the information, so the variance of a quantity with
-    gradient g falls by (g'V j)^2 / (s^2 + j'V j). A trial counts with all of its budgets (one trunk, several rows).
+    gradient g falls by (g'V j)^2 / (s^2 + j'V j). Where the study's runs have several budgets each (one trunk, several
+    rows), so has a new trial, at the price of the largest; its rows are counted as independent, which promises too much
+    where they share their luck. Elsewhere a new trial is one row, and each size is tried at each amount of data.
 
     Args:
         study: holds a joint law of `target`.
-        candidates: depths with their exact cost.
+        candidates: models with their exact cost.
         quantity: a coefficient or derived number of the law, or "loss" at the point `at`.
         target: column; None takes the study's first.
         images: budgets of the new trial, all of them; empty takes the study's own.
@@ -340,8 +372,12 @@ def design(
 
     Raises:
         CannotFit: no joint law.
-        ValueError: an unknown quantity, or nothing within `most_flops`.
+        ValueError: an unknown quantity, nothing within `most_flops`, or a point that no run can have.
     """
+    if most_flops is not None and not most_flops > 0:
+        raise ValueError(f"a trial may cost {most_flops:g} FLOPs at most; give a positive number")
+    if at is not None:
+        _possible(study, *at)
     target = target or study.columns.targets[0]
     law = joint_record(study, target).law
     fit = law.estimator
@@ -350,9 +386,9 @@ def design(
         raise ValueError(f"no quantity {quantity!r}; the law has {', '.join(names)}, and loss with a point")
     if quantity == "loss" and at is None:
         raise ValueError("the quantity loss needs the size and images where it is wanted")
-    budgets = np.sort(np.asarray(images if len(images) else study.rows[study.columns.data].unique(), float))
+    trials = [np.sort(np.asarray(images, float))] if len(images) else _trials(study)
     params = candidates[_params_column(study.columns, candidates)].to_numpy(float)
-    cost = candidates["train_flops_per_image"].to_numpy(float) * budgets.max()
+    price = candidates["train_flops_per_image"].to_numpy(float)
 
     def value(theta: np.ndarray) -> np.ndarray:
         if quantity == "loss":
@@ -365,24 +401,35 @@ def design(
     covariance = np.linalg.pinv(information, rcond=1e-13, hermitian=True)
     variance = float(gradient @ covariance @ gradient)
     lines = []
-    for depth, size, flops in zip(candidates["depth"], params, cost, strict=True):
-        if most_flops is not None and flops > most_flops:
-            continue
-        rows = _gradient(
-            lambda theta, size=size: fit.to_response(fit.predict(theta, (np.full(len(budgets), size), budgets))),
-            fit.theta,
-        )
-        updated = np.linalg.pinv(information + rows @ rows.T / noise, rcond=1e-13, hermitian=True)
-        share = 1 - float(np.sqrt(max(gradient @ updated @ gradient, 0.0) / variance))
-        lines.append(
-            {"depth": int(depth), "params": size, "images": float(budgets.max()), "flops": flops, "shrinks": share}
-        )
+    for place, size in enumerate(params):
+        for budgets in trials:
+            flops = float(price[place] * budgets.max())
+            if most_flops is not None and flops > most_flops:
+                continue
+            at_size = np.full(len(budgets), size), budgets
+            rows = _gradient(lambda theta, at_size=at_size: fit.to_response(fit.predict(theta, at_size)), fit.theta)
+            updated = np.linalg.pinv(information + rows @ rows.T / noise, rcond=1e-13, hermitian=True)
+            share = 1 - float(np.sqrt(max(gradient @ updated @ gradient, 0.0) / variance))
+            line = {"depth": int(candidates["depth"].iloc[place])} if "depth" in candidates else {}
+            lines.append(line | {"params": size, "images": float(budgets.max()), "flops": flops, "shrinks": share})
     if not lines:
-        raise ValueError(f"no candidate costs at most {most_flops:.3g} FLOPs; the cheapest costs {cost.min():.3g}")
+        cheapest = price.min() * min(budgets.max() for budgets in trials)
+        raise ValueError(f"no candidate costs at most {most_flops:.3g} FLOPs; the cheapest costs {cheapest:.3g}")
     table = pd.DataFrame(lines)
     per_flop = -np.log1p(-np.clip(table["shrinks"], 0, 1 - 1e-12)) / table["flops"]
     table["per_flop"] = per_flop / per_flop.max() if per_flop.max() > 0 else 0.0
-    return Design(quantity, variance, table.sort_values("per_flop", ascending=False, ignore_index=True))
+    table = table.sort_values("per_flop", ascending=False, ignore_index=True)
+    return Design(quantity, variance, table, max(len(budgets) for budgets in trials))
+
+
+def _trials(study: StudyLaws) -> list[np.ndarray]:
+    """The budgets of each new trial: all that most runs have, where runs have several; else any one of the rows'."""
+    data = study.rows[study.columns.data].to_numpy(float)
+    codes = checks.bins(data, ONE_SIZE)
+    amounts = pd.Series(data).groupby(codes).max().to_numpy()
+    sets = pd.Series(codes).groupby(run_names(study.rows, study.columns)).agg(lambda run: tuple(sorted(set(run))))
+    usual = max(sets.value_counts().items(), key=lambda pair: (pair[1], len(pair[0])))[0]
+    return [amounts[list(usual)]] if len(usual) > 1 else [amounts[[place]] for place in range(len(amounts))]
 
 
 def _gradient(function, theta: np.ndarray) -> np.ndarray:
@@ -403,16 +450,22 @@ def _params_column(columns: Columns, candidates: pd.DataFrame) -> str:
 
 
 def candidates_of_rows(rows: pd.DataFrame, columns: Columns) -> pd.DataFrame:
-    """Candidates from the rows, where nobody gave a table: the sizes that were trained, at their own cost."""
+    """Candidates from the rows, where nobody gave a table: the sizes that were trained, at their own cost.
+
+    Sizes within 1 % are one. Without a column of depths the candidates have none.
+
+    Raises:
+        ValueError: no column of sizes, or no word on what an image costs.
+    """
+    if columns.params is None:
+        raise ValueError("the rows name no column of sizes, so there are no candidates")
+    sizes = checks.bins(rows[columns.params].to_numpy(float), ONE_SIZE)
     names = [name for name in ("depth", columns.params, "train_flops_per_image", "learning_rate") if name in rows]
-    table = rows[names].drop_duplicates(columns.params).sort_values(columns.params, ignore_index=True)
+    table = rows[names].groupby(sizes).first()
     if "train_flops_per_image" not in table:
         if columns.compute is None or columns.data is None:
             raise ValueError("what an image costs is unknown: give candidates, or rows with compute and data columns")
-        cost = (rows[columns.compute] / rows[columns.data]).groupby(rows[columns.params]).median()
-        table["train_flops_per_image"] = table[columns.params].map(cost)
-    if "depth" not in table:
-        table.insert(0, "depth", np.arange(1, len(table) + 1))
+        table["train_flops_per_image"] = (rows[columns.compute] / rows[columns.data]).groupby(sizes).median()
     return table
 
 

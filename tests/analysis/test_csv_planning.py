@@ -1,10 +1,27 @@
 """Plans from somebody's CSV: columns of any name, sizes that are no depths, and questions that cannot be answered."""
 
+import json
+
+import numpy as np
 import pytest
 
 from analysis import planning
 from analysis.counting import COMPUTE_WORDS
+from analysis.output import study_of_csv
 from tests.analysis.test_csv_laws import grid
+from tests.analysis.test_fit_laws import run
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory):
+    path = tmp_path_factory.mktemp("csv") / "good.csv"
+    grid().to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def study(good):
+    return study_of_csv(good)
 
 
 def test_a_device_is_looked_up_where_no_row_was_timed():
@@ -15,3 +32,77 @@ def test_a_device_is_looked_up_where_no_row_was_timed():
 
 def test_six_n_d_of_a_study_says_which_n():
     assert COMPUTE_WORDS["flops_6nd"] == "C: 6 x all parameters x tokens seen"
+
+
+def test_a_new_trial_is_one_row_where_no_run_has_several(study):
+    candidates = planning.candidates_of_rows(study.rows, study.columns)
+    found = planning.design(study, candidates, "a_opt")
+    assert found.budgets == 1
+    assert len(found.table) == 8 * 6
+    assert found.table["flops"].to_numpy() == pytest.approx(6 * found.table["params"] * found.table["images"])
+    assert found.table["shrinks"].max() < 0.3  # 49 rows in place of 48
+
+
+def test_a_new_trial_has_several_budgets_where_the_runs_have(tmp_path):
+    rows = grid()
+    rows["run"] = rows.groupby("params").ngroup()
+    rows.to_csv(tmp_path / "trunks.csv", index=False)
+    study = study_of_csv(tmp_path / "trunks.csv", x="params", data="tokens")
+    found = planning.design(study, planning.candidates_of_rows(study.rows, study.columns), "a_opt")
+    assert found.budgets == 6
+    assert len(found.table) == 8
+    assert found.table["images"].to_numpy() == pytest.approx(rows["tokens"].max())
+
+
+def test_sizes_read_off_a_figure_are_one_candidate(study):
+    rows = study.rows.assign(params=study.rows["params"] * (1 + 0.001 * np.arange(len(study.rows)) % 0.007))
+    assert len(planning.candidates_of_rows(rows, study.columns)) == 8
+
+
+def test_sizes_of_a_table_without_depths_are_called_sizes(good):
+    code, text, _ = run("allocate", good, "--flops", "1e19", "--device", "h100")
+    assert code == 0
+    assert "depth" not in text
+    assert "parameters, tokens = " in text
+    assert "data sheet" in text
+    code, text, _ = run("design", good, "--quantity", "a_opt")
+    assert code == 0
+    assert "depth" not in text
+    code, text, _ = run("allocate", good, "--flops", "1e19", "--json")
+    assert json.loads(text)["depth"] is None
+    code, _, problem = run("predict", good, "--depth", 3)
+    assert code == 2
+    assert "--size" in problem
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("predict", "--size", "1e8", "--images", 0), "0 tokens"),
+        (("predict", "--size", "1e8", "--images", 0.5), "at least 1"),
+        (("predict", "--size", 0), "0 parameters"),
+        (("expect", "--size", "1e8", "--images", "inf"), "inf tokens"),
+        (("design", "--flops", "nan"), "nan FLOPs at most"),
+        (("design", "--flops", -5), "positive"),
+        (("allocate", "--flops", 1), "of the best candidate"),
+    ],
+)
+def test_what_no_run_can_have_is_refused(good, arguments, words):
+    code, _, problem = run(arguments[0], good, *arguments[1:])
+    assert code == 2
+    assert words in problem
+
+
+def test_a_point_that_no_run_can_have_has_no_design(study):
+    candidates = planning.candidates_of_rows(study.rows, study.columns)
+    for at, words in (((1e8, 0), "0 tokens"), ((np.nan, 1e9), "nan parameters"), ((1e8, np.nan), "nan tokens")):
+        with pytest.raises(ValueError, match=words):
+            planning.design(study, candidates, "loss", at=at)
+
+
+def test_data_in_billions_may_be_below_one(tmp_path):
+    rows = grid()
+    rows.assign(tokens=rows["tokens"] / 1e10).to_csv(tmp_path / "billions.csv", index=False)
+    code, text, _ = run("predict", tmp_path / "billions.csv", "--size", "1e8", "--images", 0.5, "--json")
+    assert code == 0
+    assert json.loads(text)["images"] == 0.5

@@ -295,8 +295,10 @@ def allocate(
 
     best = plan.prediction
     size, low, high = plan.continuous
+    at = int(plan.table["loss"].argmin())
+    chosen = f"{count(plan.table['params'][at])} parameters" if plan.depth is None else f"depth {plan.depth}"
     out.print(
-        f"[bold]depth {plan.depth}, {amount(study.columns.data, f'{plan.images:,.0f}')}[/bold]: "
+        f"[bold]{chosen}, {amount(study.columns.data, f'{plan.images:,.0f}')}[/bold]: "
         f"{best.target} {best.value:.4g} "
         f"[95 %: {best.low:.4g} to {best.high:.4g} for one run]; best size {count(size)} "
         f"[{count(low)} to {count(high)}] parameters",
@@ -304,29 +306,30 @@ def allocate(
         soft_wrap=True,
     )
     table = Table(box=None, pad_edge=False, header_style="bold")
+    near = plan.table.nsmallest(top, "loss").sort_values("params")
     for name in (
-        "depth",
+        *(["depth"] if "depth" in near else []),
         "params",
         amount_name(study.columns.data),
-        "learning rate",
+        *(["learning rate"] if "learning_rate" in near else []),
         "loss",
         "95 % of the law",
         "best in",
     ):
         table.add_column(name, justify="right")
-    near = plan.table.nsmallest(top, "loss").sort_values("depth")
     for line in near.itertuples():
         table.add_row(
-            f"{'[green]' if line.depth == plan.depth else ''}{line.depth:g}",
+            *([f"{line.depth:g}"] if "depth" in near else []),
             count(line.params),
             f"{line.images:,.0f}",
-            f"{line.learning_rate:.3g}" if "learning_rate" in near else "",
+            *([f"{line.learning_rate:.3g}"] if "learning_rate" in near else []),
             f"{line.loss:.4f}",
             f"{line.low:.4f} to {line.high:.4f}",
             f"{100 * line.chance:.0f} %",
+            style="green" if line.Index == at else None,
         )
     out.print(table, highlight=False)
-    out.print(f"law: {best.law}; depths from {origin}", highlight=False, soft_wrap=True)
+    out.print(f"law: {best.law}; candidates from {origin}", highlight=False, soft_wrap=True)
     if rate is not None:
         out.print(f"{hours:.3g} device hours at {rate[0]:.3g} FLOP/s ({rate[1]})", highlight=False, soft_wrap=True)
     _print_notes(plan.notes)
@@ -411,8 +414,9 @@ def design(
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold", title=f"trials that narrow {quantity} most per FLOP")
+    with_depth = "depth" in found.table
     for name in (
-        "depth",
+        *(["depth"] if with_depth else []),
         "params",
         amount_name(study.columns.data),
         "FLOPs",
@@ -422,7 +426,7 @@ def design(
         table.add_column(name, justify="right")
     for line in found.table.head(top).itertuples():
         table.add_row(
-            f"{line.depth}",
+            *([f"{line.depth}"] if with_depth else []),
             count(line.params),
             f"{line.images:,.0f}",
             count(line.flops),
@@ -430,9 +434,8 @@ def design(
             f"{100 * line.per_flop:.0f} %",
         )
     out.print(table, highlight=False)
-    out.print(
-        f"local design about the fitted law; depths from {origin}; each with the study's own budgets", highlight=False
-    )
+    rows = f"each with the {found.budgets} budgets of its trunk" if found.budgets > 1 else "each of one row"
+    out.print(f"local design about the fitted law; candidates from {origin}; {rows}", highlight=False, soft_wrap=True)
 
 
 def _study(source: Path | None, runs: Path, target: str | None) -> tuple[StudyLaws, Path]:
