@@ -73,16 +73,19 @@ def _is_trial(folder: Path) -> bool:
 
 def _read_csv(path: Path) -> pd.DataFrame:
     try:
-        table = pd.read_csv(path)
+        table, separator = pd.read_csv(path), ","
         if table.shape[1] == 1:  # one column: the commas that were looked for are semicolons or tabs
-            for separator in (";", "\t"):
-                if separator in str(table.columns[0]):
-                    table = pd.read_csv(path, sep=separator)
-                    break
+            separator = next((sign for sign in (";", "\t") if sign in str(table.columns[0])), ",")
+            table = table if separator == "," else pd.read_csv(path, sep=separator)
+        header = pd.read_csv(path, sep=separator, header=None, nrows=1, dtype=str, keep_default_na=False)
     except pd.errors.EmptyDataError as error:
         raise ValueError(f"{path} is empty; a table needs a header and rows") from error
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a CSV table: {error}") from error
+    names = header.iloc[0].str.strip()
+    twice = names[names.duplicated() & (names != "")].unique()
+    if len(twice):
+        raise ValueError(f"{path} has more than one column {', '.join(map(repr, twice))}; give each a name of its own")
     if table.empty:
         raise ValueError(f"{path} has a header and no rows")
     table.columns = [str(name).strip() for name in table.columns]

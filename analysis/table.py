@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import checks
-from analysis.checks import SHOWN_ROWS
+from analysis.checks import name_rows
 from analysis.errors import CannotFit, Note
 
 # A hole this wide between two neighbouring sizes is a change of unit, not of size: no ladder skips five decades.
@@ -297,7 +297,7 @@ def without_missing(table: pd.DataFrame, columns: Columns) -> tuple[pd.DataFrame
             raise CannotFit("not_finite", f"column {name!r} is empty or infinite in every row", len(table))
         rows = np.flatnonzero(empty.to_numpy())
         if len(rows):
-            words = f"{name} is empty or infinite in {_rows(rows)}: not in its laws"
+            words = f"{name} is empty or infinite in {name_rows(rows, 1)}: not in its laws"
             notes.append(Note("rows_left_out", words, len(rows), tuple(int(row) for row in rows)))
             table[name] = table[name].mask(empty)
     return table[table[targets].notna().any(axis=1)], tuple(notes)
@@ -327,12 +327,16 @@ def check_table(
         table[name] = numbers(table, name, gaps and name in columns.targets)
     for name in dict.fromkeys(amounts):
         _one_unit(table[name])
+    if columns.budget:
+        numbers(table, columns.budget)
+    if columns.run:
+        _all_named(table[columns.run])
     used = [name for name in dict.fromkeys([*numeric, columns.run, columns.budget]) if name]
     twice = table.index[table.duplicated(used)]
     if len(twice) and not keep_duplicates:
         raise ValueError(
-            f"{_rows(twice)}: a repeat of an earlier row in every column used ({', '.join(used)}); drop it, name the "
-            "runs with --group, or keep them with --keep-duplicates, which counts each as a run of its own"
+            f"{name_rows(twice, 1)}: a repeat of an earlier row in every column used ({', '.join(used)}); drop it, "
+            "name the runs with --group, or keep them with --keep-duplicates, which counts each as a run of its own"
         )
     return table
 
@@ -344,14 +348,14 @@ def numbers(table: pd.DataFrame, name: str, gaps: bool = False) -> pd.Series:
     text = table.index[values.isna() & raw.notna()]
     if len(text):
         raise ValueError(
-            f"column {name!r} holds text in {_rows(text)} (first: {str(raw[text[0]])!r}); give numbers only"
+            f"column {name!r} holds text in {name_rows(text, 1)} (first: {str(raw[text[0]])!r}); give numbers only"
         )
     empty = table.index[~np.isfinite(values)]
     if len(empty) and not gaps:
         raise CannotFit(
             "not_finite",
-            f"column {name!r} is empty or infinite in {_rows(empty)}; fill those rows or drop them (empty losses of a "
-            "CSV: --drop-missing)",
+            f"column {name!r} is empty or infinite in {name_rows(empty, 1)}; fill those rows or drop them (empty "
+            "losses of a CSV: --drop-missing)",
             len(empty),
             tuple(empty),
         )
@@ -359,11 +363,22 @@ def numbers(table: pd.DataFrame, name: str, gaps: bool = False) -> pd.Series:
     if len(low):
         raise CannotFit(
             "not_positive",
-            f"column {name!r} is {values[low[0]]:g} in {_rows(low)}; a power law is defined above zero only",
+            f"column {name!r} is {values[low[0]]:g} in {name_rows(low, 1)}; a power law is defined above zero only",
             float(values[low[0]]),
             tuple(low),
         )
     return values.astype(float)
+
+
+def _all_named(runs: pd.Series) -> None:
+    empty = runs.index[runs.isna()]
+    if len(empty):
+        raise CannotFit(
+            "not_finite",
+            f"column {runs.name!r} names no run in {name_rows(empty, 1)}; every row needs one",
+            len(empty),
+            tuple(empty),
+        )
 
 
 def _one_unit(column: pd.Series) -> None:
@@ -377,13 +392,8 @@ def _one_unit(column: pd.Series) -> None:
     raise CannotFit(
         "mixed_conventions",
         f"column {column.name!r} jumps by a factor {steps.max():.2g} between {values.iloc[at]:g} and "
-        f"{values.iloc[at + 1]:g}: {_rows(fewer)} look like another unit (billions beside units?); give one unit",
+        f"{values.iloc[at + 1]:g}: {name_rows(fewer, 1)} look like another unit (billions beside units?); give "
+        "one unit",
         float(steps.max()),
         tuple(int(row) for row in fewer),
     )
-
-
-def _rows(rows: np.ndarray | pd.Index) -> str:
-    shown = ", ".join(str(int(row) + 1) for row in rows[:SHOWN_ROWS])
-    more = f" and {len(rows) - SHOWN_ROWS} more" if len(rows) > SHOWN_ROWS else ""
-    return f"row{'s' if len(rows) > 1 else ''} {shown}{more}"
