@@ -34,6 +34,7 @@ from analysis.trajectories import Trajectories, study_trajectories
 RESAMPLES = 1000
 BACKTEST_RESAMPLES = 300  # one prediction interval each
 LEVEL = 0.95
+FRONTIER_SIZES = 3  # fewer draw a curve of training, not a frontier over models
 LEAST_DELTA = 1e-4  # the law of repeated data has no form of absolute deviations
 
 Fit = Callable[[np.ndarray], Law]  # takes a boolean mask of rows
@@ -437,6 +438,11 @@ def _against_compute(
     """The frontier of cell means: the best single seed would be the luckiest one."""
     data = cell_frontier(table, columns, target)
     words, x = {"x": conventions["C"]}, data["x"].to_numpy(float)
+    sizes = int(checks.group_sizes(table[columns.params].to_numpy(float)).max()) + 1 if columns.params else None
+    if sizes is not None and sizes < FRONTIER_SIZES:
+        curve = f"the frontier of {sizes} size{'' if sizes == 1 else 's'} is their learning curve: no law in compute"
+        refusal = CannotFit("too_few_sizes", f"{curve}; train {FRONTIER_SIZES} sizes or more", sizes)
+        return [LawRecord(target, "compute", None, form, None, refusal, data) for form, _ in _forms(offsets)]
     return [
         _record(target, "compute", None, form, _one_variable(data, offset, words), data, (x,), holdout)
         for form, offset in _forms(offsets)

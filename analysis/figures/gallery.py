@@ -97,6 +97,8 @@ def _codes(notes: list[Note]) -> str:
 
 
 def _scaling(study: StudyLaws, against: str, targets: list[str], stem: Path) -> list[Path]:
+    if not any(record.law is not None for target in targets for record in study.find(target, against)):
+        return []
     draw = scaling.draw_against_compute if against == "compute" else scaling.draw_against_size
     lines, wide = (len(targets) + 1) // 2, len(targets) > 1
     figure, grid = plt.subplots(

@@ -160,7 +160,7 @@ def test_rows_that_share_no_data_have_no_law_against_size(tmp_path):
     assert "rows of one size differ in data" in found(document, "params")[0]["refused"]["sentence"]
     assert [law["refused"] for law in found(document, "params, data")] == [None, None]
     assert document["falls"] == []
-    assert (folder / "loss_params.png").exists()
+    assert not (folder / "loss_params.png").exists()  # no figure from a refused fit
     # sizes read off a figure differ by a little: still rows of one size
     frame["params"] *= rng.uniform(0.999, 1.001, len(frame))
     document, _ = laws(tmp_path, frame, "--holdout", 0)
@@ -356,3 +356,14 @@ def test_a_law_that_pools_a_column_nobody_named_says_so(tmp_path):
     assert note["sentence"] == "rows of one size differ in tokens (up to 100 times) and no law uses it; see --data"
     document, _ = laws(tmp_path, grid(amounts=1), "--x", "params", "--holdout", 0)
     assert document["notes"] == []
+
+
+def test_learning_curves_of_one_or_two_sizes_are_no_frontier(tmp_path):
+    document, folder = laws(tmp_path, grid(sizes=2), figures=True)
+    assert {law["refused"]["code"] for law in found(document, "compute")} == {"too_few_sizes"}
+    assert not (folder / "loss_compute.png").exists()
+    grid(sizes=1).to_csv(tmp_path / "one.csv", index=False)
+    code, _, problem = run("fit-laws", tmp_path / "one.csv")
+    assert code == 2
+    assert "the frontier of 1 size is" in problem
+    assert not (tmp_path / "one_laws").exists()
