@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -17,6 +18,10 @@ from analysis.errors import CannotFit, Note
 
 # A hole this wide between two neighbouring sizes is a change of unit, not of size: no ladder skips five decades.
 UNIT_GAP = 1e5
+# A narrower hole is one where a rescaled side fills it and the losses then lie far better on one curve.
+HOLE, FAR_BETTER, RESCALES = 30.0, 10.0, (1e3, 1e6, 1e9, 1e-3, 1e-6, 1e-9)
+COMPUTE_GAP, SHARE_GAP = 100.0, 1e4  # in C / (6 N D) and in D / N, which range less than sizes do
+EXPONENTS = np.geomspace(0.05, 1, 8)
 SIX_ND = "6 N D"
 ONE_SIZE = 0.01  # sizes within 1 % are one: some tables are read off figures
 ONE_AMOUNT = 0.001  # data within 0.1 % are one budget: whole batches were trained
@@ -327,6 +332,7 @@ def check_table(
         table[name] = numbers(table, name, gaps and name in columns.targets)
     for name in dict.fromkeys(amounts):
         _one_unit(table[name])
+    _units_agree(table, columns)
     if columns.budget:
         numbers(table, columns.budget)
     if columns.run:
@@ -381,19 +387,76 @@ def _all_named(runs: pd.Series) -> None:
         )
 
 
-def _one_unit(column: pd.Series) -> None:
-    values = column.sort_values()
+@dataclass(frozen=True)
+class _Hole:
+    """Between two neighbouring values of a column; `rows` are those of the side that has fewer."""
+
+    factor: float
+    before: float
+    after: float
+    rows: pd.Index
+
+    def refusal(self, name: str, why: str) -> CannotFit:
+        return CannotFit(
+            "mixed_conventions",
+            f"{name} jumps by a factor {self.factor:.2g} between {self.before:g} and {self.after:g}: "
+            f"{name_rows(self.rows, 1)} look like another unit ({why}); give one unit",
+            self.factor,
+            tuple(int(row) for row in self.rows),
+        )
+
+
+def _holes(values: pd.Series, least: float) -> list[_Hole]:
+    """Those of a factor `least` or more, widest first."""
+    values = values.sort_values()
     steps = values.to_numpy()[1:] / values.to_numpy()[:-1]
-    if not len(steps) or steps.max() < UNIT_GAP:
-        return
-    at = int(steps.argmax())
-    small, large = values.index[: at + 1].sort_values(), values.index[at + 1 :].sort_values()
-    fewer = small if len(small) <= len(large) else large
-    raise CannotFit(
-        "mixed_conventions",
-        f"column {column.name!r} jumps by a factor {steps.max():.2g} between {values.iloc[at]:g} and "
-        f"{values.iloc[at + 1]:g}: {name_rows(fewer, 1)} look like another unit (billions beside units?); give "
-        "one unit",
-        float(steps.max()),
-        tuple(int(row) for row in fewer),
-    )
+    found = []
+    for at in np.flatnonzero(steps >= least):
+        small, large = values.index[: at + 1].sort_values(), values.index[at + 1 :].sort_values()
+        fewer = small if len(small) <= len(large) else large
+        found.append(_Hole(float(steps[at]), float(values.iloc[at]), float(values.iloc[at + 1]), fewer))
+    return sorted(found, key=lambda hole: -hole.factor)
+
+
+def _one_unit(column: pd.Series) -> None:
+    for hole in _holes(column, UNIT_GAP):
+        raise hole.refusal(f"column {column.name!r}", "billions beside units?")
+
+
+def _units_agree(table: pd.DataFrame, columns: Columns) -> None:
+    """Raise where size, data, compute and the loss say that one of them changes its unit."""
+    inputs = {name: table[name] for name in (columns.params, columns.data) if name}
+    if columns.data is None and columns.unique and columns.epochs:
+        inputs[f"{columns.unique} x {columns.epochs}"] = table[columns.unique] * table[columns.epochs]
+    if columns.params and len(inputs) == 2:
+        (params, sizes), (data, amounts) = inputs.items()
+        if columns.compute:
+            for hole in _holes(table[columns.compute] / (6 * sizes * amounts), COMPUTE_GAP):
+                raise hole.refusal(f"{columns.compute} / (6 {params} {data})", "one of the three columns is")
+        for hole in _holes(amounts / sizes, SHARE_GAP):
+            raise hole.refusal(f"{data} / {params}", "one of the two columns is")
+    elif columns.compute and not inputs:
+        inputs[columns.compute] = table[columns.compute]
+    for name, values in inputs.items() if columns.targets else ():
+        holes = _holes(values, HOLE)
+        for hole, scale in product(holes, RESCALES):
+            other = values.where(~values.index.isin(hole.rows), values * scale)
+            if len(_holes(other, HOLE)) >= len(holes):
+                continue
+            loss, others = table[columns.targets[0]], inputs | {name: other}
+            if FAR_BETTER * _misfit(loss, *others.values()) < _misfit(loss, *inputs.values()):
+                raise hole.refusal(f"column {name!r}", f"times {scale:g} they lie on the curve of the others")
+
+
+def _misfit(loss: pd.Series, *inputs: pd.Series) -> float:
+    """Squared relative residuals of E + A / N^alpha (+ B / D^beta) at the best of a few exponents; 0 for few rows."""
+    from scipy.optimize import nnls
+
+    used = loss.notna()
+    varying = [values[used] / values[used].min() for values in inputs if values[used].nunique() > 1]
+    if used.sum() < 2 * (1 + 2 * len(varying)):
+        return 0.0
+    level = 1 / loss[used].to_numpy()
+    terms = [[values.to_numpy() ** -power * level for power in EXPONENTS] for values in varying]
+    ones = np.ones(len(level))
+    return min(float(nnls(np.stack([level, *chosen], 1), ones)[1]) ** 2 for chosen in product(*terms))

@@ -1,8 +1,12 @@
 """What is said about the rows of somebody's CSV: which they are, as the file counts them, and what is wrong there."""
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from analysis.errors import CannotFit
 from analysis.load import load_runs
+from analysis.table import check_table, csv_columns
 from tests.analysis.test_csv_laws import grid, laws
 from tests.analysis.test_fit_laws import run
 
@@ -54,3 +58,53 @@ def test_a_header_given_twice_is_refused(tmp_path, separator):
     (tmp_path / "rows.csv").write_text(f"{header}\n{row}\n")
     with pytest.raises(ValueError, match="more than one column 'params'"):
         load_runs(tmp_path / "rows.csv")
+
+
+def ladder(sizes, noise=0.005, seed=0):
+    luck = np.exp(noise * np.random.default_rng(seed).normal(size=len(sizes)))
+    return pd.DataFrame({"params": sizes, "loss": (1.8 + 480 / np.array(sizes) ** 0.35) * luck})
+
+
+def check(frame):
+    check_table(frame, csv_columns(frame))
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("noise", [0.001, 0.01])
+def test_a_unit_that_changes_is_refused_with_its_rows(seed, noise):
+    frame = ladder(np.geomspace(1e7, 1e9, 8), noise, seed)
+    frame.loc[[6, 7], "params"] /= 1e6
+    with pytest.raises(CannotFit, match=r"'params' jumps .* rows 7, 8 look like another unit \(times 1e\+06 they lie"):
+        check(frame)
+    frame = ladder(np.geomspace(1e7, 1e12, 11), noise, seed)
+    frame.loc[[7, 8, 9, 10], "params"] /= 1e9
+    with pytest.raises(CannotFit, match=r"rows 8, 9, 10, 11 look like another unit \(times 1e\+09"):
+        check(frame)
+    for name, scale in (("tokens", 1e6), ("params", 1e6), ("tokens", 1e9), ("params", 1e9)):
+        frame = grid(noise=noise, seed=seed)
+        frame.loc[::2, name] /= scale
+        with pytest.raises(CannotFit, match="look like another unit"):
+            check(frame)
+    frame = grid(noise=noise, seed=seed).assign(flops=lambda frame: 6 * frame["params"] * frame["tokens"])
+    frame.loc[frame.index[30:], "flops"] *= 1000
+    with pytest.raises(CannotFit, match=r"flops / \(6 params tokens\) jumps by a factor 1e\+03 .* rows 31, 32"):
+        check(frame)
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("noise", [0, 0.001, 0.01, 0.1])
+def test_an_honest_ladder_may_have_holes(seed, noise):
+    for sizes in (
+        [1e6, 2e6, 1e8, 2e8],
+        [1e6, 2e6, 4e6, 1e8, 2e8, 4e8, 8e8],
+        [1e6, 2e6, 1e8, 3e8, 1e9, 2e9, 4e9],
+        [1e6, 3e6, 1e7, 1e8, 1e11, 2e11, 4e11],
+    ):
+        check(ladder(sizes, noise, seed))
+    frame = grid(noise=noise, seed=seed)
+    check(frame[(frame["params"] < 3e7) | (frame["params"] > 1e9)])
+    check(
+        frame.assign(flops=lambda frame: 6 * frame["params"] * frame["tokens"] * np.where(frame["params"] < 1e8, 8, 1))
+    )
+    frame["loss"] = 2 * np.exp(noise * np.random.default_rng(seed).normal(size=len(frame)))
+    check(frame[(frame["params"] < 3e7) | (frame["params"] > 1e9)])
