@@ -26,6 +26,7 @@ RECIPE = (
     "head_dim",
 )
 CONVENTIONS = ("family", "tokenizer", "data", "tokens_per_image", "numerics")
+MOST_KINDS = 20  # a text column of more names runs
 RULED = ("learning_rate", "weight_decay", "gamma_init", "drop_path")  # what recipes set as a power of depth
 RULE_HOLDS = 0.01  # in logs, at every row
 MOVES = 1.001  # a hyper-parameter whose largest value over its smallest is below this has not moved
@@ -41,6 +42,7 @@ class FallCheck:
         pairs: neighbouring pairs compared (means over seeds).
         violations: sentences, worst first; empty where it falls everywhere.
         worst: largest relative rise, 0 where it falls everywhere.
+        budget: what sentences call the budget: a CSV's column by its name.
     """
 
     target: str
@@ -48,6 +50,7 @@ class FallCheck:
     pairs: int
     violations: tuple[str, ...]
     worst: float
+    budget: str = "budget"
 
     @property
     def holds(self) -> bool:
@@ -57,13 +60,14 @@ class FallCheck:
     @property
     def sentence(self) -> str:
         """For the terminal and laws.json."""
-        other = "budget" if self.along == "size" else "size"
+        along, other = ("size", self.budget) if self.along == "size" else (self.budget, "size")
+        every = other if other in ("size", "budget") else f"value of {other}"
         if not self.pairs:
-            return f"{self.target}: nothing to compare along {self.along}"
+            return f"{self.target}: nothing to compare along {along}"
         if self.holds:
-            return f"{self.target} falls with {self.along} at every {other} ({self.pairs} pairs)"
+            return f"{self.target} falls with {along} at every {every} ({self.pairs} pairs)"
         return (
-            f"{self.target} rises with {self.along}: "
+            f"{self.target} {'rises' if self.worst else 'does not fall'} with {along}: "
             + "; ".join(self.violations[:4])
             + (f"; and {len(self.violations) - 4} more" if len(self.violations) > 4 else "")
         )
@@ -76,6 +80,8 @@ def fall_checks(rows: pd.DataFrame, columns: Columns) -> list[FallCheck]:
     if columns.budgets:
         rows = rows[rows[columns.budget].isin(columns.budgets)]
     label = "depth" if "depth" in rows else columns.params
+    budget = amount_name(columns.budget)
+    budget = "budget" if budget == "images" else budget
     checks = []
     for target in columns.targets:
         mean = rows.dropna(subset=[target]).groupby([columns.params, columns.budget])[target].mean().unstack()
@@ -93,14 +99,21 @@ def fall_checks(rows: pd.DataFrame, columns: Columns) -> list[FallCheck]:
                         rises.append(
                             (
                                 high / low - 1,
-                                f"{low:.4g} -> {high:.4g} from {what} {step[0]:g} to {step[1]:g} at {place}",
+                                f"{_step(low, high)} from {what} {step[0]:g} to {step[1]:g} at {place}",
                             )
                         )
             rises.sort(key=lambda entry: -entry[0])
-            checks.append(
-                FallCheck(target, along, pairs, tuple(text for _, text in rises), rises[0][0] if rises else 0.0)
-            )
+            worst = rises[0][0] if rises else 0.0
+            checks.append(FallCheck(target, along, pairs, tuple(text for _, text in rises), worst, budget))
     return checks
+
+
+def _step(low: float, high: float) -> str:
+    """Two losses in as many digits as tell them apart."""
+    if low == high:
+        return f"{low:.4g} stays"
+    digits = next((digits for digits in (4, 7) if f"{low:.{digits}g}" != f"{high:.{digits}g}"), 12)
+    return f"{low:.{digits}g} -> {high:.{digits}g}"
 
 
 def recipe_notes(rows: pd.DataFrame, columns: Columns) -> tuple[Note, ...]:
@@ -205,10 +218,13 @@ def budget_notes(rows: pd.DataFrame, columns: Columns) -> tuple[Note, ...]:
 
 
 def unused_notes(rows: pd.DataFrame, columns: Columns, own: bool) -> tuple[Note, ...]:
-    """`mixed_conventions`: a column that no law uses says that rows saw other data, or the same data again."""
+    """`mixed_conventions`: a column that no law uses says that rows saw other data, or the same data again.
+
+    Of a CSV also one that says that they are of several kinds.
+    """
     if columns.x is None and columns.compute is None:
         return ()
-    notes = []
+    notes = [] if own else _kinds(rows, columns)
     data, used = usual(rows, "data"), (columns.data, columns.budget, columns.x)
     if data is not None and columns.params and columns.data is None and data not in used:
         of_size = pd.to_numeric(rows[data], errors="coerce").groupby(rows[columns.params])
@@ -224,6 +240,26 @@ def unused_notes(rows: pd.DataFrame, columns: Columns, own: bool) -> tuple[Note,
             words = f"{epochs} reaches {most:.4g} and no law uses it: data seen again count as new ones ({way})"
             notes.append(Note("mixed_conventions", words, most, quiet=own))
     return tuple(notes)
+
+
+def _kinds(rows: pd.DataFrame, columns: Columns) -> list[Note]:
+    """Of each text column that neither names rows nor sizes or amounts: its kinds, which are fitted as one."""
+    parts = [name for name in (columns.params, columns.data, columns.compute, columns.run, columns.budget) if name]
+    notes = []
+    for name in rows:
+        if name in (*parts, *columns.targets, *CONVENTIONS) or pd.api.types.is_numeric_dtype(rows[name]):
+            continue
+        kinds = rows.groupby(name)
+        found = list(kinds.groups)
+        if not 2 <= len(found) <= MOST_KINDS or len(found) == rows[name].count():
+            continue
+        if (kinds[parts].nunique() <= 1).all().any():  # each kind is one size, amount or run, by another name
+            continue
+        listed = ", ".join(str(kind)[:40] for kind in found[:4]) + (", ..." if len(found) > 4 else "")
+        words = f"rows of {len(found)} values of {name} ({listed}) are fitted as one; where they differ in more than "
+        words += "size and data, fit a table of each"
+        notes.append(Note("mixed_conventions", words, len(found)))
+    return notes
 
 
 def left_out_notes(rows: pd.DataFrame) -> tuple[Note, ...]:

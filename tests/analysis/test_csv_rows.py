@@ -6,7 +6,8 @@ import pytest
 
 from analysis.errors import CannotFit
 from analysis.load import load_runs
-from analysis.table import check_table, csv_columns
+from analysis.rowchecks import fall_checks, unused_notes
+from analysis.table import Columns, check_table, csv_columns
 from tests.analysis.test_csv_laws import grid, laws
 from tests.analysis.test_fit_laws import run
 
@@ -108,3 +109,34 @@ def test_an_honest_ladder_may_have_holes(seed, noise):
     )
     frame["loss"] = 2 * np.exp(noise * np.random.default_rng(seed).normal(size=len(frame)))
     check(frame[(frame["params"] < 3e7) | (frame["params"] > 1e9)])
+
+
+def test_kinds_that_are_pooled_are_said(tmp_path):
+    def notes(frame, *arguments):
+        frame.to_csv(tmp_path / "rows.csv", index=False)
+        table, columns = load_runs(tmp_path / "rows.csv"), csv_columns(frame, group=(*arguments, None)[0])
+        return [note.sentence for note in unused_notes(table, columns, own=False)]
+
+    frame = grid()
+    frame["config"] = np.where(frame.index % 3 > 0, "long", "short")
+    assert notes(frame) == [
+        "rows of 2 values of config (long, short) are fitted as one; where they differ in more than size and data, "
+        "fit a table of each"
+    ]
+    assert notes(frame, "config") == []
+    frame["config"] = [f"d{size:.3g}" for size in frame["params"]]  # sizes by name
+    assert notes(frame) == []
+    frame["config"] = [f"run {place}" for place in frame.index]
+    assert notes(frame) == []
+    frame["config"] = "one"
+    assert notes(frame) == []
+
+
+@pytest.mark.parametrize(("rise", "words"), [(0, "does not fall with size: 3 stays"), (1e-5, "3 -> 3.00001 from")])
+def test_losses_that_stay_do_not_rise(rise, words):
+    frame = pd.DataFrame({"params": [1e6, 2e6, 4e6], "tokens": 1e9, "loss": [4, 3, 3 + rise]})
+    size, amount = fall_checks(frame, Columns(params="params", data="tokens", targets=("loss",), budget="tokens"))
+    assert words in size.sentence
+    assert amount.sentence == "loss: nothing to compare along tokens"
+    held = fall_checks(frame[:2], Columns(params="params", targets=("loss",), budget="tokens"))[0]
+    assert held.sentence == "loss falls with size at every value of tokens (1 pairs)"
