@@ -1,4 +1,4 @@
-"""A study's laws on disk: laws.json, table.csv, table.tex and the figures, each with its rows."""
+"""A study's laws on disk: laws.json, its rows, table.csv, table.tex and the figures, each with what it shows."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from analysis.parallel import in_two
 from analysis.study import StudyLaws, fit_study
 from analysis.table import Columns, budgets_of_data, check_table, csv_columns, derive, study_columns, without_missing
 
+TABLES = ("rows.csv", "table.csv", "table.tex")
 Progress = Callable[[str], None] | None
 
 
@@ -171,7 +172,7 @@ def trials_folder(path: Path) -> Path | None:
 def write_laws(
     study: StudyLaws, folder: Path, *, figures: bool = True, published: str | None = None, progress: Progress = None
 ) -> list[Path]:
-    """Write laws.json, table.csv, table.tex and the figures; returns the files.
+    """Write laws.json, rows.csv, table.csv, table.tex and the figures; returns the files.
 
     Args:
         study: what was fitted.
@@ -199,9 +200,10 @@ def write_laws(
 def _write_tables(study: StudyLaws, folder: Path) -> list[Path]:
     from analysis.lawtable import latex_table, law_table
 
+    study.rows.to_csv(folder / "rows.csv", index=False)  # with the trials' ids, which are hashes of their configs
     law_table(study).to_csv(folder / "table.csv", index=False)
     (folder / "table.tex").write_text(latex_table(study))
-    return [write_json(folder / "laws.json", document(study)), folder / "table.csv", folder / "table.tex"]
+    return [write_json(folder / "laws.json", document(study)), *(folder / name for name in TABLES)]
 
 
 def document(study: StudyLaws) -> dict[str, Any]:

@@ -28,10 +28,11 @@ from analysis.figures import (
     trajectories,
 )
 from analysis.figures import published as panel
-from analysis.figures.scaling import budget_words
+from analysis.figures.scaling import budget_words, judged
 from analysis.isoflop import IsoFlop
-from analysis.lawtable import axis, target_axis, target_words
+from analysis.lawtable import axis, percent, target_axis, target_words
 from analysis.planning import candidates_of_rows, joint_record
+from analysis.sensitivity import GROUPS
 from analysis.study import LEVEL, LawRecord, StudyLaws
 
 MOST_BACKTESTS = 26  # lines that a page holds
@@ -71,29 +72,41 @@ def _styled(draw: Callable[[], list[Path]]) -> list[Path]:
         return draw()
 
 
-def caption(study: StudyLaws, records: list[LawRecord], more: str = "") -> str:
-    """What a figure rests on: conventions, trials, interval, refusals and notes."""
-    against = {record.against for record in records}
-    conventions = [study.conventions["N"]] if any("params" in name for name in against) else []
-    conventions += [study.conventions["D"]] if any("data" in name for name in against) else []
-    conventions += [study.conventions["C"]] if "compute" in against else []
-    conventions += [study.conventions["budget"]] if "params" in against and "budget" in study.conventions else []
+def caption(study: StudyLaws, records: list[LawRecord], more: str = "", held_out: bool = True) -> str:
+    """What a figure rests on: conventions, trials, refusals and notes with their numbers.
+
+    Args:
+        study: whose rows they are.
+        records: the laws that the figure shows.
+        more: what only this figure has to say.
+        held_out: whether to add the held-out error of the last of the laws; not where the figure shows it.
+    """
+    words = dict.fromkeys(study.conventions[name] for name in ("N", "D", "C") if name in study.conventions)
+    if any(record.against == "params" for record in records) and "budget" in study.conventions:
+        words[study.conventions["budget"]] = None
     runs = f"{study.rows[study.columns.run].nunique()} trials, " if study.columns.run else ""
-    text = "".join(f"{words}. " for words in ["; ".join(conventions)] if words)
-    text += f"{runs}{len(study.rows)} rows. {more}"
+    parts = [f"{'; '.join(words)}." if words else "", f"{runs}{len(study.rows)} rows.", more]
+    tests = [test for record in records for test in record.backtests]
+    if held_out and tests:
+        parts.append(f"Largest size held out: {percent(tests[-1].error)} %, {judged(tests[-1])}.")
     refused = sorted({record.refusal.code for record in records if record.refusal is not None})
     if refused:
-        text += f" Refused: {', '.join(refused)}."
+        parts.append(f"Refused: {', '.join(refused)}.")
     notes = [note for record in records if record.law is not None for note in record.law.notes] + list(study.notes)
     notes = [note for note in notes if not note.quiet]
     if notes:
-        text += f" Notes: {_codes(notes)}."
-    return text.strip()
+        parts.append(f"Notes: {_codes(notes)}.")
+    return " ".join(part.strip() for part in parts if part)
 
 
 def _codes(notes: list[Note]) -> str:
-    counts = pd.Series([note.code for note in notes]).value_counts(sort=False)
-    return ", ".join(code if count == 1 else f"{code} x{count}" for code, count in counts.items())
+    """Each code with the numbers that triggered it."""
+    words = []
+    for code in dict.fromkeys(note.code for note in notes):
+        numbers = sorted(note.number for note in notes if note.code == code)
+        span = f"{numbers[0]:.3g}" if len(numbers) == 1 else f"x{len(numbers)}, {numbers[0]:.3g} to {numbers[-1]:.3g}"
+        words.append(f"{code} ({span})")
+    return ", ".join(words)
 
 
 def _scaling(study: StudyLaws, against: str, targets: list[str], stem: Path) -> list[Path]:
@@ -122,7 +135,7 @@ def _scaling(study: StudyLaws, against: str, targets: list[str], stem: Path) -> 
             else " Held out: the largest point of the frontier."
         )
     more += "".join(f" {words}" for target in targets if (words := _fid_words(study, target)))
-    page.footnote(figure, caption(study, records, more))
+    page.footnote(figure, caption(study, records, more, held_out=False))
     return page.save(figure, stem, _rows(study, against, targets))
 
 
@@ -157,7 +170,9 @@ def _residuals(study: StudyLaws, stem: Path) -> list[Path]:
     records = _main_records(study)[-3:]
     if not records:
         return []
-    figure, grid = plt.subplots(1, len(records), squeeze=False, figsize=(max(page.COLUMN, 1.85 * len(records)), 2.3))
+    figure, grid = plt.subplots(
+        1, len(records), squeeze=False, figsize=(max(page.COLUMN, min(1.85 * len(records), page.TEXT)), 2.3)
+    )
     tables = []
     for ax, record in zip(grid.flat, records, strict=True):
         residuals.draw_residuals(record, ax)
@@ -231,6 +246,10 @@ def _sensitivity(study: StudyLaws, stem: Path) -> list[Path]:
     for ax in list(grid.flat)[len(names) :]:
         ax.remove()
     more = f"Repeated: {study.sensitivity_of}. Grey: the {LEVEL:.0%} interval of the fit to all rows."
+    if "compute_convention" in names:
+        more += " Count of C: the law of the frontier."
+    if len(study.sensitivity["drop_each_size"]) == GROUPS:
+        more += " Of many sizes a twelfth is dropped at a time."
     record = _record_of_sensitivity(study, names[0])
     page.footnote(figure, caption(study, [record] if record else [], more))
     tables = [table.assign(what=name) for name, table in study.sensitivity.items()]
@@ -257,7 +276,8 @@ def _collapse(study: StudyLaws, stem: Path) -> list[Path]:
     more = "".join(f" {note.code}: {note.sentence}." for note in study.collapse.notes)
     if study.collapse.residuals["ratio"].isna().all():
         more = f" {study.collapse.sentence}."
-    page.footnote(ax.figure, f"Training curves of the largest budget over their last value; sd: of seeds.{more}")
+    words = f"Training curves of the largest budget over their last value; sd: of seeds.{more}"
+    page.footnote(ax.figure, caption(study, [], words))
     return page.save(ax.figure, stem, study.collapse.curves)
 
 
@@ -306,13 +326,14 @@ def _trajectories(study: StudyLaws, stem: Path) -> list[Path]:
     if study.trajectories is None:
         return []
     records = study.find(against="compute, trajectories")
+    best = best_form(records)
     ax = trajectories.draw_trajectories(study, records)
     page.legend_above(ax)
     more = (
-        f"{study.conventions['C']}. Training loss on the trunk, smoothed, before any anneal: unfinished, so "
-        "above what their compute could buy; not comparable with the frontier of finished budgets."
+        "Training loss on the trunk, smoothed, before any anneal: unfinished, so above what their compute could buy; "
+        "not comparable with the frontier of finished budgets."
     )
-    page.footnote(ax.figure, caption(study, records, more))
+    page.footnote(ax.figure, caption(study, records if best is None else [best], more, held_out=False))
     return page.save(ax.figure, stem, study.trajectories.curves)
 
 
@@ -327,8 +348,8 @@ def _allocation(study: StudyLaws, stem: Path) -> list[Path]:
     ax, table = allocation.draw_allocation(study, record, candidates)
     page.legend_above(ax, title="training compute", ncols=2)
     more = (
-        f"{target_words(target)} by {record.law.form}; band: {LEVEL:.0%} interval of the law; diamonds: best size "
-        "between the depths trained, with its interval."
+        f"{target_words(target)} by {record.law.form}; band: {LEVEL:.0%} interval of the law; diamonds: best size, "
+        "where it lies between the sizes trained, with its interval."
     )
     page.footnote(ax.figure, caption(study, [record], more))
     return page.save(ax.figure, stem, table)

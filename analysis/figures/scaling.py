@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
+from analysis.backtest import Backtest
 from analysis.comparison import best_form
 from analysis.figures import page
 from analysis.lawtable import axis, floor_name, number, percent, target_axis
@@ -14,6 +15,7 @@ from analysis.table import Columns
 
 CURVE_POINTS = 80
 MOST_TOLD = 6  # budgets whose held-out error a legend has room for; the backtest figure has them all
+WIDE = 10.0  # an interval over a factor of this is no prediction
 MOST_SIZES = 14  # that can be joined and named one by one
 
 
@@ -35,8 +37,15 @@ def law_label(record: LawRecord, held_out: bool = True) -> str:
         text += f", {floor} {number(law.coefficients[floor], 3)}"
     if record.backtests and held_out:
         test = record.backtests[-1]
-        text += f"\nheld out: {percent(test.error)} %, {'inside' if test.inside else 'outside'} its interval"
+        text += f"\nheld out: {percent(test.error)} %, {judged(test)}"
     return text
+
+
+def judged(test: Backtest) -> str:
+    """Whether a held-out point lies in its interval, where that interval says anything."""
+    if not 0 < test.high < WIDE * test.low:
+        return "its interval is too wide to judge"
+    return f"{'inside' if test.inside else 'outside'} its interval"
 
 
 def budget_words(budget: float) -> str:

@@ -7,6 +7,9 @@ import pandas as pd
 import pytest
 
 from analysis import fit_isoflop
+from analysis.errors import Note
+from analysis.figures.gallery import caption
+from analysis.figures.scaling import judged
 from analysis.output import study_of, study_of_csv, write_laws
 from analysis.rowchecks import recipe_notes
 from tests.analysis.fake_study import write_study
@@ -80,8 +83,6 @@ def test_every_figure_has_three_formats_and_its_rows(study, tmp_path):
 
 
 def test_the_caption_states_convention_trials_interval_and_notes(study):
-    from analysis.figures.gallery import caption
-
     text = caption(study, study.find("loss_all_scales", "params"))
     for words in ("all parameters", "12 trials", "36 rows"):
         assert words in text
@@ -114,7 +115,7 @@ def test_a_csv_whose_every_fit_is_refused_draws_nothing(tmp_path):
     study = study_of_csv(path)
     assert study.fitted == []
     written = write_laws(study, tmp_path / "out")
-    assert [file.name for file in written] == ["laws.json", "table.csv", "table.tex"]
+    assert [file.name for file in written] == ["laws.json", "rows.csv", "table.csv", "table.tex"]
 
 
 def test_the_same_rows_give_the_same_bytes(study, tmp_path):
@@ -128,3 +129,19 @@ def test_the_same_rows_give_the_same_bytes(study, tmp_path):
             page.save(ax.figure, tmp_path / name)
         pictures.append([(tmp_path / f"{name}.{kind}").read_bytes() for kind in ("png", "svg", "pdf")])
     assert pictures[0] == pictures[1]
+
+
+def test_captions_say_conventions_trials_held_out_errors_and_the_numbers_of_notes(study):
+    records = [record for record in study.find("loss_all_scales", "params, data") if record.law is not None]
+    text = caption(study, records)
+    for words in ("N: ", "D: ", "C: ", " trials, ", " rows.", "Largest size held out: "):
+        assert words in text
+    assert "held out" not in caption(study, records, held_out=False)
+    noted = replace(study, notes=(Note("outliers", "words", 7.25), Note("outliers", "words", 5.0)))
+    assert "Notes: outliers (x2, 5 to 7.25)" in caption(noted, [])
+
+
+def test_an_interval_over_a_factor_of_ten_is_no_prediction(study):
+    test = next(record for record in study.records if record.backtests).backtests[-1]
+    assert judged(test) in ("inside its interval", "outside its interval")
+    assert "too wide" in judged(replace(test, low=1.0, high=11.0))
