@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Literal
 
 import pandas as pd
@@ -49,8 +50,10 @@ def target_axis(target: str) -> str:
 
 def axis(columns: Columns, part: Literal["params", "data", "compute"]) -> str:
     """What a part is called on an axis: a study's own counts in words, a CSV's column by its name."""
-    words = {name: "Parameters $N$" for name in PARAMS_WORDS}
-    words |= {name: "Training compute $C$ (FLOPs)" for name in COMPUTE_WORDS}
+    words = {}
+    if (columns.run, columns.data) == ("trial", "images_seen"):  # a study's rows
+        words = {name: "Parameters $N$" for name in PARAMS_WORDS}
+        words |= {name: "Training compute $C$ (FLOPs)" for name in COMPUTE_WORDS}
     column, letter = {
         "params": (columns.params, "N"),
         "data": (columns.data, "D"),
@@ -142,7 +145,7 @@ def percent(share: float, digits: int = 2) -> str:
 def latex_table(study: StudyLaws) -> str:
     """A booktabs table: value with interval, held-out error; refusals as their code."""
     lines = [
-        "% " + "; ".join(study.conventions.values()) + f"; intervals {LEVEL:.0%}",
+        "% " + " ".join("; ".join(study.conventions.values()).split()) + f"; intervals {LEVEL:.0%}",
         r"\begin{tabular}{llrlllr}",
         r"\toprule",
         r"target & law & rows & exponent & $E$ & held-out error & $r$ \\",
@@ -150,11 +153,10 @@ def latex_table(study: StudyLaws) -> str:
     ]
     for record in study.records:
         budget = "" if record.budget is None else f", {amount(_tex(study.columns.budget), _tex_number(record.budget))}"
-        name = f"{target_words(record.target)} & {AGAINST_WORDS[record.against]}{budget}, {record.form}"
+        name = f"{_tex(target_words(record.target))} & {AGAINST_WORDS[record.against]}{budget}, {_tex(record.form)}"
         if record.law is None:
-            lines.append(
-                _tex(f"{name} & ") + rf"& \multicolumn{{4}}{{l}}{{refused: \texttt{{{_tex(record.refusal.code)}}}}} \\"
-            )
+            refused = rf"refused: \texttt{{{_tex(record.refusal.code)}}}"
+            lines.append(rf"{name} & & \multicolumn{{4}}{{l}}{{{refused}}} \\")
             continue
         law = record.law
         exponent = "; ".join(
@@ -166,8 +168,7 @@ def latex_table(study: StudyLaws) -> str:
         held = "--" if test is None else f"${percent(test.error)}\\,\\%$ ({'inside' if test.inside else 'outside'})"
         r = getattr(law, "correlation", math.nan)
         lines.append(
-            _tex(f"{name} & {law.rows_used}")
-            + f" & {exponent} & {offset} & {held} & "
+            f"{name} & {law.rows_used} & {exponent} & {offset} & {held} & "
             + ("--" if math.isnan(r) else f"${r:.4f}$")
             + r" \\"
         )
@@ -175,7 +176,8 @@ def latex_table(study: StudyLaws) -> str:
 
 
 def _tex(text: str) -> str:
-    return text.replace("_", r"\_").replace("%", r"\%")
+    words = {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
+    return re.sub(r"[\\^~&#${}_%]", lambda sign: words.get(sign[0], "\\" + sign[0]), text)
 
 
 def _tex_name(name: str, law: Law) -> str:

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from analysis.errors import CannotFit
+from analysis.lawtable import axis
 from analysis.load import load_runs
 from analysis.rowchecks import fall_checks, unused_notes
 from analysis.table import Columns, check_table, csv_columns
@@ -140,3 +141,20 @@ def test_losses_that_stay_do_not_rise(rise, words):
     assert amount.sentence == "loss: nothing to compare along tokens"
     held = fall_checks(frame[:2], Columns(params="params", targets=("loss",), budget="tokens"))[0]
     assert held.sentence == "loss falls with size at every value of tokens (1 pairs)"
+
+
+def test_any_name_may_stand_in_tex_and_a_csv_s_compute_keeps_its_own(tmp_path):
+    loss, tokens = r"a&b#c$d{e}f^g~h\i_j%", "my_tokens & co"
+    frame = grid().rename(columns={"loss": loss, "tokens": tokens})
+    frame["train_flops"] = 6 * frame["params"] * frame[tokens]
+    _, folder = laws(tmp_path, frame, "--x", "params", "--y", loss, "--budget", tokens)
+    text = (folder / "table.tex").read_text()
+    assert (
+        r"a\&b\#c\$d\{e\}f\textasciicircum{}g\textasciitilde{}h\textbackslash{}i\_j\% & N, my\_tokens \& co = "
+    assert words in text
+    )
+    assert all(line.replace(r"\&", "").count("&") in (3, 6) for line in text.splitlines() if line.startswith("a"))
+    columns = csv_columns(frame, "params", (loss,), compute="train_flops")
+    assert axis(columns, "compute") == "train_flops ($C$)"
+    study = Columns("params_total", "images_seen", "train_flops", run="trial")
+    assert axis(study, "compute") == "Training compute $C$ (FLOPs)"
