@@ -8,6 +8,7 @@ import pytest
 from analysis import planning
 from analysis.counting import COMPUTE_WORDS
 from analysis.output import study_of_csv
+from tests.analysis.fake_study import write_study
 from tests.analysis.test_csv_laws import grid
 from tests.analysis.test_fit_laws import run
 
@@ -106,3 +107,53 @@ def test_data_in_billions_may_be_below_one(tmp_path):
     code, text, _ = run("predict", tmp_path / "billions.csv", "--size", "1e8", "--images", 0.5, "--json")
     assert code == 0
     assert json.loads(text)["images"] == 0.5
+
+
+@pytest.fixture(scope="module")
+def unusual(tmp_path_factory):
+    """The same rows under other names, one of them without its loss."""
+    path = tmp_path_factory.mktemp("csv") / "unusual.csv"
+    rows = grid().rename(columns={"params": "weights", "tokens": "words", "loss": "nats"})
+    rows.loc[3, "nats"] = np.nan
+    rows.assign(cost=6 * rows["weights"] * rows["words"], who=np.arange(len(rows))).to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        ("predict", "--size", "1e8"),
+        ("allocate", "--flops", "1e19"),
+        ("expect", "--size", "1e8", "--loss", 3),
+        ("design", "--quantity", "loss", "--size", "1e9"),
+    ],
+)
+def test_columns_of_any_name_can_be_planned_from(unusual, question):
+    names = ("--x", "weights", "--data", "words", "--compute", "cost", "--group", "who", "--target", "nats")
+    code, text, problem = run(question[0], unusual, *question[1:], *names, "--drop-missing", "--json")
+    assert (code, problem) == (0, "")
+    assert json.loads(text)
+    code, _, problem = run(question[0], unusual, *question[1:], *names)
+    assert code == 2
+    assert "row 4" in problem
+
+
+@pytest.mark.parametrize("command", [("fit-laws", "--no-figures"), ("predict", "--depth", 3)])
+def test_options_that_only_a_csv_has_are_named_where_a_study_ignores_them(tmp_path, command):
+    sweep = write_study(tmp_path, fid=False)
+    asked = ("--x", "params_total", "--group", "trial", "--data", "images_seen", "--epochs", "epochs")
+    code, _, problem = run(command[0], sweep, *command[1:], *asked, "--budget", "seed", "--keep-duplicates")
+    assert code == 2
+    assert "leave out --x, --data, --group, --budget, --epochs, --keep-duplicates" in problem
+
+
+def test_a_csv_has_one_column_of_sizes(good):
+    code, _, problem = run("fit-laws", good, "--x", "params", "--params", "tokens")
+    assert code == 2
+    assert "give one" in problem
+
+
+def test_an_asked_target_that_is_absent_is_refused_with_the_list(good):
+    code, _, problem = run("expect", good, "--size", "1e8", "--target", "loss_all_scales")
+    assert code == 2
+    assert "no column 'loss_all_scales'; the table has params, tokens, loss" in problem

@@ -151,7 +151,7 @@ def test_without_a_joint_law_only_the_studys_own_budget_is_answered(tmp_path):
 @pytest.fixture
 def fitted_once(monkeypatch, runs, study):
     """The commands without the fit in front of them, which test_fit_laws runs."""
-    monkeypatch.setattr(laws, "_study", lambda *_: (study, runs / "sweeps" / "depth"))
+    monkeypatch.setattr(laws, "_study", lambda *_, **__: (study, runs / "sweeps" / "depth"))
 
 
 @pytest.mark.usefixtures("fitted_once")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
@@ -19,11 +22,104 @@ if TYPE_CHECKING:
     from analysis.planning import Prediction
     from analysis.study import LawRecord, StudyLaws
 
-Runs = Annotated[Path, typer.Option("--runs", help="Folder of trials, stages and sweeps.", envvar="VAR_SCALING_RUNS")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-Source = Annotated[
-    Path | None, typer.Argument(help="A sweep, a folder of trials, or a CSV. Default: the newest sweep.")
-]
+CSV_ONLY = ("x", "data", "group", "budget", "epochs", "keep_duplicates", "drop_missing")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Where the rows are and what their columns are called: the options that all five commands share."""
+
+    source: Annotated[
+        Path | None, typer.Argument(help="A sweep, a folder of trials, or a CSV. Default: the newest sweep.")
+    ] = None
+    runs: Annotated[
+        Path, typer.Option("--runs", help="Folder of trials, stages and sweeps.", envvar="VAR_SCALING_RUNS")
+    ] = Path("runs")
+    x: Annotated[str | None, typer.Option("--x", help="CSV: column of model sizes (or of compute).")] = None
+    data: Annotated[str | None, typer.Option("--data", help="CSV: column of tokens or images seen.")] = None
+    compute: Annotated[str | None, typer.Option("--compute", help="Column of training FLOPs.")] = None
+    group: Annotated[str | None, typer.Option("--group", help="CSV: column that names the run of a row.")] = None
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget",
+            help="CSV: column; each of its values gets laws of its own. Default: D, where sizes have several.",
+        ),
+    ] = None
+    epochs: Annotated[
+        str | None,
+        typer.Option(
+            "--epochs",
+            help="CSV: column of passes over the unique data; fits the law of repeated data. --data is the data seen, "
+            "or (a column called unique_...) the unique data.",
+        ),
+    ] = None
+    params: Annotated[
+        str | None, typer.Option("--params", help="Which count of parameters is N. Default: params_total.")
+    ] = None
+    keep_duplicates: Annotated[
+        bool, typer.Option("--keep-duplicates", help="CSV: equal rows are runs of their own.")
+    ] = False
+    drop_missing: Annotated[
+        bool, typer.Option("--drop-missing", help="CSV: leave out rows whose loss is empty, and name them.")
+    ] = False
+
+    def locate(self) -> Path:
+        """What was named: a path, else a sweep by its name, else the newest sweep.
+
+        Raises:
+            RequestProblem: options that what was named has no use for.
+        """
+        from analysis.load import newest_sweep
+
+        where = self.source
+        if where is None:
+            where = newest_sweep(self.runs)
+        elif not where.exists() and (self.runs / "sweeps" / where).is_dir():
+            where = self.runs / "sweeps" / where
+        unused = [f"--{name.replace('_', '-')}" for name in CSV_ONLY if getattr(self, name)]
+        if unused and where.is_dir():
+            raise RequestProblem(f"{where} holds trials, whose columns are known: leave out {', '.join(unused)}")
+        if self.x and self.params and where.is_file():
+            raise RequestProblem("--x and --params both name the CSV's column of sizes; give one of them")
+        return where
+
+    def laws(self, where: Path, targets: tuple[str, ...] | None, **fit: Any) -> StudyLaws:
+        """The laws of what :meth:`locate` found.
+
+        Args:
+            where: a folder or a CSV.
+            targets: columns to fit; None takes all that a study has, or the usual one of a CSV.
+            **fit: options of both :func:`analysis.output.study_of` and :func:`analysis.output.study_of_csv`.
+        """
+        from analysis.output import study_of, study_of_csv
+
+        if not where.is_file():
+            params, compute = self.params or "params_total", self.compute or "train_flops"
+            return study_of(where, params=params, compute=compute, targets=targets, **fit)
+        named = {name: getattr(self, name) for name in CSV_ONLY} | {"x": self.x or self.params}
+        return study_of_csv(where, y=targets or (), compute=self.compute, **named, **fit)
+
+
+def with_rows(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose first parameter, `rows`, is made of the options of :class:`Rows`."""
+    shared = inspect.signature(Rows).parameters
+    hints = get_type_hints(command, include_extras=True) | get_type_hints(Rows, include_extras=True)
+
+    @wraps(command)
+    def called(**given: Any) -> None:
+        rows = Rows(**{name: given.pop(name) for name in shared})
+        command(rows, **given)
+
+    own = list(inspect.signature(command).parameters.values())[1:]
+    signature = [
+        each.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[each.name])
+        for each in (*shared.values(), *own)
+    ]
+    called.__signature__ = inspect.Signature(signature)  # what typer reads
+    called.__annotations__ = {each.name: each.annotation for each in signature}
+    return called
 
 
 def register(app: typer.Typer) -> None:
@@ -35,7 +131,7 @@ def register(app: typer.Typer) -> None:
         ("expect", expect),
         ("design", design),
     ):
-        app.command(name)(command)
+        app.command(name)(with_rows(command))
 
 
 @contextmanager
@@ -55,51 +151,14 @@ def problems_as_requests() -> Iterator[None]:
         raise RequestProblem(str(error)) from error
 
 
-def _locate(source: Path | None, runs: Path) -> Path:
-    """What was named: a path, else a sweep by its name, else the newest sweep."""
-    from analysis.load import newest_sweep
-
-    if source is None:
-        return newest_sweep(runs)
-    named = runs / "sweeps" / source
-    return named if not source.exists() and named.is_dir() else source
-
-
 def fit_laws(
-    source: Source = None,
-    runs: Runs = Path("runs"),
-    x: Annotated[str | None, typer.Option("--x", help="CSV: column of model sizes (or of compute).")] = None,
+    rows: Rows,
     y: Annotated[list[str], typer.Option("--y", help="Column of losses or errors; may be repeated.")] = [],  # noqa: B006
-    data: Annotated[str | None, typer.Option("--data", help="CSV: column of tokens or images seen.")] = None,
-    compute: Annotated[str | None, typer.Option("--compute", help="Column of training FLOPs.")] = None,
-    group: Annotated[str | None, typer.Option("--group", help="CSV: column that names the run of a row.")] = None,
-    budget: Annotated[
-        str | None,
-        typer.Option(
-            "--budget",
-            help="CSV: column; each of its values gets laws of its own. Default: D, where sizes have several.",
-        ),
-    ] = None,
-    epochs: Annotated[
-        str | None,
-        typer.Option(
-            "--epochs",
-            help="CSV: column of passes over the unique data; fits the law of repeated data. --data is the data seen, "
-            "or (a column called unique_...) the unique data.",
-        ),
-    ] = None,
-    params: Annotated[str, typer.Option("--params", help="Which count of parameters is N.")] = "params_total",
     holdout: Annotated[int, typer.Option("--holdout", help="Hide the largest sizes, predict them.", min=0)] = 1,
     holdout_by: Annotated[
         str, typer.Option("--holdout-by", help="Joint laws hide the largest: size or budget.")
     ] = "size",
     offset: Annotated[list[float], typer.Option("--offset", help="A fixed offset to show beside the fitted.")] = [],  # noqa: B006
-    keep_duplicates: Annotated[
-        bool, typer.Option("--keep-duplicates", help="CSV: equal rows are runs of their own.")
-    ] = False,
-    drop_missing: Annotated[
-        bool, typer.Option("--drop-missing", help="CSV: leave out rows whose loss is empty, and name them.")
-    ] = False,
     delta: Annotated[
         float,
         typer.Option("--delta", help="Huber's delta of the law in size and data; inf: least squares, 0: absolute."),
@@ -124,54 +183,30 @@ def fit_laws(
 
       var-scaling fit-laws results.csv --x n_params --data n_tokens --y loss --offset 1.69
     """
-    from analysis.output import document, plain, study_of, study_of_csv, write_laws
+    from analysis.output import document, plain, write_laws
 
     if holdout_by not in ("size", "budget"):
         raise RequestProblem(f"--holdout-by is {holdout_by!r}; it is size or budget")
     if not delta >= 0:
         raise RequestProblem(f"--delta is {delta:g}; it is 0 (absolute deviations), a positive number, or inf")
     with problems_as_requests():
-        where = _locate(source, runs)
+        where = rows.locate()
         is_csv = where.is_file()
         with err.status(f"fitting {where}") as status:
 
             def progress(part: str) -> None:
                 status.update(f"{part} of {where}")
 
-            if is_csv:
-                # --params names the size column of a CSV as well as --x does
-                column = x or (None if params == "params_total" else params)
-                study = study_of_csv(
-                    where,
-                    x=column,
-                    y=tuple(y),
-                    data=data,
-                    compute=compute,
-                    group=group,
-                    budget=budget,
-                    epochs=epochs,
-                    holdout=holdout,
-                    holdout_by=holdout_by,
-                    offsets=tuple(offset),
-                    delta=delta,
-                    keep_duplicates=keep_duplicates,
-                    drop_missing=drop_missing,
-                    progress=progress,
-                )
-                target = folder or where.with_name(where.stem + "_laws")
-            else:
-                study = study_of(
-                    where,
-                    holdout=holdout,
-                    holdout_by=holdout_by,
-                    params=params,
-                    compute=compute or "train_flops",
-                    targets=tuple(y) or None,
-                    offsets=tuple(offset),
-                    delta=delta,
-                    progress=progress,
-                )
-                target = folder or where / "laws"
+            study = rows.laws(
+                where,
+                tuple(y) or None,
+                holdout=holdout,
+                holdout_by=holdout_by,
+                offsets=tuple(offset),
+                delta=delta,
+                progress=progress,
+            )
+            target = folder or (where.with_name(where.stem + "_laws") if is_csv else where / "laws")
             written: list[Path] = []
             if study.fitted or not is_csv:
                 written = write_laws(study, target, figures=figures, published=published, progress=progress)
@@ -185,7 +220,9 @@ def fit_laws(
         )
 
 
-Target = Annotated[str, typer.Option("--target", help="Which loss, error or FID column.")]
+Target = Annotated[
+    str | None, typer.Option("--target", "--y", help="Which loss, error or FID column. Default: the first.")
+]
 Depth = Annotated[int | None, typer.Option("--depth", help="Depth of the model.", min=1)]
 Size = Annotated[float | None, typer.Option("--size", help="Parameters, in place of a depth.", min=0)]
 Images = Annotated[
@@ -194,11 +231,13 @@ Images = Annotated[
 
 
 def predict(
+    rows: Rows,
     depth: Depth = None,
-    source: Source = None,
     images: Images = None,
     size: Size = None,
-    runs: Runs = Path("runs"),
+    target: Annotated[
+        str | None, typer.Option("--target", "--y", help="Which loss, error or FID column. Default: all of a study.")
+    ] = None,
     json: Json = False,
 ) -> None:
     """Predict loss, error and FID of a model that was not trained, with intervals.
@@ -215,14 +254,14 @@ def predict(
 
     _one_model(depth, size)
     with problems_as_requests():
-        study, where = _study(source, runs, None)
+        study, where = _study(rows, target, every=True)
         params, seen = _point(study, where, depth, size, images)
         answers, refusals = [], []
-        for target in study.columns.targets:
+        for column in study.columns.targets:
             try:
-                answers.append(predict_run(study, target, params, seen))
+                answers.append(predict_run(study, column, params, seen))
             except CannotFit as refusal:
-                refusals.append((target, refusal))
+                refusals.append((column, refusal))
         if not answers:
             raise refusals[0][1]
     if json:
@@ -231,28 +270,27 @@ def predict(
                 "params": params,
                 "images": seen,
                 "predictions": [answer.as_dict() for answer in answers],
-                "refused": [{"target": target} | refusal.as_dict() for target, refusal in refusals],
+                "refused": [{"target": column} | refusal.as_dict() for column, refusal in refusals],
             }
         )
         return
     seen_words = amount(study.columns.data, count(seen))
     out.print(f"{count(params)} parameters, {seen_words} seen ({study.conventions['N']})", highlight=False)
     _print_predictions(answers)
-    for target, refusal in refusals:
+    for column, refusal in refusals:
         out.print(
-            f"[yellow]refused[/yellow] {target} ({refusal.code}): {refusal.sentence}", highlight=False, soft_wrap=True
+            f"[yellow]refused[/yellow] {column} ({refusal.code}): {refusal.sentence}", highlight=False, soft_wrap=True
         )
 
 
 def allocate(
+    rows: Rows,
     flops: Annotated[float, typer.Option("--flops", help="Training FLOPs to spend, e.g. 1e21.")],
-    source: Source = None,
     device: Annotated[
         str | None, typer.Option("--device", help="For GPU-hours: a device of the rows, or h100, a100.")
     ] = None,
-    target: Target = "loss_all_scales",
-    top: Annotated[int, typer.Option("--top", help="How many depths to show.", min=1)] = 7,
-    runs: Runs = Path("runs"),
+    target: Target = None,
+    top: Annotated[int, typer.Option("--top", help="How many candidates to show.", min=1)] = 7,
     json: Json = False,
 ) -> None:
     """Spend a compute budget: best depth (with its recipe), images, expected loss, device hours.
@@ -271,7 +309,7 @@ def allocate(
     if not flops > 0:
         raise RequestProblem(f"the budget is {flops:g} FLOPs; give a positive number")
     with problems_as_requests():
-        study, where = _study(source, runs, target)
+        study, where = _study(rows, target)
         candidates, origin = _candidates(study, where)
         plan = best_allocation(study, candidates, flops, study.columns.targets[0])
         rate = device_rate(study.rows, device)
@@ -336,13 +374,12 @@ def allocate(
 
 
 def expect(
+    rows: Rows,
     depth: Depth = None,
     images: Images = None,
-    source: Source = None,
     size: Size = None,
     loss: Annotated[float | None, typer.Option("--loss", help="Your value: is it normal?")] = None,
-    target: Target = "loss_all_scales",
-    runs: Runs = Path("runs"),
+    target: Target = None,
     json: Json = False,
 ) -> None:
     """Answer "is my loss normal": what the law expects of a run, with the interval for one run.
@@ -357,7 +394,7 @@ def expect(
 
     _one_model(depth, size)
     with problems_as_requests():
-        study, where = _study(source, runs, target)
+        study, where = _study(rows, target)
         params, seen = _point(study, where, depth, size, images)
         answer = expectation(study, study.columns.targets[0], params, seen, loss)
     if json:
@@ -377,16 +414,16 @@ def expect(
 
 
 def design(
-    source: Source = None,
+    rows: Rows,
     quantity: Annotated[
-        str, typer.Option("--quantity", help="alpha, beta, E, a_opt, ... or loss (with --depth)")
+        str, typer.Option("--quantity", help="alpha, beta, E, a_opt, ... or loss (with --depth or --size)")
     ] = "alpha",
     depth: Depth = None,
+    size: Size = None,
     images: Images = None,
     most: Annotated[float | None, typer.Option("--flops", help="The most FLOPs that one new trial may cost.")] = None,
-    target: Target = "loss_all_scales",
+    target: Target = None,
     top: Annotated[int, typer.Option("--top", help="How many trials to propose.", min=1)] = 8,
-    runs: Runs = Path("runs"),
     json: Json = False,
 ) -> None:
     """Propose which trial to add: the one that shrinks a quantity's interval most per FLOP.
@@ -402,11 +439,11 @@ def design(
     from analysis.planning import design as best_design
 
     if quantity == "loss":
-        _one_model(depth, None)
+        _one_model(depth, size)
     with problems_as_requests():
-        study, where = _study(source, runs, target)
+        study, where = _study(rows, target)
         candidates, origin = _candidates(study, where)
-        at = _point(study, where, depth, None, images) if quantity == "loss" else None
+        at = _point(study, where, depth, size, images) if quantity == "loss" else None
         found = best_design(study, candidates, quantity, study.columns.targets[0], most_flops=most, at=at)
     if json:
         print_json(plain({"quantity": quantity, "candidates": origin, "trials": found.table.to_dict("records")}))
@@ -434,19 +471,20 @@ def design(
             f"{100 * line.per_flop:.0f} %",
         )
     out.print(table, highlight=False)
-    rows = f"each with the {found.budgets} budgets of its trunk" if found.budgets > 1 else "each of one row"
-    out.print(f"local design about the fitted law; candidates from {origin}; {rows}", highlight=False, soft_wrap=True)
+    trial = f"each with the {found.budgets} budgets of its trunk" if found.budgets > 1 else "each of one row"
+    out.print(f"local design about the fitted law; candidates from {origin}; {trial}", highlight=False, soft_wrap=True)
 
 
-def _study(source: Path | None, runs: Path, target: str | None) -> tuple[StudyLaws, Path]:
-    """The laws of a sweep, folder or CSV; of one target only where one is asked for."""
-    from analysis.output import study_of, study_of_csv
+def _study(rows: Rows, target: str | None, every: bool = False) -> tuple[StudyLaws, Path]:
+    """The laws of one target, the first where none is asked for; or then with `every` of all that a study has."""
+    from analysis.table import STUDY_TARGETS
 
-    where = _locate(source, runs)
+    where = rows.locate()
+    targets = None if target is None else (target,)
+    if targets is None and not every and not where.is_file():
+        targets = STUDY_TARGETS[:1]
     with err.status(f"fitting {where}"):
-        if where.is_file():
-            return study_of_csv(where, y=() if target in (None, "loss_all_scales") else (target,)), where
-        return study_of(where, targets=None if target is None else (target,)), where
+        return rows.laws(where, targets), where
 
 
 def _one_model(depth: int | None, size: float | None) -> None:
@@ -478,7 +516,7 @@ def _point(
     from analysis.planning import candidate
 
     if study.columns.data is None:
-        raise RequestProblem("the rows name no data column, so no law in size and data can answer")
+        raise RequestProblem("the rows name no data column (--data), so no law in size and data can answer")
     seen = float(study.rows[study.columns.data].max()) if images is None else images
     if size is not None:
         return float(size), seen
