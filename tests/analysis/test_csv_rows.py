@@ -149,10 +149,8 @@ def test_any_name_may_stand_in_tex_and_a_csv_s_compute_keeps_its_own(tmp_path):
     frame["train_flops"] = 6 * frame["params"] * frame[tokens]
     _, folder = laws(tmp_path, frame, "--x", "params", "--y", loss, "--budget", tokens)
     text = (folder / "table.tex").read_text()
-    assert (
-        r"a\&b\#c\$d\{e\}f\textasciicircum{}g\textasciitilde{}h\textbackslash{}i\_j\% & N, my\_tokens \& co = "
+    words = r"a\&b\#c\$d\{e\}f\textasciicircum{}g\textasciitilde{}h\textbackslash{}i\_j\% & N, my\_tokens \& co = "
     assert words in text
-    )
     assert all(line.replace(r"\&", "").count("&") in (3, 6) for line in text.splitlines() if line.startswith("a"))
     columns = csv_columns(frame, "params", (loss,), compute="train_flops")
     assert axis(columns, "compute") == "train_flops ($C$)"
