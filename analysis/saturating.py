@@ -15,7 +15,7 @@ from functools import cached_property
 import numpy as np
 
 from analysis import checks
-from analysis.engine.collapse_rows import design_points
+from analysis.engine.collapse_rows import few_rows
 from analysis.engine.leastsquares import Model, minimize_squares, relative_excess
 from analysis.errors import CannotFit, Note
 from analysis.law import Certificate, Law
@@ -62,7 +62,7 @@ class SmoothEstimator:
 
     def refit(self, response: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """From the optimum."""
-        x, response, weights = _few(self.x, response, weights)
+        (x,), response, weights = few_rows(self.x[None], response, weights)
         problems = len(response) if np.ndim(response) == 2 else len(np.atleast_2d(weights))
         starts = np.repeat(self.theta[None], problems, 0)
         theta, _, converged = minimize_squares(self._model(x), starts, response, weights, LOWEST)
@@ -187,11 +187,11 @@ def _fit(shape: str, raw: np.ndarray, x, y, ceiling: float, runs, weights, conve
             starts.append([share, -level, -slope * factor])
         starts.append([share, -level, -np.sign(slope) * 2 / span])
     model = _model(shape, centred, ceiling, low)
-    few, mean, load = _few(centred, log_y, weights)
+    (few,), mean, load = few_rows(centred[None], log_y, weights)
     theta, cost, converged = minimize_squares(
         _model(shape, few, ceiling, low), np.array(starts), mean, load, LOWEST, 300
     )
-    if few is not centred:
+    if len(few) < len(centred):
         cost = cost + 0.5 * float((weights * log_y**2).sum() - (load * mean**2).sum())
     cost = np.where(np.isfinite(theta).all(1), cost, np.inf)
     best = int(np.argmin(cost))
@@ -244,12 +244,6 @@ def _fit(shape: str, raw: np.ndarray, x, y, ceiling: float, runs, weights, conve
         size_codes=size_codes,
         conventions=dict(conventions or {}),
     )
-
-
-def _few(x: np.ndarray, response: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows of one x as their mean, which is all that least squares sees of them."""
-    points = design_points(x[None])
-    return (x, response, weights) if points is None else (points.values[0], *points.means(response, weights))
 
 
 def _model(shape: str, x: np.ndarray, ceiling: float, unit: float) -> Model:

@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 
 from analysis import checks
-from analysis.engine.collapse_rows import design_points
+from analysis.engine.collapse_rows import few_rows
 from analysis.errors import CannotFit, Note
 from analysis.law import Certificate, ParametricLaw
 from analysis.parametric import require_plane
@@ -61,7 +61,7 @@ class TiedEstimator:
 
     def refit(self, response: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Steps from the optimum, near which resamples lie; the whole range of eta where a floor vanishes."""
-        logs, response, weights = _few(self.logs, *np.broadcast_arrays(*map(np.atleast_2d, (response, weights))))
+        logs, response, weights = few_rows(self.logs, *np.broadcast_arrays(*map(np.atleast_2d, (response, weights))))
         theta, certified = np.repeat(self.theta[None], len(response), 0), np.zeros(len(response), bool)
         size = max(1, BATCH_ROWS // logs.shape[1])
         for begin in range(0, len(response), size):
@@ -135,7 +135,7 @@ def fit_tied(
     logs = np.stack([np.log(params) - centres[0], np.log(data) - centres[1]])
     span = max(float(np.ptp(values[used])) for values in logs)
     largest = WIDEST / span
-    found, certified = _search(*_few(logs, loss[None], weights[None]), largest, GRID)
+    found, certified = _search(*few_rows(logs, loss[None], weights[None]), largest, GRID)
     theta = found[0]
     estimator = TiedEstimator(logs, centres, theta, loss, weights, largest)
     objective = 0.5 * float((weights * estimator.residual**2).sum())
@@ -197,12 +197,6 @@ def fit_tied(
         size_codes=size_codes,
         conventions=dict(conventions or {}),
     )
-
-
-def _few(logs: np.ndarray, response: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Rows of one design point as their mean, which is all that least squares sees of them."""
-    points = design_points(logs)
-    return (logs, response, weights) if points is None else (points.values, *points.means(response, weights))
 
 
 def _search(

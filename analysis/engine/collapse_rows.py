@@ -38,3 +38,9 @@ def design_points(logs: np.ndarray) -> DesignPoints | None:
     member = np.zeros((logs.shape[1], values.shape[1]))
     member[np.arange(logs.shape[1]), codes.ravel()] = 1.0
     return DesignPoints(values, member)
+
+
+def few_rows(logs: np.ndarray, response: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Regressors (k, m), mean responses and weights of the design points; as given where no two rows share one."""
+    points = design_points(logs)
+    return (logs, response, weights) if points is None else (points.values, *points.means(response, weights))

@@ -90,26 +90,3 @@ def corrected_residuals(
         own = root[rows] * residual[rows]
         corrected[rows] = (own + ways @ ((factor - 1) * (ways.T @ own))) / np.maximum(root[rows], 1e-150)
     return corrected
-
-
-def sandwich(
-    jacobian: np.ndarray, residual: np.ndarray, weights: np.ndarray, codes: np.ndarray, bread: np.ndarray | None = None
-) -> np.ndarray:
-    """Cluster-robust covariance, (S, p, p), of S fits at once, with the G/(G-1) factor.
-
-    Args:
-        jacobian: (S, n, p) of the log prediction.
-        residual: (S, n).
-        weights: (n,) or (S, n).
-        codes: (n,) cluster of each row.
-        bread: (S, p, p) inverse Hessian; None takes the Gauss-Newton one.
-    """
-    clusters = int(codes.max()) + 1
-    if bread is None:
-        bread = np.linalg.pinv(np.matmul((jacobian * weights[..., None]).transpose(0, 2, 1), jacobian), rcond=1e-12)
-    scores = jacobian * (weights * residual)[..., None]
-    indicator = np.zeros((clusters, len(codes)))
-    indicator[codes, np.arange(len(codes))] = 1.0
-    summed = np.matmul(indicator, scores)
-    meat = np.matmul(summed.transpose(0, 2, 1), summed) * clusters / max(clusters - 1, 1)
-    return bread @ meat @ bread
