@@ -274,8 +274,8 @@ def predict(
             }
         )
         return
-    seen_words = amount(study.columns.data, count(seen))
-    out.print(f"{count(params)} parameters, {seen_words} seen ({study.conventions['N']})", highlight=False)
+    words = f"{count(params)} parameters, {amount(study.columns.data, count(seen))}"
+    out.print(f"{words} ({study.conventions['N']})", highlight=False)
     _print_predictions(answers)
     for column, refusal in refusals:
         out.print(
