@@ -6,23 +6,18 @@ Each is a launch of one trial or stage through the engine of a sweep, so it is r
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from var_scaling import store
-from var_scaling.cli.drive import drive
 from var_scaling.cli.options import Json, Overrides, Runs
 from var_scaling.cli.run import Failed, err, out, print_json
-from var_scaling.config import yaml
-from var_scaling.config.study import parse_study
 from var_scaling.errors import EnvironmentProblem, RequestProblem
-from var_scaling.launch import status as state
-from var_scaling.launch.local import LocalLauncher
-from var_scaling.launch.sweep import prepare
-from var_scaling.planning.plan import Plan, make_plan
-from var_scaling.planning.record import read_record
-from var_scaling.planning.works import Kind
+
+if TYPE_CHECKING:  # the engine is imported by the commands that use it, so that the laws start without it
+    from var_scaling.planning.plan import Plan
+    from var_scaling.planning.works import Kind
 
 tokenizer = typer.Typer(
     help="Train and measure the multi-scale VQ tokenizer.", no_args_is_help=True, rich_markup_mode=None
@@ -47,6 +42,10 @@ def _plan(
     base: Path | None, overrides: list[str], runs: Path, images: int, fid: dict[str, Any] | None = None
 ) -> tuple[Plan, str]:
     """The plan of one trial: the base of a sweep file, or the defaults of a small ladder, with overrides."""
+    from var_scaling.config import yaml
+    from var_scaling.config.study import parse_study
+    from var_scaling.planning.plan import Plan, make_plan
+
     if base is None:
         raw: dict[str, Any] = {"model": {"head_dim": 16, "depth": 4}}
     else:
@@ -81,13 +80,19 @@ def train(
 
       var-scaling train --from sweeps/depth.yaml --set model.depth=3 --set train.learning_rate=0.01
     """
+    from var_scaling.cli.drive import drive
+    from var_scaling.launch.local import LocalLauncher
+    from var_scaling.launch.sweep import prepare
+
     planned, text = _plan(base, set_, runs, images)
     drive(prepare(planned, text, "local"), LocalLauncher(runs, cores), False, json)
 
 
 def _trained(runs: Path, trial: str, images: int | None) -> tuple[Path, int]:
     """A trial's folder and one of its trained budgets, the largest unless named."""
-    folder = state.find_trial(runs, trial)
+    from var_scaling.launch.status import find_trial
+
+    folder = find_trial(runs, trial)
     rows = sorted(int(p.parent.name) for p in folder.glob("budgets/*/row.json"))
     if not rows:
         raise RequestProblem(f"{folder.name} has no trained budget yet; `var-sweep status` says how far it is")
@@ -121,6 +126,13 @@ def evaluate(
 
       var-scaling evaluate var-d4 --features inception --samples 10240 --weights ~/weights
     """
+    from var_scaling.cli.drive import drive
+    from var_scaling.config import yaml
+    from var_scaling.config.study import parse_study
+    from var_scaling.launch.local import LocalLauncher
+    from var_scaling.launch.sweep import prepare
+    from var_scaling.planning.plan import make_plan
+
     folder, budget = _trained(runs, trial, images)
     fid = {
         "samples": samples,
@@ -205,6 +217,11 @@ def _stage(
     kind: Kind, base: Path | None, overrides: list[str], runs: Path, cores: int | None, json: bool, fid: bool = False
 ) -> Path:
     """Build one stage and what it needs, and print its report; returns its result folder."""
+    from var_scaling.cli.drive import drive
+    from var_scaling.launch.local import LocalLauncher
+    from var_scaling.launch.sweep import prepare
+    from var_scaling.planning.record import read_record
+
     planned, text = _plan(base, overrides, runs, 10**9, {"samples": 2_000, "features": "classifier"} if fid else None)
     drive(prepare(planned, text, "local", stages_only=(kind,)), LocalLauncher(runs, cores), False, False, quiet=True)
     (stage,) = [work for work, _ in planned.stages if work.kind == kind]

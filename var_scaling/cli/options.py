@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from var_scaling.config.study import load_study
-from var_scaling.launch.arrays import ask_once
-from var_scaling.planning.plan import Plan, make_plan
-from var_scaling.planning.tuned import TunedRecipe, apply_recipe
+if TYPE_CHECKING:
+    from var_scaling.planning.plan import Plan
+    from var_scaling.planning.tuned import TunedRecipe
 
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of trials, stages and sweeps.", envvar="VAR_SCALING_RUNS")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
@@ -30,5 +29,10 @@ def plan_of(
     file: Path, overrides: list[str], runs: Path, device: str | None = None, recipe: TunedRecipe | None = None
 ) -> Plan:
     """The plan of a sweep file as things stand."""
+    from var_scaling.config.study import load_study
+    from var_scaling.launch.arrays import ask_once
+    from var_scaling.planning.plan import make_plan
+    from var_scaling.planning.tuned import apply_recipe
+
     study, configs = load_study(file, overrides)
     return make_plan(study, apply_recipe(configs, recipe) if recipe else configs, runs, device, ask_once(runs))
