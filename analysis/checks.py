@@ -13,10 +13,13 @@ SHOWN_ROWS = 8  # a sentence that lists hundreds of rows is not read
 
 def name_rows(rows: Sequence[int] | np.ndarray, first: int = 0) -> str:
     """``rows 3, 5 and 9``; at most eight are written out."""
-    numbers = [int(row) + first for row in rows]
-    shown = ", ".join(str(number) for number in numbers[:SHOWN_ROWS])
-    more = f" and {len(numbers) - SHOWN_ROWS} more" if len(numbers) > SHOWN_ROWS else ""
-    return f"row{'s' if len(numbers) > 1 else ''} {shown}{more}"
+    return f"row{'s' if len(rows) > 1 else ''} {listed([str(int(row) + first) for row in rows])}"
+
+
+def listed(names: Sequence[str]) -> str:
+    """``a, b, c and 4 more``; at most eight are written out."""
+    more = f" and {len(names) - SHOWN_ROWS} more" if len(names) > SHOWN_ROWS else ""
+    return ", ".join(names[:SHOWN_ROWS]) + more
 
 
 def column(name: str, values) -> np.ndarray:

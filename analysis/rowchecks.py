@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from analysis.checks import SHOWN_ROWS
+from analysis import checks
 from analysis.counting import amount, amount_name
 from analysis.errors import Note
 from analysis.table import ENOUGH_SIZES, Columns, usual
@@ -82,7 +82,7 @@ def fall_checks(rows: pd.DataFrame, columns: Columns) -> list[FallCheck]:
     label = "depth" if "depth" in rows else columns.params
     budget = amount_name(columns.budget)
     budget = "budget" if budget == "images" else budget
-    checks = []
+    found = []
     for target in columns.targets:
         mean = rows.dropna(subset=[target]).groupby([columns.params, columns.budget])[target].mean().unstack()
         names = rows.groupby(columns.params)[label].first()
@@ -104,8 +104,8 @@ def fall_checks(rows: pd.DataFrame, columns: Columns) -> list[FallCheck]:
                         )
             rises.sort(key=lambda entry: -entry[0])
             worst = rises[0][0] if rises else 0.0
-            checks.append(FallCheck(target, along, pairs, tuple(text for _, text in rises), worst, budget))
-    return checks
+            found.append(FallCheck(target, along, pairs, tuple(text for _, text in rises), worst, budget))
+    return found
 
 
 def _step(low: float, high: float) -> str:
@@ -206,13 +206,11 @@ def budget_notes(rows: pd.DataFrame, columns: Columns) -> tuple[Note, ...]:
     left = amounts[~amounts.isin(columns.budgets)]
     if left.empty:
         return ()
-    values = np.sort(left.unique())
-    listed = ", ".join(f"{value:.6g}" for value in values[:SHOWN_ROWS])
-    listed += f" and {len(values) - SHOWN_ROWS} more" if len(values) > SHOWN_ROWS else ""
+    values = [f"{value:.6g}" for value in np.sort(left.unique())]
     one = f" and one {columns.unique}" if columns.unique else ""
     words = (
         f"{len(columns.budgets)} of {amounts.nunique()} values of {columns.budget} have laws against N (those with "
-        f"most rows, at least {ENOUGH_SIZES} sizes{one}); in no such law: {listed} ({len(left)} rows)"
+        f"most rows, at least {ENOUGH_SIZES} sizes{one}); in no such law: {checks.listed(values)} ({len(left)} rows)"
     )
     return (Note("rows_left_out", words, len(left)),)
 

@@ -552,8 +552,7 @@ def _named(data: pd.DataFrame, rows: np.ndarray | tuple[int, ...]) -> str:
         names = [f"row {row}" for row in data["row"].iloc[list(rows)]]
     else:
         names = [f"run {run} (x = {x:.4g})" for run, x in data[["run", "x"]].iloc[list(rows)].itertuples(index=False)]
-    more = f" and {len(names) - checks.SHOWN_ROWS} more" if len(names) > checks.SHOWN_ROWS else ""
-    return ", ".join(names[: checks.SHOWN_ROWS]) + more
+    return checks.listed(names)
 
 
 def _with_names(fit: Fit, data: pd.DataFrame) -> Fit:

@@ -105,29 +105,30 @@ def simulate(design: Design, rng: np.random.Generator) -> tuple[dict, object, fl
         y = mean(x, images) * np.exp(noise)
         law = analysis.fit_power_law(x, y, "none" if design.form == "power" else "fit", run)
         inputs = (2 * sizes[-1],)
-    elif design.form in ("compute", "saturating", "FID given loss"):
-        if design.form == "compute":
-            truth, x = {"E": 3.0, "alpha": -0.2}, x * images / budgets[0]
+    elif design.form == "compute":
+        truth, x = {"E": 3.0, "alpha": -0.2}, x * images / budgets[0]
 
-            def mean(x, _images):
-                return 3.0 + (2e-2 * x) ** -0.2
+        def mean(x, _images):
+            return 3.0 + (2e-2 * x) ** -0.2
 
-            law = analysis.fit_power_law(x, mean(x, images) * np.exp(noise), "fit", run)
-        elif design.form == "saturating":
-            truth = {"floor": 0.7, "alpha": -0.4}
+        law = analysis.fit_power_law(x, mean(x, images) * np.exp(noise), "fit", run)
+        inputs = (2 * x.max(),)
+    elif design.form == "saturating":
+        truth = {"floor": 0.7, "alpha": -0.4}
 
-            def mean(x, _images):
-                return 0.7 + 0.3 / (1 + (2e-2 * x) ** 0.4)
+        def mean(x, _images):
+            return 0.7 + 0.3 / (1 + (2e-2 * x) ** 0.4)
 
-            law = analysis.fit_saturating(x, mean(x, images) * np.exp(noise / 3), 1.0, run)
-        else:
-            truth, x = {"floor": 2.0, "rate": 1.5}, 3.0 + 2.5 / x**0.3 + 9 / images**0.35
+        law = analysis.fit_saturating(x, mean(x, images) * np.exp(noise / 3), 1.0, run)
+        inputs = (2 * x.max(),)
+    elif design.form == "FID given loss":
+        truth, x = {"floor": 2.0, "rate": 1.5}, 3.0 + 2.5 / x**0.3 + 9 / images**0.35
 
-            def mean(x, _images):
-                return 2.0 + 0.05 * np.exp(1.5 * x)
+        def mean(x, _images):
+            return 2.0 + 0.05 * np.exp(1.5 * x)
 
-            law = analysis.fit_fid_given_loss(x, mean(x, images) * np.exp(3 * noise), run)
-        inputs = (2 * x.max() if design.form != "FID given loss" else 3.0 + 0.9 * (x.min() - 3.0),)
+        law = analysis.fit_fid_given_loss(x, mean(x, images) * np.exp(3 * noise), run)
+        inputs = (3.0 + 0.9 * (x.min() - 3.0),)
     else:
         beta = 0.35 if design.form == "chinchilla" else 0.3
         alpha = 0.3

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from analysis.engine import newton, starts
-from analysis.engine.collapse_rows import design_points
+from analysis.engine.collapse_rows import few_rows
 from analysis.engine.terms import PowerTerms, RepeatedTerms, log_epoch_gain
 
 REFIT_EXCESS = 1e-13  # of a resample's objective: exact, like the fit itself
@@ -123,10 +123,8 @@ class NewtonEstimator:
         terms = self.terms
         near, flat = self._steps
         if np.isinf(self.delta) and isinstance(terms, PowerTerms):
-            points = design_points(terms.logs)
-            if points is not None:
-                terms = PowerTerms(points.values, terms.offset)
-                response, weights = points.means(response, weights)
+            logs, response, weights = few_rows(terms.logs, response, weights)
+            terms = PowerTerms(logs, terms.offset)
         begin = np.repeat(self.theta[None], problems, 0)
         if terms.offset and self.theta[0] <= LOG_NO_FLOOR:
             theta, certified, slope = self._without_floor(terms, begin, response, weights)
