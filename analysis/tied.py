@@ -235,18 +235,23 @@ def _project(
     loaded = basis * weights[:, None, :]
     normal = np.matmul(loaded, basis.transpose(0, 2, 1))
     right = np.einsum("skn,sn->sk", loaded, response)
-    total = np.einsum("sn,sn->s", response**2, weights)
-    best, cost = np.zeros_like(right), total.copy()
+    best, cost = np.zeros_like(right), np.einsum("sn,sn->s", response**2, weights)
+    left = np.arange(len(eta))  # all, then those that the free solution makes negative
     for free in FREE:
         chosen = list(free)
-        block = normal[:, chosen][:, :, chosen] + 1e-15 * np.eye(len(chosen))
-        answer = np.linalg.solve(block, right[:, chosen, None])[:, :, 0]
-        residual = response - np.einsum("sk,skn->sn", answer, basis[:, chosen])
-        value = np.einsum("sn,sn->s", residual**2, weights)
-        better = (answer >= 0).all(1) & (value < cost)
-        cost[better] = value[better]
-        best[better] = 0.0
-        best[np.ix_(np.flatnonzero(better), chosen)] = answer[better]
+        block = normal[left][:, chosen][:, :, chosen] + 1e-15 * np.eye(len(chosen))
+        answer = np.linalg.solve(block, right[left][:, chosen, None])[:, :, 0]
+        residual = response[left] - np.einsum("sk,skn->sn", answer, basis[left][:, chosen])
+        value = np.einsum("sn,sn->s", residual**2, weights[left])
+        positive = (answer >= 0).all(1)
+        better = positive & (value < cost[left])
+        cost[left[better]] = value[better]
+        best[left[better]] = 0.0
+        best[np.ix_(left[better], chosen)] = answer[better]
+        if len(chosen) == len(normal[0]):
+            left = left[~positive]
+            if not len(left):
+                break
     return best / scale, 0.5 * cost
 
 

@@ -18,6 +18,7 @@ Terms = PowerTerms | RepeatedTerms
 
 LONGEST_STEP = 3.0  # in log units or units of an exponent: farther than this the quadratic model says nothing
 DECREMENT = 1e-13  # half g'H^-1 g over the objective: the relative excess that is left, well below 1e-9
+CLEARLY_CONVEX = 1e-3  # smallest pivot of a Hessian of unit diagonal that needs no eigenvalues
 BATCH_BYTES = 6e6  # resamples are worked off in batches that stay in the cache
 
 
@@ -181,15 +182,9 @@ def _minimize_batch(
         g, h = gradient[active], hessian[active]
         finite = np.isfinite(g).all(1) & np.isfinite(h).all((1, 2)) & np.isfinite(value[active])
         g, h = np.where(finite[:, None], g, 0.0), np.where(finite[:, None, None], h, 0.0)
-        eigenvalues, vectors = np.linalg.eigh(h)
-        top = np.abs(eigenvalues).max(1, keepdims=True)
-        safe = np.maximum(np.abs(eigenvalues), 1e-11 * top + 1e-300)
-        along = np.einsum("sji,sj->si", vectors, g)
-        step = -np.einsum("sij,sj->si", vectors, along / safe)
-        drop = 0.5 * (along**2 / safe).sum(1)
+        step, drop, convex = _newton_step(g, h)
         floor = np.maximum(value[active], 1e-15 * scale[active])
         decrement[active] = drop / floor
-        convex = eigenvalues[:, 0] >= -1e-9 * top[:, 0]
         done = finite & convex & (drop <= enough * floor)
         longest = np.abs(step).max(1)
         step *= np.minimum(1.0, LONGEST_STEP / np.maximum(longest, 1e-300))[:, None]
@@ -225,3 +220,32 @@ def _minimize_batch(
         if not len(active):
             break
     return Minimum(theta, value, gradient, hessian, converged, decrement, step_count)
+
+
+def _newton_step(gradient: np.ndarray, hessian: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Downhill steps (S, p), half g'|H|^-1 g (S,), and whether no direction bends down (S,).
+
+    Eigenvalues, made positive, where a Hessian has none or has one near zero; elsewhere, which is nearly always,
+    Cholesky's factors say that it is convex at a fifth of the price.
+    """
+    count, p = gradient.shape
+    scale = np.sqrt(np.maximum(np.einsum("sjj->sj", hessian), 1e-300))
+    try:
+        factor = np.linalg.cholesky(hessian / scale[:, :, None] / scale[:, None, :])
+        doubtful = np.flatnonzero(~(np.einsum("sjj->sj", factor).min(1) > CLEARLY_CONVEX))
+    except np.linalg.LinAlgError:
+        doubtful = np.arange(count)
+    step, drop, convex = np.empty((count, p)), np.empty(count), np.ones(count, bool)
+    clear = np.setdiff1d(np.arange(count), doubtful, assume_unique=True)
+    if len(clear):
+        step[clear] = -np.linalg.solve(hessian[clear], gradient[clear, :, None])[:, :, 0]
+        drop[clear] = -0.5 * (gradient[clear] * step[clear]).sum(1)
+    if len(doubtful):
+        eigenvalues, vectors = np.linalg.eigh(hessian[doubtful])
+        top = np.abs(eigenvalues).max(1, keepdims=True)
+        safe = np.maximum(np.abs(eigenvalues), 1e-11 * top + 1e-300)
+        along = np.einsum("sji,sj->si", vectors, gradient[doubtful])
+        step[doubtful] = -np.einsum("sij,sj->si", vectors, along / safe)
+        drop[doubtful] = 0.5 * (along**2 / safe).sum(1)
+        convex[doubtful] = eigenvalues[:, 0] >= -1e-9 * top[:, 0]
+    return step, drop, convex

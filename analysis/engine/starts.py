@@ -98,20 +98,27 @@ def _each(exponents: np.ndarray, loss: np.ndarray, weights: np.ndarray) -> tuple
 
 
 def _non_negative(normal: np.ndarray, right: np.ndarray, constant: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Non-negative least squares of two or three unknowns by trying every subset, batched."""
-    problems, unknowns = right.shape
-    best = np.zeros_like(right)
-    cost = np.array(constant)
-    for number in range(1, unknowns + 1):
+    """Non-negative least squares of two or three unknowns: free where that is one, else the best subset; batched."""
+    unknowns = right.shape[1]
+    ridge = 1e-13 * np.eye(unknowns)
+    best = np.linalg.solve(normal + ridge, right[:, :, None])[:, :, 0]
+    cost = constant - (best * right).sum(1)
+    bound = np.flatnonzero(~((best >= 0).all(1) & (cost < constant)))
+    if not len(bound):
+        return best, cost
+    normal, right, constant = normal[bound], right[bound], constant[bound]
+    few, least = np.zeros_like(right), np.array(constant)
+    for number in range(1, unknowns):
         for subset in itertools.combinations(range(unknowns), number):
             chosen = list(subset)
-            block = normal[:, chosen][:, :, chosen] + 1e-13 * np.eye(number)
+            block = normal[:, chosen][:, :, chosen] + ridge[:number, :number]
             answer = np.linalg.solve(block, right[:, chosen, None])[:, :, 0]
             value = constant - (answer * right[:, chosen]).sum(1)
-            better = (answer >= 0).all(1) & (value < cost)
-            cost[better] = value[better]
-            best[better] = 0.0
-            best[np.ix_(np.flatnonzero(better), chosen)] = answer[better]
+            better = (answer >= 0).all(1) & (value < least)
+            least[better] = value[better]
+            few[better] = 0.0
+            few[np.ix_(np.flatnonzero(better), chosen)] = answer[better]
+    best[bound], cost[bound] = few, least
     return best, cost
 
 
