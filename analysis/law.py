@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.engine import resample
+from analysis.engine.collapse_rows import DesignPoints
 from analysis.errors import CannotFit, Note
 
 FEW_SIZES = 100  # up to here the sizes are the unit (wild cluster bootstrap, which covers a point better); above, runs
@@ -37,6 +38,9 @@ class Estimator(Protocol):
 
     def refit(self, response: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Exact refits: (S, p) parameters and (S,) whether each was certified."""
+
+    def few(self) -> tuple[Estimator, DesignPoints | None]:
+        """The same problem on its distinct design points, or itself and None where its rows cannot be averaged."""
 
     def natural(self, theta: np.ndarray) -> dict[str, np.ndarray]:
         """Coefficients and derived numbers by name, each (S,)."""
@@ -253,7 +257,11 @@ class Law:
             codes = self.clusters[1]
             residual = resample.corrected_residuals(fit.jacobian, fit.residual, fit.weights, codes, power=1.0)
             factors = resample.wild_factors(codes, len(fit.theta), resamples, rng)
-            response = fit.response - fit.residual + residual * factors
+            fitted, (fit, points) = fit.response - fit.residual, fit.few()
+            if points is None:
+                response = fitted + residual * factors[:, codes]
+            else:
+                response, weights = points.shaken(fitted, residual, weights, codes, factors), fit.weights
         theta, certified = fit.refit(response, weights)
         finite = certified & np.isfinite(theta).all(1)
         theta = theta[finite]

@@ -9,13 +9,13 @@ section 5).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from analysis import checks
-from analysis.engine.collapse_rows import few_rows
+from analysis.engine.collapse_rows import DesignPoints, design_points, few_rows
 from analysis.engine.leastsquares import Model, minimize_squares, relative_excess
 from analysis.errors import CannotFit, Note
 from analysis.law import Certificate, Law
@@ -68,6 +68,14 @@ class SmoothEstimator:
         theta, _, converged = minimize_squares(self._model(x), starts, response, weights, LOWEST)
         excess, _ = relative_excess(self._model(x), theta, response, weights, LOWEST)
         return theta, converged | (excess < CLOSE)
+
+    def few(self) -> tuple[SmoothEstimator, DesignPoints | None]:
+        """On the design points."""
+        points = design_points(self.x[None])
+        if points is None:
+            return self, None
+        mean, load = points.means(self.response, self.weights)
+        return replace(self, x=points.values[0], response=mean, weights=load), points
 
     def _model(self, x: np.ndarray) -> Model:
         return _model(self.shape, x, self.ceiling, self.unit)

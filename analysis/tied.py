@@ -8,13 +8,13 @@ dimension, solved to the last digit.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from analysis import checks
-from analysis.engine.collapse_rows import few_rows
+from analysis.engine.collapse_rows import DesignPoints, design_points, few_rows
 from analysis.errors import CannotFit, Note
 from analysis.law import Certificate, ParametricLaw
 from analysis.parametric import require_plane
@@ -71,6 +71,14 @@ class TiedEstimator:
         if len(rest):
             theta[rest], certified[rest] = _search(logs, response[rest], weights[rest], self.largest, REFIT_GRID)
         return theta, certified
+
+    def few(self) -> tuple[TiedEstimator, DesignPoints | None]:
+        """On the design points."""
+        points = design_points(self.logs)
+        if points is None:
+            return self, None
+        mean, load = points.means(self.response, self.weights)
+        return replace(self, logs=points.values, response=mean, weights=load), points
 
     def natural(self, theta: np.ndarray) -> dict[str, np.ndarray]:
         """E, a, b, eta in Gadre's convention; derived: the exponent 2 eta and A, B of Chinchilla's form."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -13,16 +14,31 @@ class DesignPoints:
 
     Attributes:
         values: (k, m) regressors at the m distinct points.
-        member: (n, m) one where a row belongs to a point.
+        codes: (n,) the point of each row.
     """
 
     values: np.ndarray
-    member: np.ndarray
+    codes: np.ndarray
+
+    @cached_property
+    def member(self) -> np.ndarray:
+        """(n, m): one where a row belongs to a point."""
+        return np.eye(self.values.shape[1])[self.codes]
 
     def means(self, response: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Weighted mean response and total weight of each point, (m,) or (S, m)."""
         total = weights @ self.member
         return (weights * response) @ self.member / np.where(total > 0, total, 1.0), total
+
+    def shaken(
+        self, fitted: np.ndarray, residual: np.ndarray, weights: np.ndarray, codes: np.ndarray, factors: np.ndarray
+    ) -> np.ndarray:
+        """Means of fitted + residual x factors[:, codes], (S, m), without a row of each resample."""
+        base, total = self.means(fitted, weights)
+        clusters, points = factors.shape[1], len(total)
+        place = codes * points + self.codes
+        pulls = np.bincount(place, weights * residual, clusters * points).reshape(clusters, points)
+        return base + factors @ (pulls / np.where(total > 0, total, 1.0))
 
     def within(self, response: np.ndarray, weights: np.ndarray) -> float:
         """Half the weighted squares about the points' means: what no fit can take away from the full objective."""
@@ -35,9 +51,7 @@ def design_points(logs: np.ndarray) -> DesignPoints | None:
     values, codes = np.unique(logs, axis=1, return_inverse=True)
     if values.shape[1] == logs.shape[1]:
         return None
-    member = np.zeros((logs.shape[1], values.shape[1]))
-    member[np.arange(logs.shape[1]), codes.ravel()] = 1.0
-    return DesignPoints(values, member)
+    return DesignPoints(values, codes.ravel())
 
 
 def few_rows(logs: np.ndarray, response: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

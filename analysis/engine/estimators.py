@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from analysis.engine import newton, starts
-from analysis.engine.collapse_rows import few_rows
+from analysis.engine.collapse_rows import DesignPoints, design_points, few_rows
 from analysis.engine.terms import PowerTerms, RepeatedTerms, log_epoch_gain
 
 REFIT_EXCESS = 1e-13  # of a resample's objective: exact, like the fit itself
@@ -67,6 +67,14 @@ class LineEstimator:
         certified = spread > 1e-20 * total
         slope = (weights * away * response).sum(1) / np.where(certified, spread, 1.0)
         return np.stack([mean_y - slope * mean_x, slope], 1), certified
+
+    def few(self) -> tuple[LineEstimator, DesignPoints | None]:
+        """On the design points."""
+        points = design_points(self.log_x[None])
+        if points is None:
+            return self, None
+        mean, load = points.means(self.response, self.weights)
+        return replace(self, log_x=points.values[0], response=mean, weights=load), points
 
     def natural(self, theta: np.ndarray) -> dict[str, np.ndarray]:
         """E, alpha, beta of y = E + (beta x)^alpha, and the coefficient A = beta^alpha."""
@@ -153,6 +161,15 @@ class NewtonEstimator:
         if terms.offset:
             theta[theta[:, 0] < response.min(-1) + np.log(VANISHED), 0] = LOG_NO_FLOOR
         return theta, certified
+
+    def few(self) -> tuple[NewtonEstimator, DesignPoints | None]:
+        """On the design points: of sums of squares only."""
+        squares = np.isinf(self.delta) and isinstance(self.terms, PowerTerms)
+        points = design_points(self.terms.logs) if squares else None
+        if points is None:
+            return self, None
+        mean, load = points.means(self.response, self.weights)
+        return replace(self, terms=PowerTerms(points.values, self.terms.offset), response=mean, weights=load), points
 
     @property
     def _steps(self) -> tuple[int, int]:

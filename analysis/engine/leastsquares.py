@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+PROMISE = 1e-14  # of the cost: a step that may lower it by less was the last
 FLAT = 1e-6  # a cosine this small where no step lowers the cost: the gradient is rounding
 
 # theta (S, p) -> prediction (S, n) and Jacobian (S, n, p)
@@ -68,15 +69,20 @@ def minimize_squares(
             tried = np.maximum(theta[active] + np.clip(step, -3, 3), lowest)
             new_prediction, new_jacobian = model(tried)
             new_cost = _cost(y[left] - new_prediction, load[left])
-            better = new_cost < cost[active]
+            before = cost[active]
+            better = new_cost < before
             chosen = active[better]
             theta[chosen], cost[chosen] = tried[better], new_cost[better]
             prediction[chosen], jacobian[chosen] = new_prediction[better], new_jacobian[better]
             damping[active] = np.clip(damping[active] * np.where(better, 0.2, 4.0), 1e-12, 1e12)
-            # a step of rounding size that no longer lowers the cost will not be followed by one that does
+            # what a hardly damped step promises is all that is left to gain; and a step of rounding size that no
+            # longer lowers the cost will not be followed by one that does
+            faint = np.abs((gradient * step).sum(1)) <= 2 * PROMISE * before
+            flat = ~better & (cosine[left].max(1) < FLAT)
             stuck = ~better & (damping[active] >= 1e11)
-            converged[active[stuck & (cosine[left].max(1) < FLAT)]] = True
-            active = active[~stuck]
+            ended = faint & (flat | (damping[active] <= 1e-3))
+            converged[active[ended | stuck & flat]] = True
+            active = active[~(ended | stuck)]
     return theta, cost, converged
 
 

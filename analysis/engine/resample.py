@@ -40,13 +40,20 @@ def multiplicities_of(indices: np.ndarray, rows: int) -> np.ndarray:
 
 
 def wild_factors(codes: np.ndarray, parameters: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
-    """One factor a cluster and resample, spread to the rows, (resamples, n); see the module for their distribution."""
+    """One factor a resample and cluster, (resamples, clusters); see the module for their distribution.
+
+    Args:
+        codes: (n,) of the cluster of each row.
+        parameters: of the law.
+        resamples: how many.
+        rng: generator.
+    """
     clusters = int(codes.max()) + 1
     factors = rng.normal(size=(resamples, clusters))
     if parameters <= 2:
         freedom = max(clusters - 1, 1)
         factors *= np.sqrt(freedom / rng.chisquare(freedom, size=(resamples, 1)))
-    return factors[:, codes]
+    return factors
 
 
 def linked(sizes: np.ndarray, runs: np.ndarray) -> np.ndarray:
@@ -79,14 +86,18 @@ def corrected_residuals(
     scaled = jacobian * root[:, None]
     basis, strength, _ = np.linalg.svd(scaled, full_matrices=False)
     basis = basis[:, strength > 1e-10 * strength[0]]
-    corrected = np.array(residual, dtype=float)
-    for cluster in range(int(codes.max()) + 1):
-        rows = np.flatnonzero(codes == cluster)
-        # I - H_gg differs from the identity along as many directions as there are parameters, however many the rows
-        ways, length, _ = np.linalg.svd(basis[rows], full_matrices=False)
-        left = 1 - length**2
-        # a direction that the fit follows exactly holds no residual: there is nothing to blow up
-        factor = np.where(left > 1e-6, np.maximum(left, 1e-6) ** -power, 0.0)
-        own = root[rows] * residual[rows]
-        corrected[rows] = (own + ways @ ((factor - 1) * (ways.T @ own))) / np.maximum(root[rows], 1e-150)
-    return corrected
+    own, clusters = root * residual, int(codes.max()) + 1
+
+    def summed(values: np.ndarray) -> np.ndarray:
+        return np.stack([np.bincount(codes, column, clusters) for column in values.T], 1)
+
+    # H_gg acts along as many directions as there are parameters, however many rows a cluster has
+    ranks = range(basis.shape[1])
+    inner = np.stack([summed(basis * basis[:, [rank]]) for rank in ranks], 1)  # (clusters, p, p)
+    share, ways = np.linalg.eigh(inner)
+    left = 1 - share
+    # a direction that the fit follows exactly holds no residual: there is nothing to blow up
+    factor = np.where(left > 1e-6, np.maximum(left, 1e-6) ** -power, 0.0)
+    gain = np.where(share > 1e-12, (factor - 1) / np.maximum(share, 1e-12), power)
+    along = np.einsum("gpk,gk,gqk,gq->gp", ways, gain, ways, summed(basis * own[:, None]), optimize=True)
+    return (own + (basis * along[codes]).sum(1)) / np.maximum(root, 1e-150)
