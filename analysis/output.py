@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Unpack
 
 from analysis.errors import Note
 from analysis.load import load_runs
 from analysis.parallel import in_two
-from analysis.study import StudyLaws, fit_study
+from analysis.study import FitOptions, StudyLaws, fit_study
 from analysis.table import Columns, budgets_of_data, check_table, csv_columns, derive, study_columns, without_missing
 
 TABLES = ("rows.csv", "table.csv", "table.tex")
@@ -40,7 +40,7 @@ def laws_of(
         CannotFit: no rows.
         FileNotFoundError, ValueError: as :func:`analysis.load_runs`.
     """
-    study = study_of(path, progress=progress, **options)
+    study = study_of(path, progress=progress, meanwhile=import_figures if figures else None, **options)
     target = Path(folder) if folder is not None else Path(path) / "laws"
     return study, write_laws(study, target, figures=figures, progress=progress)
 
@@ -48,27 +48,19 @@ def laws_of(
 def study_of(
     path: str | Path,
     *,
-    holdout: int = 1,
-    holdout_by: Literal["size", "budget"] = "size",
     params: str = "params_total",
     compute: str = "train_flops",
     targets: tuple[str, ...] | None = None,
-    offsets: tuple[float, ...] = (),
-    delta: float = float("inf"),
-    progress: Progress = None,
+    **options: Unpack[FitOptions],
 ) -> StudyLaws:
     """Load run folders and fit all laws; writes nothing.
 
     Args:
         path: a sweep, a folder of trials, one trial.
-        holdout: how many of the largest sizes the backtests hide.
-        holdout_by: whether joint laws hide sizes or budgets.
         params: column of N.
         compute: column of C.
         targets: columns to fit; None takes losses, errors and FIDs that are there.
-        offsets: fixed offsets to show beside the fitted one.
-        delta: Huber's switch point of the law in size and data; see :func:`analysis.study.fit_study`.
-        progress: called with a word as each part starts.
+        **options: see :class:`analysis.study.FitOptions`.
 
     Raises:
         CannotFit: no rows, or rows that no law can use.
@@ -89,12 +81,8 @@ def study_of(
         columns,
         name=name,
         source=str(path),
-        holdout=holdout,
-        holdout_by=holdout_by,
-        offsets=offsets,
-        delta=delta,
         folders=trials_folder(Path(path)),
-        progress=progress,
+        **options,
     )
 
 
@@ -108,13 +96,9 @@ def study_of_csv(
     group: str | None = None,
     budget: str | None = None,
     epochs: str | None = None,
-    holdout: int = 1,
-    holdout_by: Literal["size", "budget"] = "size",
-    offsets: tuple[float, ...] = (),
-    delta: float = float("inf"),
     keep_duplicates: bool = False,
     drop_missing: bool = False,
-    progress: Progress = None,
+    **options: Unpack[FitOptions],
 ) -> StudyLaws:
     """Read somebody's CSV and fit all laws that its columns allow; writes nothing.
 
@@ -128,13 +112,9 @@ def study_of_csv(
         budget: column whose values get laws of their own; without it, where one size has several D, each D that has
             four sizes gets them.
         epochs: column of passes over the unique data: fits the law of repeated data.
-        holdout: how many of the largest sizes the backtests hide.
-        holdout_by: whether joint laws hide sizes or budgets.
-        offsets: fixed offsets to show beside the fitted one.
-        delta: Huber's switch point of the law in size and data; see :func:`analysis.study.fit_study`.
         keep_duplicates: equal rows count as runs of their own instead of being refused.
         drop_missing: rows with an empty target are left out of its laws, and named, instead of being refused.
-        progress: called with a word as each part starts.
+        **options: see :class:`analysis.study.FitOptions`.
 
     Raises:
         CannotFit, ValueError, FileNotFoundError: a sentence with column and rows.
@@ -151,13 +131,14 @@ def study_of_csv(
         columns,
         name=Path(path).stem,
         source=str(path),
-        holdout=holdout,
-        holdout_by=holdout_by,
-        offsets=offsets,
-        delta=delta,
         notes=notes,
-        progress=progress,
+        **options,
     )
+
+
+def import_figures() -> None:
+    """What draws, and all of matplotlib: to be had while fits run."""
+    import analysis.figures.gallery  # noqa: F401
 
 
 def trials_folder(path: Path) -> Path | None:
@@ -170,7 +151,13 @@ def trials_folder(path: Path) -> Path | None:
 
 
 def write_laws(
-    study: StudyLaws, folder: Path, *, figures: bool = True, published: str | None = None, progress: Progress = None
+    study: StudyLaws,
+    folder: Path,
+    *,
+    figures: bool = True,
+    published: str | None = None,
+    progress: Progress = None,
+    meanwhile: Callable[[], object] | None = None,
 ) -> list[Path]:
     """Write laws.json, rows.csv, table.csv, table.tex and the figures; returns the files.
 
@@ -180,6 +167,7 @@ def write_laws(
         figures: whether to draw.
         published: "var" draws the published laws beside these.
         progress: called with a word as each part starts.
+        meanwhile: called in this process while another draws already, for instance to tell somebody the laws.
 
     Raises:
         ValueError: an unknown name of published laws.
@@ -194,7 +182,7 @@ def write_laws(
         if progress is not None:
             progress("figures")
         tasks = figure_tasks(study, folder, published) + tasks
-    return [path for paths in in_two(tasks) for path in paths]
+    return [path for paths in in_two(tasks, meanwhile) for path in paths]
 
 
 def _write_tables(study: StudyLaws, folder: Path) -> list[Path]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
@@ -203,39 +203,50 @@ def _isoflop_dict(found: IsoFlop | CannotFit | None) -> dict | None:
     return found.as_dict(LEVEL)
 
 
+class FitOptions(TypedDict, total=False):
+    """What every way to :func:`fit_study` takes.
+
+    Attributes:
+        holdout: how many of the largest sizes the backtests hide; 1, and 0 for none.
+        holdout_by: whether joint laws hide sizes (the default) or budgets; laws at one budget always hide sizes.
+        offsets: fixed offsets to show beside the fitted one.
+        delta: Huber's switch point of the law in size and data. The default, inf, is least squares on logs, which uses
+            every row of runs of one recipe; 1e-3 is the field's choice for rows read off figures.
+        progress: called with the names of the targets as their fits start.
+        meanwhile: called in this process while another has begun to fit, for instance to import what draws.
+    """
+
+    holdout: int
+    holdout_by: Literal["size", "budget"]
+    offsets: tuple[float, ...]
+    delta: float
+    progress: Callable[[str], None] | None
+    meanwhile: Callable[[], object] | None
+
+
 def fit_study(
     rows: pd.DataFrame,
     columns: Columns,
     *,
     name: str = "",
     source: str = "",
-    holdout: int = 1,
-    holdout_by: Literal["size", "budget"] = "size",
-    offsets: tuple[float, ...] = (),
-    delta: float = np.inf,
     folders: Path | None = None,
     notes: tuple[Note, ...] = (),
-    progress: Callable[[str], None] | None = None,
+    **options: Unpack[FitOptions],
 ) -> StudyLaws:
     """Fit every law that the table can be asked for.
 
     For each target: (beta N)^alpha and E + (beta N)^alpha at every budget, the same against compute on the frontier of
-    finished budgets, and E + A/N^alpha + B/D^beta over all budgets, each with a backtest on its largest `holdout`
-    sizes.
+    finished budgets, and E + A/N^alpha + B/D^beta over all budgets, each with a backtest on its largest sizes.
 
     Args:
         rows: one row a (trial, budget); numbers checked (:func:`analysis.table.check_table`, or a study's own rows).
         columns: which column plays which part.
         name: of the study.
         source: where the rows came from.
-        holdout: how many of the largest sizes the backtests hide; 0 for none.
-        holdout_by: whether joint laws hide sizes or budgets; laws at one budget always hide sizes.
-        offsets: fixed offsets to show beside the fitted one.
-        delta: Huber's switch point of the law in size and data. The default, least squares on logs, uses every row of
-            a study whose rows are runs of one recipe; 1e-3 is the field's choice for rows read off figures.
         folders: where the trials' folders lie, for their training curves; None leaves the collapse out.
         notes: what is already known about the rows, for instance which were left out.
-        progress: called with the name of each target as it starts.
+        **options: see :class:`FitOptions`.
 
     Raises:
         CannotFit: ``too_few_sizes`` where there are no rows at all.
@@ -244,6 +255,9 @@ def fit_study(
         raise CannotFit(
             "too_few_sizes", "the study has no finished rows yet; launch it, or wait for its first budget", 0
         )
+    holdout, delta = options.get("holdout", 1), options.get("delta", np.inf)
+    offsets, by_budget = options.get("offsets", ()), int(options.get("holdout_by") == "budget")
+    progress, meanwhile = options.get("progress"), options.get("meanwhile")
     own = folders is not None  # a column of somebody's CSV is what they say it is, whatever its name
     conventions = _conventions(columns, own)
 
@@ -258,9 +272,9 @@ def fit_study(
         if columns.compute:
             laws.append(partial(_against_compute, *common, offsets))
         if columns.params and columns.data:
-            laws.append(partial(_against_both, *common, delta, int(holdout_by == "budget")))
+            laws.append(partial(_against_both, *common, delta, by_budget))
         if columns.params and columns.epochs:
-            laws.append(partial(_repeated, *common, delta, int(holdout_by == "budget")))
+            laws.append(partial(_repeated, *common, delta, by_budget))
         if columns.loss and is_fid(target):
             laws.append(partial(_given_loss, table, columns, target, holdout))
 
@@ -277,7 +291,7 @@ def fit_study(
     ]
     if progress is not None:
         progress(", ".join(columns.targets))
-    *found, (sensitivity, sensitivity_of), valleys, curves, (trunks, on_trunks) = in_two(tasks)
+    *found, (sensitivity, sensitivity_of), valleys, curves, (trunks, on_trunks) = in_two(tasks, meanwhile)
     notes += (
         rowchecks.left_out_notes(rows)
         + rowchecks.convention_notes(rows, columns)

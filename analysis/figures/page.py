@@ -79,7 +79,8 @@ def log_ticks(axis, low: float, high: float, powers: bool = False) -> None:
             if step == 1
             else FixedLocator(10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1, step))
         )
-        axis.set_minor_locator(LogLocator(base=10, subs=np.arange(2, 10) if step == 1 else [1.0], numticks=99))
+        between = [1.0] if step > 1 else [2.0, 5.0] if decades > 3 else np.arange(2.0, 10.0)
+        axis.set_minor_locator(LogLocator(base=10, subs=between, numticks=99))
         axis.set_major_formatter(FuncFormatter(power_of_ten))
     else:
         axis.set_major_locator(FixedLocator(round_values(low, high, 4 if powers else 6)))

@@ -183,19 +183,26 @@ def fit_laws(
 
       var-scaling fit-laws results.csv --x n_params --data n_tokens --y loss --offset 1.69
     """
-    from analysis.output import document, plain, write_laws
+    from analysis.parallel import no_collection
 
     if holdout_by not in ("size", "budget"):
         raise RequestProblem(f"--holdout-by is {holdout_by!r}; it is size or budget")
     if not delta >= 0:
         raise RequestProblem(f"--delta is {delta:g}; it is 0 (absolute deviations), a positive number, or inf")
-    with problems_as_requests():
+    with no_collection(), problems_as_requests():
+        from analysis.output import document, import_figures, plain, write_laws
+
         where = rows.locate()
         is_csv = where.is_file()
         with err.status(f"fitting {where}") as status:
 
             def progress(part: str) -> None:
                 status.update(f"{part} of {where}")
+
+            def tell() -> None:
+                status.stop()
+                show_study(study)
+                status.start()
 
             study = rows.laws(
                 where,
@@ -205,15 +212,21 @@ def fit_laws(
                 offsets=tuple(offset),
                 delta=delta,
                 progress=progress,
+                meanwhile=import_figures if figures else None,
             )
             target = folder or (where.with_name(where.stem + "_laws") if is_csv else where / "laws")
             written: list[Path] = []
             if study.fitted or not is_csv:
-                written = write_laws(study, target, figures=figures, published=published, progress=progress)
+                shown = None if json else tell
+                written = write_laws(
+                    study, target, figures=figures, published=published, progress=progress, meanwhile=shown
+                )
     if json:
         print_json(plain(document(study) | {"files": [str(path) for path in written]}))
+    elif written:
+        out.print(f"{len(written)} files in {written[0].parent}", highlight=False, soft_wrap=True)
     else:
-        show_study(study, written)
+        show_study(study)
     if is_csv and not study.fitted:
         raise RequestProblem(
             *(f"refused ({record.refusal.code}): {record.name}: {record.refusal.sentence}" for record in study.refused)
@@ -549,7 +562,7 @@ def _print_notes(notes: Sequence[Note]) -> None:
         out.print(f"note {note}", highlight=False, soft_wrap=True)
 
 
-def show_study(study: StudyLaws, written: list[Path]) -> None:
+def show_study(study: StudyLaws) -> None:
     """The laws on a terminal: what falls, each law with interval and held-out size, refusals, notes."""
     from rich.markup import escape
     from rich.table import Table
@@ -612,8 +625,6 @@ def show_study(study: StudyLaws, written: list[Path]) -> None:
             if note.code not in told:
                 told.add(note.code)
                 out.print(f"note {note.code} ({record.name}): {note.sentence}", highlight=False, soft_wrap=True)
-    if written:
-        out.print(f"{len(written)} files in {written[0].parent}", highlight=False, soft_wrap=True)
 
 
 def _law_cells(record: LawRecord) -> list[str]:
