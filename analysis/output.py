@@ -13,7 +13,7 @@ from typing import Any, Unpack
 
 from analysis.errors import Note
 from analysis.load import load_runs
-from analysis.parallel import in_two
+from analysis.parallel import in_parallel
 from analysis.study import FitOptions, StudyLaws, fit_study
 from analysis.table import Columns, budgets_of_data, check_table, csv_columns, derive, study_columns, without_missing
 
@@ -182,7 +182,7 @@ def write_laws(
         if progress is not None:
             progress("figures")
         tasks = figure_tasks(study, folder, published) + tasks
-    return [path for paths in in_two(tasks, meanwhile) for path in paths]
+    return [path for paths in in_parallel(tasks, meanwhile) for path in paths]
 
 
 def _write_tables(study: StudyLaws, folder: Path) -> list[Path]:

@@ -1,8 +1,8 @@
-"""Two processes for what does not depend on one another: a study's laws, its figures.
+"""A few processes for what does not depend on one another: a study's laws, its figures.
 
-The second process is a fork, so that nothing has to be sent to it; it sends its results back through a pipe. Each takes
-the next task when it is free. It prints nothing and calls nobody's progress. Where a fork is not to be had (another
-system, one core) all is done in this one.
+The others are forks, so that nothing has to be sent to them; each sends its results back through a pipe. Each takes the
+next task when it is free. They print nothing and call nobody's progress. Where a fork is not to be had (another system,
+one core) all is done in this one.
 """
 
 from __future__ import annotations
@@ -18,54 +18,60 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 TOKEN = 2  # bytes
+MOST = 4  # processes: a study has some fifteen tasks, the longest an eighth of all
 
 
-def in_two(tasks: Sequence[Callable[[], Result]], meanwhile: Callable[[], object] | None = None) -> list[Result]:
+def in_parallel(tasks: Sequence[Callable[[], Result]], meanwhile: Callable[[], object] | None = None) -> list[Result]:
     """The results of all tasks, in their order; put the longest first.
 
     Args:
         tasks: what to do.
-        meanwhile: done in this process, which keeps its effects, while the other already takes tasks.
+        meanwhile: done in this process, which keeps its effects, while the others already take tasks.
 
     Raises:
-        Exception: what a task, or `meanwhile`, raised, from either process.
+        Exception: what a task, or `meanwhile`, raised, from any process.
     """
     own = meanwhile if meanwhile is not None else _nothing
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
     with no_collection():
-        if len(tasks) < 2 or sys.platform != "linux" or len(os.sched_getaffinity(0)) < 2:
-            own()
-            return [task() for task in tasks]
-        return _forked(tasks, own)
+        return _forked(tasks, own, min(cores, MOST, len(tasks)) - 1)
 
 
 def _nothing() -> None: ...
 
 
-def _forked(tasks: Sequence[Callable[[], Result]], own: Callable[[], object]) -> list[Result]:
+def _forked(tasks: Sequence[Callable[[], Result]], own: Callable[[], object], others: int) -> list[Result]:
     context = multiprocessing.get_context("fork")
-    receiver, sender = context.Pipe(duplex=False)
     queue, filled = os.pipe()  # two bytes a task: whoever reads them does it
     os.write(filled, b"".join(place.to_bytes(TOKEN, "big") for place in range(len(tasks))))
     os.close(filled)
-    worker = context.Process(target=_work, args=(tasks, queue, sender, receiver), daemon=True)
-    worker.start()
-    sender.close()
+    workers, receivers = [], []
+    for _ in range(others):
+        receiver, sender = context.Pipe(duplex=False)
+        receivers.append(receiver)
+        workers.append(context.Process(target=_work, args=(tasks, queue, sender, receivers), daemon=True))
+        workers[-1].start()
+        sender.close()
     try:
         own()
-        results = dict(_taken(tasks, queue))
-        try:
-            others, problem = receiver.recv()
-            results |= others
-        except EOFError:  # killed, for instance for memory: what it had taken is done here
-            problem = None
+        results, problems = dict(_taken(tasks, queue)), []
+        for receiver in receivers:
+            try:
+                more, problem = receiver.recv()
+            except EOFError:  # killed, for instance for memory: what it had taken is done here
+                continue
+            results |= more
+            problems.append(problem)
     except BaseException:
-        worker.kill()  # or it would wait for ever for somebody to read its results
+        for worker in workers:
+            worker.kill()  # or it would wait for ever for somebody to read its results
         raise
     finally:
         os.close(queue)
-        receiver.close()
-        worker.join()
-    if problem is not None:
+        for receiver, worker in zip(receivers, workers, strict=True):
+            receiver.close()
+            worker.join()
+    for problem in filter(None, problems):
         raise problem
     return [results[place] if place in results else task() for place, task in enumerate(tasks)]
 
@@ -76,8 +82,9 @@ def _taken(tasks: Sequence[Callable[[], Result]], queue: int) -> Iterator[tuple[
         yield place, tasks[place]()
 
 
-def _work(tasks: Sequence[Callable[[], Result]], queue: int, sender: Connection, receiver: Connection) -> None:
-    receiver.close()  # so that a parent that is gone is an error here, and not a wait
+def _work(tasks: Sequence[Callable[[], Result]], queue: int, sender: Connection, receivers: list[Connection]) -> None:
+    for receiver in receivers:
+        receiver.close()  # so that a parent that is gone is an error here, and not a wait
     results: dict[int, Result] = {}
     problem: Exception | None = None
     try:

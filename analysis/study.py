@@ -21,7 +21,7 @@ from analysis.diagnostics import study_collapse, study_isoflop, study_sensitivit
 from analysis.errors import CannotFit, Note
 from analysis.isoflop import IsoFlop
 from analysis.law import Law
-from analysis.parallel import in_two
+from analysis.parallel import in_parallel
 from analysis.parametric import fit_chinchilla, fit_repeated
 from analysis.power import fit_power_law
 from analysis.rowchecks import FallCheck
@@ -291,7 +291,7 @@ def fit_study(
     ]
     if progress is not None:
         progress(", ".join(columns.targets))
-    *found, (sensitivity, sensitivity_of), valleys, curves, (trunks, on_trunks) = in_two(tasks, meanwhile)
+    *found, (sensitivity, sensitivity_of), valleys, curves, (trunks, on_trunks) = in_parallel(tasks, meanwhile)
     notes += (
         rowchecks.left_out_notes(rows)
         + rowchecks.convention_notes(rows, columns)
@@ -343,7 +343,7 @@ def _conventions(columns: Columns, own: bool) -> dict[str, str]:
 
 
 def _with_draws(fit: Callable[[], list[LawRecord]]) -> list[LawRecord]:
-    """The laws with the resamples that figures and tables will ask for: made here, where two processes work."""
+    """The laws with the resamples that figures and tables will ask for: made here, where several processes work."""
     records = fit()
     for record in records:
         if record.law is not None:

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import signal
 import time
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ import pytest
 
 from analysis import CannotFit, fit_chinchilla, fit_power_law, fit_saturating, fit_tied
 from analysis.engine import newton, resample, starts
-from analysis.parallel import in_two
+from analysis.parallel import in_parallel
 
 X = np.geomspace(1e6, 1e9, 10)
 Y = 4 + (1e-7 * X) ** -0.3
@@ -124,7 +125,7 @@ def test_huber_fits_of_few_sizes_converge(seed):
 
 def test_two_processes_give_the_same_in_the_same_order_and_pass_refusals_on():
     law = fit_power_law(X, Y * np.exp(0.01 * np.random.default_rng(0).normal(size=10)), "fit")
-    results = in_two([lambda place=place: (place, law) for place in range(5)])
+    results = in_parallel([lambda place=place: (place, law) for place in range(5)])
     assert [place for place, _ in results] == list(range(5))
     assert results[1][1].coefficients == law.coefficients
     assert results[1][1].interval("alpha") == law.interval("alpha")
@@ -138,7 +139,7 @@ def test_two_processes_give_the_same_in_the_same_order_and_pass_refusals_on():
         tasks = [lambda: 1, lambda: 2]
         tasks[place] = refuse
         with pytest.raises(CannotFit) as caught:
-            in_two(tasks)
+            in_parallel(tasks)
         assert (caught.value.code, caught.value.number, caught.value.rows) == ("too_few_sizes", 1, (3,))
     again = pickle.loads(pickle.dumps(CannotFit("at_bound", "ran", 2.0)))
     assert (again.code, again.sentence, again.number) == ("at_bound", "ran", 2.0)
@@ -166,8 +167,38 @@ def test_a_refusal_here_does_not_wait_for_results_there():
         return bytes(1_000_000)
 
     with pytest.raises(CannotFit):
-        in_two([task] * 4)
-    assert in_two([lambda place=place: place for place in range(400)]) == list(range(400))
+        in_parallel([task] * 4)
+    assert in_parallel([lambda place=place: place for place in range(400)]) == list(range(400))
+
+
+def test_four_cores_take_tasks_while_this_process_does_something_of_its_own(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    here, began = os.getpid(), []
+
+    def meanwhile():
+        time.sleep(0.5)
+        began.append(time.monotonic())
+
+    def task():
+        time.sleep(0.05)
+        return os.getpid(), time.monotonic()
+
+    found = in_parallel([task] * 24, meanwhile)
+    assert len(began) == 1
+    assert len({pid for pid, _ in found}) == 3 + (here in {pid for pid, _ in found})
+    assert sum(ended < began[0] for _, ended in found) > 12
+
+
+def test_what_a_killed_process_had_taken_is_done_here():
+    here = os.getpid()
+
+    def task():
+        if os.getpid() != here:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.05)
+        return os.getpid()
+
+    assert in_parallel([task] * 6) == [here] * 6
 
 
 def test_rows_linked_by_a_run_or_a_size_are_one_cluster():
