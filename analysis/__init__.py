@@ -26,7 +26,7 @@ _HOMES = {
     "fit_saturating": "saturating",
     "fit_fid_given_loss": "saturating",
     "fit_study": "study",
-    "StudyLaws": "study",
+    "StudyLaws": "record",
 }
 
 __all__ = sorted(_HOMES)

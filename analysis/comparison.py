@@ -7,7 +7,7 @@ import pandas as pd
 
 from analysis.counting import amount
 from analysis.lawtable import percent
-from analysis.study import LawRecord, StudyLaws
+from analysis.record import LawRecord, StudyLaws
 
 
 def best_form(records: list[LawRecord]) -> LawRecord | None:

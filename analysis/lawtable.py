@@ -10,7 +10,7 @@ import pandas as pd
 
 from analysis.counting import COMPUTE_WORDS, PARAMS_WORDS, amount
 from analysis.law import Law
-from analysis.study import LEVEL, LawRecord, StudyLaws
+from analysis.record import LEVEL, LawRecord, StudyLaws
 from analysis.table import Columns
 
 TARGET_WORDS = {

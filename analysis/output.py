@@ -14,7 +14,8 @@ from typing import Any, Unpack
 from analysis.errors import Note
 from analysis.load import load_runs
 from analysis.parallel import in_parallel
-from analysis.study import FitOptions, StudyLaws, fit_study
+from analysis.record import StudyLaws
+from analysis.study import FitOptions, fit_study
 from analysis.table import Columns, budgets_of_data, check_table, csv_columns, derive, study_columns, without_missing
 
 TABLES = ("rows.csv", "table.csv", "table.tex")

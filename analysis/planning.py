@@ -17,7 +17,7 @@ from analysis.comparison import held_out_score
 from analysis.counting import amount_name
 from analysis.errors import CannotFit, Note
 from analysis.law import FARTHEST
-from analysis.study import LEVEL, LawRecord, StudyLaws
+from analysis.record import LEVEL, LawRecord, StudyLaws
 from analysis.table import ONE_SIZE, Columns, run_names
 
 # Peak dense 16-bit rates of the makers' data sheets; what a training reaches of them is an assumption until rows say.

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from analysis.figures import page
 from analysis.lawtable import axis
-from analysis.study import LawRecord, StudyLaws
+from analysis.record import LawRecord, StudyLaws
 
 BUDGETS = 5
 POINTS = 60

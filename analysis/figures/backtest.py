@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from analysis.figures import page
 from analysis.lawtable import AGAINST_WORDS
-from analysis.study import LawRecord
+from analysis.record import LawRecord
 
 
 def backtest_rows(records: list[LawRecord]) -> pd.DataFrame:

@@ -32,8 +32,8 @@ from analysis.figures.scaling import budget_words, judged
 from analysis.isoflop import IsoFlop
 from analysis.lawtable import axis, percent, target_axis, target_words
 from analysis.planning import candidates_of_rows, joint_record
+from analysis.record import LEVEL, LawRecord, StudyLaws
 from analysis.sensitivity import GROUPS
-from analysis.study import LEVEL, LawRecord, StudyLaws
 
 MOST_BACKTESTS = 26  # lines that a page holds
 

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 
 from analysis.figures import page
 from analysis.lawtable import number, percent, target_axis
-from analysis.study import LEVEL, LawRecord
+from analysis.record import LEVEL, LawRecord
 
 
 def draw_given_loss(records: list[LawRecord], ax: Axes | None = None) -> Axes:

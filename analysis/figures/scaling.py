@@ -10,7 +10,7 @@ from analysis.backtest import Backtest
 from analysis.comparison import best_form
 from analysis.figures import page
 from analysis.lawtable import axis, floor_name, number, percent, target_axis
-from analysis.study import LEVEL, LawRecord, StudyLaws
+from analysis.record import LEVEL, LawRecord, StudyLaws
 from analysis.table import Columns
 
 CURVE_POINTS = 80

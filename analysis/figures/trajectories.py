@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from analysis.comparison import best_form
 from analysis.figures import page
 from analysis.figures.scaling import MOST_SIZES, law_curve, law_label
-from analysis.study import LawRecord, StudyLaws
+from analysis.record import LawRecord, StudyLaws
 
 
 def draw_trajectories(study: StudyLaws, records: list[LawRecord], ax: Axes | None = None) -> Axes:

@@ -7,16 +7,11 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-import typer
 from typer.testing import CliRunner
 
 from tests.analysis.fake_study import write_study
-from var_scaling.cli import laws
+from var_scaling.cli.scaling import app
 from var_scaling.errors import RequestProblem
-
-app = typer.Typer(pretty_exceptions_enable=False)
-app.callback()(lambda: None)
-laws.register(app)
 
 
 def run(*arguments):
@@ -178,7 +173,7 @@ def test_missing_columns_are_named(tmp_path, arguments, words):
 
 def test_help_has_examples_and_loads_nothing_heavy():
     code = (
-        "import sys; import var_scaling.cli.laws; "
+        "import sys; import var_scaling.cli.scaling; "
         "assert not {'torch', 'mlflow', 'matplotlib', 'pandas'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -10,7 +10,7 @@ from analysis import CannotFit, planning
 from analysis.output import study_of
 from tests.analysis.fake_study import block_parameters, planted_loss, write_study
 from tests.analysis.test_fit_laws import run
-from var_scaling.cli import laws
+from var_scaling.cli import plans
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +151,7 @@ def test_without_a_joint_law_only_the_studys_own_budget_is_answered(tmp_path):
 @pytest.fixture
 def fitted_once(monkeypatch, runs, study):
     """The commands without the fit in front of them, which test_fit_laws runs."""
-    monkeypatch.setattr(laws, "_study", lambda *_, **__: (study, runs / "sweeps" / "depth"))
+    monkeypatch.setattr(plans, "_study", lambda *_, **__: (study, runs / "sweeps" / "depth"))
 
 
 @pytest.mark.usefixtures("fitted_once")

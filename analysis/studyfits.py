@@ -1,0 +1,306 @@
+"""The laws of one column of a table against size, compute, both, or loss: fits, refusals, backtests, as records."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from analysis import checks
+from analysis.backtest import hold_out
+from analysis.compute_frontier import cell_frontier
+from analysis.errors import CannotFit
+from analysis.law import Law
+from analysis.parametric import fit_chinchilla, fit_repeated
+from analysis.power import fit_power_law
+from analysis.record import LEVEL, LawRecord
+from analysis.saturating import fit_fid_given_loss, fit_saturating
+from analysis.table import ENOUGH_SIZES, Columns, run_names, usual
+from analysis.tied import fit_tied
+from analysis.trajectories import Trajectories
+
+# A study holds dozens of intervals; 95 % limits move by some 4 % of the width between 1,000 and 10,000 resamples.
+RESAMPLES = 1000
+BACKTEST_RESAMPLES = 300  # one prediction interval each
+FRONTIER_SIZES = 3  # fewer draw a curve of training, not a frontier over models
+LEAST_DELTA = 1e-4  # the law of repeated data has no form of absolute deviations
+
+Fit = Callable[[np.ndarray], Law]  # takes a boolean mask of rows
+
+
+def against_size(
+    table: pd.DataFrame, columns: Columns, target: str, conventions: dict, holdout: int, offsets: tuple[float, ...]
+) -> list[LawRecord]:
+    """A power law, the same with an offset, and for error rates the saturating form, at every budget."""
+    against, words = columns.against, {"x": conventions["N" if columns.params else "D"]}
+    forms: list[tuple[str, str | float]] = _forms(offsets)
+    ceiling = _ceiling(table[target], target)
+    if ceiling is not None:
+        forms.append(("saturating", "saturating"))
+    if columns.budgets == ():
+        refusal, points = _mixed_data(table, columns), _points(table, columns, y=target, x=columns.x)
+        return [LawRecord(target, against, None, form, None, refusal, points) for form, _ in forms]
+    groups = [(None, table)] if columns.budget is None else list(table.groupby(columns.budget))
+    data = {
+        None if budget is None else float(budget): _points(group, columns, y=target, x=columns.x)
+        for budget, group in groups
+        if columns.budgets is None or budget in columns.budgets
+    }
+    records = []
+    for form, offset in forms:
+        fits = {budget: _one_variable(rows, offset, words, ceiling) for budget, rows in data.items()}
+        # one noise for all budgets: with five depths and three parameters a single budget cannot know its own
+        pooled = _pooled_noise(fits, data, 0)
+        pooled_test = _pooled_noise(fits, data, holdout) if holdout else None
+        for budget, rows in data.items():
+            fit = _with_noise(fits[budget], pooled, pooled_test)
+            x = rows["x"].to_numpy(float)
+            records.append(_record(target, against, budget, form, fit, rows, (x,), holdout))
+    order = list(data)
+    return sorted(records, key=lambda record: order.index(record.budget))
+
+
+def _mixed_data(table: pd.DataFrame, columns: Columns) -> CannotFit:
+    found, one = table[columns.budget].nunique(), f" at one {columns.unique}" if columns.unique else ""
+    return CannotFit(
+        "mixed_conventions",
+        f"rows of one size differ in data, and few share one of the {found} values of {columns.data} with "
+        f"{ENOUGH_SIZES} sizes{one}: a law against N alone would take more data for a better size; name --budget, or "
+        "read the joint law",
+        found,
+    )
+
+
+def _points(table: pd.DataFrame, columns: Columns, **parts: str | None) -> pd.DataFrame:
+    """What a fit takes, by part, with `run`; where nothing names the runs also `row`, as the file's reader counts."""
+    points = pd.DataFrame({part: table[name].to_numpy(float) for part, name in parts.items()})
+    points["run"] = run_names(table, columns)
+    if columns.run is None:
+        points["row"] = table.index.to_numpy() + 1
+    return points
+
+
+def _one_variable(rows: pd.DataFrame, offset: str | float, words: dict, ceiling: float | None = None) -> Fit:
+    """The fit of any subset of the rows, made once: the pooled noise and the law itself ask for the same."""
+    x, y, runs = rows["x"].to_numpy(float), rows["y"].to_numpy(float), rows["run"].to_numpy()
+    known: dict[bytes, Law | CannotFit] = {}
+
+    def fit(mask: np.ndarray) -> Law:
+        law: Law
+        key = mask.tobytes()
+        if key not in known:
+            try:
+                if offset == "saturating":
+                    law = fit_saturating(x[mask], y[mask], ceiling, runs[mask], conventions=words)
+                else:
+                    law = fit_power_law(x[mask], y[mask], offset, runs[mask], conventions=words)
+                known[key] = replace(law, resamples=RESAMPLES)
+            except CannotFit as refusal:
+                known[key] = refusal
+        found = known[key]
+        if isinstance(found, CannotFit):
+            raise found
+        return found
+
+    return fit
+
+
+def _with_noise(fit: Fit, every: tuple[float, int] | None, some: tuple[float, int] | None) -> Fit:
+    """The same fits with the noise of all budgets; `some` where rows are hidden."""
+    return lambda mask: replace(fit(mask), pooled=every if mask.all() else some)
+
+
+def _pooled_noise(fits: dict, data: dict[float | None, pd.DataFrame], hidden: int) -> tuple[float, int] | None:
+    """Standard deviation and degrees of freedom over the laws of all budgets, the `hidden` largest sizes left out."""
+    total, freedom = 0.0, 0
+    for budget, rows in data.items():
+        codes = checks.group_sizes(rows["x"].to_numpy(float))
+        try:
+            law = fits[budget](codes <= codes.max() - hidden)
+        except CannotFit:
+            continue
+        total += law.noise_sd**2 * law.freedom
+        freedom += law.freedom
+    return (float(np.sqrt(total / freedom)), freedom) if freedom else None
+
+
+def against_compute(
+    table: pd.DataFrame, columns: Columns, target: str, conventions: dict, holdout: int, offsets: tuple[float, ...]
+) -> list[LawRecord]:
+    """The frontier of cell means: the best single seed would be the luckiest one."""
+    data = cell_frontier(table, columns, target)
+    words, x = {"x": conventions["C"]}, data["x"].to_numpy(float)
+    sizes = int(checks.group_sizes(table[columns.params].to_numpy(float)).max()) + 1 if columns.params else None
+    if sizes is not None and sizes < FRONTIER_SIZES:
+        curve = f"the frontier of {sizes} size{'' if sizes == 1 else 's'} is their learning curve: no law in compute"
+        refusal = CannotFit("too_few_sizes", f"{curve}; train {FRONTIER_SIZES} sizes or more", sizes)
+        return [LawRecord(target, "compute", None, form, None, refusal, data) for form, _ in _forms(offsets)]
+    return [
+        _record(target, "compute", None, form, _one_variable(data, offset, words), data, (x,), holdout)
+        for form, offset in _forms(offsets)
+    ]
+
+
+def _ceiling(values: pd.Series, target: str) -> float | None:
+    """What an untrained model scores on an error rate, in shares or per cent; None where a column is no error rate."""
+    if not re.search(r"error|(?<![a-z])err(?![a-z])", target.lower()):
+        return None
+    largest = float(values.max())
+    return None if largest > 100 else 100.0 if largest > 1 else 1.0
+
+
+def given_loss(table: pd.DataFrame, columns: Columns, target: str, holdout: int) -> list[LawRecord]:
+    """FID given loss, one family at a time: equal loss is not equal quality across families."""
+    loss, family = columns.loss, usual(table, "family")
+    families = table[family] if family else pd.Series("all rows", index=table.index)
+    records = []
+    for family, part in table[table[loss].notna()].groupby(families):
+        data = _points(part, columns, y=target, x=loss)
+        x, y, runs = (data[name].to_numpy() for name in ("x", "y", "run"))
+
+        def fit(mask: np.ndarray, x=x, y=y, runs=runs) -> Law:
+            law = fit_fid_given_loss(x[mask], y[mask], runs[mask], conventions={"loss": loss})
+            return replace(law, resamples=RESAMPLES)
+
+        # hidden: the lowest losses, which is where the curve will be asked
+        records.append(_record(target, "loss", None, f"FID given loss, {family}", fit, data, (x,), holdout, 1 / x))
+    return records
+
+
+def against_trajectories(trunks: Trajectories, conventions: dict, holdout: int) -> list[LawRecord]:
+    """The frontier of training curves that have not annealed, apart from every law of finished budgets."""
+    words = {"x": conventions["C"] + "; unfinished: training loss on the trunk, before any anneal"}
+    x = trunks.frontier["x"].to_numpy(float)
+    return [
+        _record(
+            "train_loss",
+            "compute, trajectories",
+            None,
+            form,
+            _one_variable(trunks.frontier, offset, words),
+            trunks.frontier,
+            (x,),
+            holdout,
+        )
+        for form, offset in _forms(())
+    ]
+
+
+def against_both(
+    table: pd.DataFrame, columns: Columns, target: str, conventions: dict, holdout: int, delta: float, key: int
+) -> list[LawRecord]:
+    """Chinchilla's form and the one with tied exponents, over all budgets."""
+    data = _points(table, columns, y=target, x=columns.params, data=columns.data)
+    inputs = (data["x"].to_numpy(), data["data"].to_numpy())
+    y, runs = data["y"].to_numpy(), data["run"].to_numpy()
+    words = {"params": conventions["N"], "data": conventions["D"]}
+
+    def chinchilla(mask: np.ndarray) -> Law:
+        law = fit_chinchilla(inputs[0][mask], inputs[1][mask], y[mask], delta, runs[mask], conventions=words)
+        return replace(law, resamples=RESAMPLES)
+
+    def tied(mask: np.ndarray) -> Law:
+        law = fit_tied(inputs[0][mask], inputs[1][mask], y[mask], runs[mask], conventions=words)
+        return replace(law, resamples=RESAMPLES)
+
+    return [
+        _record(target, "params, data", None, "chinchilla", chinchilla, data, inputs, holdout, inputs[key]),
+        _record(target, "params, data", None, "tied exponents", tied, data, inputs, holdout, inputs[key]),
+    ]
+
+
+def repeated(
+    table: pd.DataFrame, columns: Columns, target: str, conventions: dict, holdout: int, delta: float, key: int
+) -> list[LawRecord]:
+    """The joint law in which repeated data wear out."""
+    parts = {"x": columns.params, "data": columns.data, "unique": columns.unique, "epochs": columns.epochs}
+    data = _points(table, columns, y=target, **parts)
+    inputs = tuple(data[part].to_numpy() for part in ("x", "unique", "epochs"))
+    y, runs = data["y"].to_numpy(), data["run"].to_numpy()
+    words = {"params": conventions["N"], "unique_data": conventions["U"], "epochs": conventions["epochs"]}
+
+    def fit(mask: np.ndarray) -> Law:
+        law = fit_repeated(
+            *(values[mask] for values in inputs),
+            y[mask],
+            runs[mask],
+            delta=delta or LEAST_DELTA,
+            conventions=words,
+        )
+        return replace(law, resamples=RESAMPLES)
+
+    hidden = data[("x", "data")[key]].to_numpy()
+    return [_record(target, "params, data, epochs", None, "repeated data", fit, data, inputs, holdout, hidden)]
+
+
+def _forms(offsets: tuple[float, ...]) -> list[tuple[str, str | float]]:
+    return [("power", "none"), ("power + offset", "fit")] + [
+        (f"power + fixed offset {value:g}", value) for value in offsets
+    ]
+
+
+def _named(data: pd.DataFrame, rows: np.ndarray | tuple[int, ...]) -> str:
+    """Rows of a fit as runs, or as a CSV's rows counted from 1 as all else about it."""
+    if "row" in data:
+        names = [f"row {row}" for row in data["row"].iloc[list(rows)]]
+    else:
+        names = [f"run {run} (x = {x:.4g})" for run, x in data[["run", "x"]].iloc[list(rows)].itertuples(index=False)]
+    return checks.listed(names)
+
+
+def _with_names(fit: Fit, data: pd.DataFrame) -> Fit:
+    """The same fits, whose note `outliers` and whose refusals name rows as :func:`_named` does, not as positions."""
+
+    def named(mask: np.ndarray) -> Law:
+        places = np.flatnonzero(mask)
+        try:
+            law = fit(mask)
+        except CannotFit as refusal:
+            rows = tuple(int(places[row]) for row in refusal.rows)
+            words = refusal.sentence
+            if rows:
+                words = words.replace(checks.name_rows(refusal.rows), _named(data, rows))
+            raise CannotFit(refusal.code, words, refusal.number, rows) from refusal
+        notes = []
+        for note in law.notes:
+            if note.code == "outliers":
+                words = note.sentence.split(": ", 1)[1]
+                note = replace(note, sentence=f"{_named(data, places[list(note.rows)])}: {words}")
+            notes.append(note)
+        return replace(law, notes=tuple(notes))
+
+    return named
+
+
+def _record(
+    target: str,
+    against: str,
+    budget: float | None,
+    form: str,
+    fit: Fit,
+    data: pd.DataFrame,
+    inputs: tuple[np.ndarray, ...],
+    holdout: int,
+    key: np.ndarray | None = None,
+) -> LawRecord:
+    """One law with its backtest, which hides the largest values of `key` (None: of the first input)."""
+    fit, everything = _with_names(fit, data), np.ones(len(data), bool)
+    try:
+        law, refusal = fit(everything), None
+        # an interval that cannot be had refuses the law here, not on the figure
+        law.interval(next(iter(law.coefficients)), LEVEL)
+    except CannotFit as error:
+        return LawRecord(target, against, budget, form, None, error, data)
+    tests, test_refusal = ([], None)
+    if holdout:
+        tests, test_refusal = hold_out(
+            lambda mask: replace(fit(mask), resamples=BACKTEST_RESAMPLES),
+            inputs[0] if key is None else key,
+            inputs,
+            data["y"].to_numpy(float),
+            holdout,
+        )
+    return LawRecord(target, against, budget, form, law, refusal, data, tuple(tests), test_refusal)

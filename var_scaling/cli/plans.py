@@ -1,0 +1,354 @@
+"""`var-scaling predict | allocate | expect | design`: plans from laws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from var_scaling.cli.rows import Json, Rows, problems_as_requests, with_rows
+from var_scaling.cli.run import count, err, out, print_json
+from var_scaling.errors import RequestProblem
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.errors import Note
+    from analysis.planning import Prediction
+    from analysis.record import StudyLaws
+
+Target = Annotated[
+    str | None, typer.Option("--target", "--y", help="Which loss, error or FID column. Default: the first.")
+]
+Depth = Annotated[int | None, typer.Option("--depth", help="Depth of the model.", min=1)]
+Size = Annotated[float | None, typer.Option("--size", help="Parameters, in place of a depth.", min=0)]
+Images = Annotated[
+    float | None, typer.Option("--images", help="Images seen. Default: the study's largest budget.", min=0)
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the four commands to `var-scaling`."""
+    for command in (predict, allocate, expect, design):
+        app.command(command.__name__)(with_rows(command))
+
+
+def predict(
+    rows: Rows,
+    depth: Depth = None,
+    images: Images = None,
+    size: Size = None,
+    target: Annotated[
+        str | None, typer.Option("--target", "--y", help="Which loss, error or FID column. Default: all of a study.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Predict loss, error and FID of a model that was not trained, with intervals.
+
+    Examples:
+
+      var-scaling predict --depth 36
+
+      var-scaling predict runs/sweeps/depth --depth 10 --images 200000 --json
+    """
+    from analysis import CannotFit
+    from analysis.counting import amount
+    from analysis.planning import predict_run
+
+    _one_model(depth, size)
+    with problems_as_requests():
+        study, where = _study(rows, target, every=True)
+        params, seen = _point(study, where, depth, size, images)
+        answers, refusals = [], []
+        for column in study.columns.targets:
+            try:
+                answers.append(predict_run(study, column, params, seen))
+            except CannotFit as refusal:
+                refusals.append((column, refusal))
+        if not answers:
+            raise refusals[0][1]
+    if json:
+        print_json(
+            {
+                "params": params,
+                "images": seen,
+                "predictions": [answer.as_dict() for answer in answers],
+                "refused": [{"target": column} | refusal.as_dict() for column, refusal in refusals],
+            }
+        )
+        return
+    words = f"{count(params)} parameters, {amount(study.columns.data, count(seen))}"
+    out.print(f"{words} ({study.conventions['N']})", highlight=False)
+    _print_predictions(answers)
+    for column, refusal in refusals:
+        out.print(
+            f"[yellow]refused[/yellow] {column} ({refusal.code}): {refusal.sentence}", highlight=False, soft_wrap=True
+        )
+
+
+def allocate(
+    rows: Rows,
+    flops: Annotated[float, typer.Option("--flops", help="Training FLOPs to spend, e.g. 1e21.")],
+    device: Annotated[
+        str | None, typer.Option("--device", help="For GPU-hours: a device of the rows, or h100, a100.")
+    ] = None,
+    target: Target = None,
+    top: Annotated[int, typer.Option("--top", help="How many candidates to show.", min=1)] = 7,
+    json: Json = False,
+) -> None:
+    """Spend a compute budget: best depth (with its recipe), images, expected loss, device hours.
+
+    Examples:
+
+      var-scaling allocate --flops 1e21 --device h100
+
+      var-scaling allocate runs/sweeps/depth --flops 1e14
+    """
+    from analysis.counting import amount, amount_name
+    from analysis.output import plain
+    from analysis.planning import allocate as best_allocation
+    from analysis.planning import device_rate
+
+    if not flops > 0:
+        raise RequestProblem(f"the budget is {flops:g} FLOPs; give a positive number")
+    with problems_as_requests():
+        study, where = _study(rows, target)
+        candidates, origin = _candidates(study, where)
+        plan = best_allocation(study, candidates, flops, study.columns.targets[0])
+        rate = device_rate(study.rows, device)
+    hours = None if rate is None else flops / rate[0] / 3600
+    if json:
+        document = {
+            "flops": flops,
+            "depth": plan.depth,
+            "images": plan.images,
+            "prediction": plan.prediction.as_dict(),
+            "best_size": dict(zip(("params", "low", "high"), plan.continuous, strict=True)),
+            "device_hours": hours,
+            "device_rate": None if rate is None else {"flops_per_second": rate[0], "source": rate[1]},
+            "candidates": origin,
+            "notes": [note.as_dict() for note in plan.notes],
+            "table": plan.table.to_dict("records"),
+        }
+        print_json(plain(document))
+        return
+    from rich.table import Table
+
+    best = plan.prediction
+    size, low, high = plan.continuous
+    at = int(plan.table["loss"].argmin())
+    chosen = f"{count(plan.table['params'][at])} parameters" if plan.depth is None else f"depth {plan.depth}"
+    out.print(
+        f"[bold]{chosen}, {amount(study.columns.data, f'{plan.images:,.0f}')}[/bold]: "
+        f"{best.target} {best.value:.4g} "
+        f"[95 %: {best.low:.4g} to {best.high:.4g} for one run]; best size {count(size)} "
+        f"[{count(low)} to {count(high)}] parameters",
+        highlight=False,
+        soft_wrap=True,
+    )
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    near = plan.table.nsmallest(top, "loss").sort_values("params")
+    for name in (
+        *(["depth"] if "depth" in near else []),
+        "params",
+        amount_name(study.columns.data),
+        *(["learning rate"] if "learning_rate" in near else []),
+        "loss",
+        "95 % of the law",
+        "best in",
+    ):
+        table.add_column(name, justify="right")
+    for line in near.itertuples():
+        table.add_row(
+            *([f"{line.depth:g}"] if "depth" in near else []),
+            count(line.params),
+            f"{line.images:,.0f}",
+            *([f"{line.learning_rate:.3g}"] if "learning_rate" in near else []),
+            f"{line.loss:.4f}",
+            f"{line.low:.4f} to {line.high:.4f}",
+            f"{100 * line.chance:.0f} %",
+            style="green" if line.Index == at else None,
+        )
+    out.print(table, highlight=False)
+    out.print(f"law: {best.law}; candidates from {origin}", highlight=False, soft_wrap=True)
+    if rate is not None:
+        out.print(f"{hours:.3g} device hours at {rate[0]:.3g} FLOP/s ({rate[1]})", highlight=False, soft_wrap=True)
+    _print_notes(plan.notes)
+
+
+def expect(
+    rows: Rows,
+    depth: Depth = None,
+    images: Images = None,
+    size: Size = None,
+    loss: Annotated[float | None, typer.Option("--loss", help="Your value: is it normal?")] = None,
+    target: Target = None,
+    json: Json = False,
+) -> None:
+    """Answer "is my loss normal": what the law expects of a run, with the interval for one run.
+
+    Examples:
+
+      var-scaling expect --depth 8 --images 1e6
+
+      var-scaling expect --depth 8 --images 1e6 --loss 3.31
+    """
+    from analysis.planning import expect as expectation
+
+    _one_model(depth, size)
+    with problems_as_requests():
+        study, where = _study(rows, target)
+        params, seen = _point(study, where, depth, size, images)
+        answer = expectation(study, study.columns.targets[0], params, seen, loss)
+    if json:
+        print_json(
+            answer.prediction.as_dict()
+            | {"measured": answer.measured, "verdict": answer.verdict, "deviation": answer.deviation}
+        )
+        return
+    _print_predictions([answer.prediction])
+    if answer.measured is not None:
+        colour = "green" if answer.verdict == "normal" else "yellow"
+        out.print(
+            f"{answer.measured:.4g} is [{colour}]{answer.verdict}[/{colour}]: {answer.deviation:+.1f} standard "
+            "deviations of a new run from the law",
+            highlight=False,
+        )
+
+
+def design(
+    rows: Rows,
+    quantity: Annotated[
+        str, typer.Option("--quantity", help="alpha, beta, E, a_opt, ... or loss (with --depth or --size)")
+    ] = "alpha",
+    depth: Depth = None,
+    size: Size = None,
+    images: Images = None,
+    most: Annotated[float | None, typer.Option("--flops", help="The most FLOPs that one new trial may cost.")] = None,
+    target: Target = None,
+    top: Annotated[int, typer.Option("--top", help="How many trials to propose.", min=1)] = 8,
+    json: Json = False,
+) -> None:
+    """Propose which trial to add: the one that shrinks a quantity's interval most per FLOP.
+
+    Examples:
+
+      var-scaling design --quantity a_opt --flops 1e15
+
+      var-scaling design --quantity loss --depth 36 --images 4e8
+    """
+    from analysis.counting import amount_name
+    from analysis.output import plain
+    from analysis.planning import design as best_design
+
+    if quantity == "loss":
+        _one_model(depth, size)
+    with problems_as_requests():
+        study, where = _study(rows, target)
+        candidates, origin = _candidates(study, where)
+        at = _point(study, where, depth, size, images) if quantity == "loss" else None
+        found = best_design(study, candidates, quantity, study.columns.targets[0], most_flops=most, at=at)
+    if json:
+        print_json(plain({"quantity": quantity, "candidates": origin, "trials": found.table.to_dict("records")}))
+        return
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold", title=f"trials that narrow {quantity} most per FLOP")
+    with_depth = "depth" in found.table
+    for name in (
+        *(["depth"] if with_depth else []),
+        "params",
+        amount_name(study.columns.data),
+        "FLOPs",
+        "narrows the interval by",
+        "per FLOP, of the best",
+    ):
+        table.add_column(name, justify="right")
+    for line in found.table.head(top).itertuples():
+        table.add_row(
+            *([f"{line.depth}"] if with_depth else []),
+            count(line.params),
+            f"{line.images:,.0f}",
+            count(line.flops),
+            f"{100 * line.shrinks:.1f} %",
+            f"{100 * line.per_flop:.0f} %",
+        )
+    out.print(table, highlight=False)
+    trial = f"each with the {found.budgets} budgets of its trunk" if found.budgets > 1 else "each of one row"
+    out.print(f"local design about the fitted law; candidates from {origin}; {trial}", highlight=False, soft_wrap=True)
+
+
+def _study(rows: Rows, target: str | None, every: bool = False) -> tuple[StudyLaws, Path]:
+    """The laws of one target, the first where none is asked for; or then with `every` of all that a study has."""
+    from analysis.table import STUDY_TARGETS
+
+    where = rows.locate()
+    targets = None if target is None else (target,)
+    if targets is None and not every and not where.is_file():
+        targets = STUDY_TARGETS[:1]
+    with err.status(f"fitting {where}"):
+        return rows.laws(where, targets), where
+
+
+def _one_model(depth: int | None, size: float | None) -> None:
+    """Asked before the slow part: a model is named by its depth or its size."""
+    if (depth is None) == (size is None):
+        raise RequestProblem("say which model: --depth N, or --size PARAMETERS (one of the two)")
+
+
+def _candidates(study: StudyLaws, where: Path) -> tuple[pd.DataFrame, str]:
+    """Depths to choose from: the sweep's own recipe where its YAML is there, else the sizes in the rows."""
+    from analysis.planning import candidates_of_rows
+
+    file = where / "study.yaml"
+    if file.is_file():
+        import pandas as pd
+
+        from var_scaling.config.study import load_study
+        from var_scaling.planning.candidates import candidate_table
+
+        _, configs = load_study(file)
+        return pd.DataFrame(candidate_table(configs[0])), f"the recipe of {file}"
+    return candidates_of_rows(study.rows, study.columns), "the sizes in the rows"
+
+
+def _point(
+    study: StudyLaws, where: Path, depth: int | None, size: float | None, images: float | None
+) -> tuple[float, float]:
+    """Parameters and images of a model that is asked about."""
+    from analysis.planning import candidate
+
+    if study.columns.data is None:
+        raise RequestProblem("the rows name no data column (--data), so no law in size and data can answer")
+    seen = float(study.rows[study.columns.data].max()) if images is None else images
+    if size is not None:
+        return float(size), seen
+    table, _ = _candidates(study, where)
+    return float(candidate(table, depth)[study.columns.params]), seen
+
+
+def _print_predictions(answers: Sequence[Prediction]) -> None:
+    from rich.table import Table
+
+    from analysis.lawtable import number, span, target_words
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("", "predicted", "95 % for one run", "95 % of the law", "law"):
+        table.add_column(name)
+    for answer in answers:
+        table.add_row(
+            target_words(answer.target),
+            number(answer.value),
+            span(answer.low, answer.high),
+            span(answer.law_low, answer.law_high),
+            answer.law,
+        )
+    out.print(table, highlight=False)
+    _print_notes([note for answer in answers for note in answer.notes])
+
+
+def _print_notes(notes: Sequence[Note]) -> None:
+    for note in {note.code: note for note in notes}.values():
+        out.print(f"note {note}", highlight=False, soft_wrap=True)

@@ -1,0 +1,134 @@
+"""The options that name rows for `fit-laws`, `predict`, `allocate`, `expect` and `design`, and their refusals."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from var_scaling.errors import EnvironmentProblem, RequestProblem
+
+if TYPE_CHECKING:
+    from analysis.record import StudyLaws
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
+CSV_ONLY = ("x", "data", "group", "budget", "epochs", "keep_duplicates", "drop_missing")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Where the rows are and what their columns are called: the options that all five commands share."""
+
+    source: Annotated[
+        Path | None, typer.Argument(help="A sweep, a folder of trials, or a CSV. Default: the newest sweep.")
+    ] = None
+    runs: Annotated[
+        Path, typer.Option("--runs", help="Folder of trials, stages and sweeps.", envvar="VAR_SCALING_RUNS")
+    ] = Path("runs")
+    x: Annotated[str | None, typer.Option("--x", help="CSV: column of model sizes (or of compute).")] = None
+    data: Annotated[str | None, typer.Option("--data", help="CSV: column of tokens or images seen.")] = None
+    compute: Annotated[str | None, typer.Option("--compute", help="Column of training FLOPs.")] = None
+    group: Annotated[str | None, typer.Option("--group", help="CSV: column that names the run of a row.")] = None
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget",
+            help="CSV: column; each of its values gets laws of its own. Default: D, where sizes have several.",
+        ),
+    ] = None
+    epochs: Annotated[
+        str | None,
+        typer.Option(
+            "--epochs",
+            help="CSV: column of passes over the unique data; fits the law of repeated data. --data is the data seen, "
+            "or (a column called unique_...) the unique data.",
+        ),
+    ] = None
+    params: Annotated[
+        str | None, typer.Option("--params", help="Which count of parameters is N. Default: params_total.")
+    ] = None
+    keep_duplicates: Annotated[
+        bool, typer.Option("--keep-duplicates", help="CSV: equal rows are runs of their own.")
+    ] = False
+    drop_missing: Annotated[
+        bool, typer.Option("--drop-missing", help="CSV: leave out rows whose loss is empty, and name them.")
+    ] = False
+
+    def locate(self) -> Path:
+        """What was named: a path, else a sweep by its name, else the newest sweep.
+
+        Raises:
+            RequestProblem: options that what was named has no use for.
+        """
+        from analysis.load import newest_sweep
+
+        where = self.source
+        if where is None:
+            where = newest_sweep(self.runs)
+        elif not where.exists() and (self.runs / "sweeps" / where).is_dir():
+            where = self.runs / "sweeps" / where
+        unused = [f"--{name.replace('_', '-')}" for name in CSV_ONLY if getattr(self, name)]
+        if unused and where.is_dir():
+            raise RequestProblem(f"{where} holds trials, whose columns are known: leave out {', '.join(unused)}")
+        if self.x and self.params and where.is_file():
+            raise RequestProblem("--x and --params both name the CSV's column of sizes; give one of them")
+        return where
+
+    def laws(self, where: Path, targets: tuple[str, ...] | None, **fit: Any) -> StudyLaws:
+        """The laws of what :meth:`locate` found.
+
+        Args:
+            where: a folder or a CSV.
+            targets: columns to fit; None takes all that a study has, or the usual one of a CSV.
+            **fit: options of both :func:`analysis.output.study_of` and :func:`analysis.output.study_of_csv`.
+        """
+        from analysis.output import study_of, study_of_csv
+
+        if not where.is_file():
+            params, compute = self.params or "params_total", self.compute or "train_flops"
+            return study_of(where, params=params, compute=compute, targets=targets, **fit)
+        named = {name: getattr(self, name) for name in CSV_ONLY} | {"x": self.x or self.params}
+        return study_of_csv(where, y=targets or (), compute=self.compute, **named, **fit)
+
+
+def with_rows(command: Callable[..., None]) -> Callable[..., None]:
+    """A command whose first parameter, `rows`, is made of the options of :class:`Rows`."""
+    shared = inspect.signature(Rows).parameters
+    hints = get_type_hints(command, include_extras=True) | get_type_hints(Rows, include_extras=True)
+
+    @wraps(command)
+    def called(**given: Any) -> None:
+        rows = Rows(**{name: given.pop(name) for name in shared})
+        command(rows, **given)
+
+    own = list(inspect.signature(command).parameters.values())[1:]
+    signature = [
+        each.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[each.name])
+        for each in (*shared.values(), *own)
+    ]
+    called.__signature__ = inspect.Signature(signature)  # what typer reads
+    called.__annotations__ = {each.name: each.annotation for each in signature}
+    return called
+
+
+@contextmanager
+def problems_as_requests() -> Iterator[None]:
+    """Whatever a user can cause becomes a sentence and exit code 2; a disk that cannot be written becomes 3."""
+    from analysis import CannotFit
+
+    try:
+        yield
+    except CannotFit as refusal:
+        raise RequestProblem(f"refused ({refusal.code}): {refusal.sentence}") from refusal
+    except FileNotFoundError as error:
+        raise RequestProblem(str(error)) from error
+    except OSError as error:
+        raise EnvironmentProblem(f"{error}; choose another folder with --out") from error
+    except ValueError as error:
+        raise RequestProblem(str(error)) from error
