@@ -79,3 +79,24 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]):  
         report.outcome = "failed"
         report.longrepr = f"skipped, and CI allows no skips: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session")
+def tokenizer():
+    """Three scales, untrained."""
+    import torch
+
+    from var_scaling.models.tokenizer import Tokenizer
+
+    torch.manual_seed(0)
+    return Tokenizer(
+        patch_nums=(1, 2, 4),
+        vocab_size=31,
+        latent_dim=5,
+        channels=4,
+        multipliers=(1, 1, 1),
+        blocks=1,
+        attention=False,
+        stem_stride=2,
+        image_channels=1,
+    ).eval()

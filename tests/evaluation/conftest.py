@@ -1,4 +1,4 @@
-"""A quickly trained feature network on the real images, attempts, and a toy model and tokenizer."""
+"""A quickly trained feature network on the real images, attempts, and a toy model."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,6 @@ from var_scaling.data.images import load_images
 from var_scaling.evaluation.classifier import train_classifier
 from var_scaling.evaluation.features import batches, evaluation_extractor, image_bytes
 from var_scaling.evaluation.reconstruction import known_images
-from var_scaling.models.tokenizer import Tokenizer
 from var_scaling.tracking.journal import Journal
 
 QUICK = ClassifierConfig(features=16, channels=(8, 16, 32), epochs=1)
@@ -77,19 +76,3 @@ class ToyModel(torch.nn.Linear):
 @pytest.fixture
 def model(images):
     return ToyModel(images)
-
-
-@pytest.fixture(scope="session")
-def tokenizer():
-    torch.manual_seed(0)
-    return Tokenizer(
-        patch_nums=(1, 2, 4),
-        vocab_size=31,
-        latent_dim=5,
-        channels=4,
-        multipliers=(1, 1, 1),
-        blocks=1,
-        attention=False,
-        stem_stride=2,
-        image_channels=1,
-    ).eval()
