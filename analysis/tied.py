@@ -9,18 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
 from analysis import checks
 from analysis.engine.collapse_rows import DesignPoints, design_points, few_rows
+from analysis.engine.leastsquares import relative_excess
 from analysis.errors import CannotFit, Note
 from analysis.law import Certificate, ParametricLaw
 from analysis.parametric import require_plane
 
 VANISHED = 1e-9  # share of the loss below which a term is rounding
-EXACT = 1e-24  # share of the summed squares below which a residual is rounding
+LOWEST = np.array([0.0, 0.0, 0.0, -np.inf])  # E, a', b', eta
 CLOSE = 1e-6  # relative excess above which a fit is none
 GRID = 64
 REFIT_GRID = 24
@@ -162,15 +163,9 @@ def fit_tied(
             raise CannotFit("at_bound", f"the loss does not fall with {name} in these rows: its term is 0", 0.0)
     if theta[0] <= 0:
         notes += (Note("at_bound", "E is 0, its bound: the rows show no floor, so E has no lower limit", 0.0),)
-    gradient = estimator.jacobian.T @ (weights * estimator.residual)
-    scale = np.abs(estimator.jacobian).T @ (weights * np.abs(loss))
-    free = theta != 0
-    curvature = (estimator.jacobian[:, free] / scale[free] * weights[:, None]).T @ (
-        estimator.jacobian[:, free] / scale[free]
+    excess, firmness = (
+        float(part[0]) for part in relative_excess(partial(_parts, logs=logs), theta[None], loss, weights, LOWEST)
     )
-    eigenvalues = np.linalg.eigvalsh(curvature)
-    slope = (gradient / scale)[free]
-    excess = 0.5 * float(slope @ np.linalg.solve(curvature, slope)) / max(objective, EXACT * float(weights @ loss**2))
     if excess > CLOSE:
         raise CannotFit(
             "not_converged",
@@ -178,10 +173,11 @@ def fit_tied(
             "loss fall with size and with data?",
             excess,
         )
+    gradient = estimator.jacobian.T @ (weights * estimator.residual) * (theta != 0)
     certificate = Certificate(
-        float(np.abs(slope).max()),
+        float(np.abs(gradient).max() / weights.sum()),
         excess,
-        float(eigenvalues[0] / eigenvalues[-1]),
+        firmness,
         1,
         1,
         f"scan of {GRID} exponents, linear coefficients projected out, Gauss-Newton",
