@@ -55,16 +55,19 @@ def load_runs(path: str | Path) -> pd.DataFrame:
 def newest_sweep(runs: str | Path) -> Path:
     """The sweep folder under `runs` that was launched last.
 
+    What `train` and `evaluate` leave, named after its one trial, counts only where there is nothing else.
+
     Raises:
         FileNotFoundError: no sweep there.
     """
     studies = []
     for file in sorted(Path(runs).glob("sweeps/*/study.json")):
         study = _read_json(file)
-        studies.append((str(study.get("launched") or ""), file.parent))
+        alone = [str(study.get("name")).rpartition("-")[2]] == [trial.get("trial") for trial in study.get("trials", [])]
+        studies.append((not alone, str(study.get("launched") or ""), file.parent))
     if not studies:
         raise FileNotFoundError(f"no sweep under {runs}/sweeps; launch one, or give a folder or a CSV file")
-    return max(studies, key=lambda entry: entry[0])[1]
+    return max(studies, key=lambda entry: entry[:2])[2]
 
 
 def _is_trial(folder: Path) -> bool:
@@ -76,7 +79,11 @@ def _read_csv(path: Path) -> pd.DataFrame:
         table, separator = pd.read_csv(path), ","
         if table.shape[1] == 1:  # one column: the commas that were looked for are semicolons or tabs
             separator = next((sign for sign in (";", "\t") if sign in str(table.columns[0])), ",")
-            table = table if separator == "," else pd.read_csv(path, sep=separator)
+        if separator != ",":  # where commas do not separate, they may be decimal
+            table = max(
+                (pd.read_csv(path, sep=separator, decimal=sign) for sign in ".,"),
+                key=lambda read: read.select_dtypes("number").shape[1],
+            )
         header = pd.read_csv(path, sep=separator, header=None, nrows=1, dtype=str, keep_default_na=False)
     except pd.errors.EmptyDataError as error:
         raise ValueError(f"{path} is empty; a table needs a header and rows") from error
@@ -86,6 +93,7 @@ def _read_csv(path: Path) -> pd.DataFrame:
     twice = names[names.duplicated() & (names != "")].unique()
     if len(twice):
         raise ValueError(f"{path} has more than one column {', '.join(map(repr, twice))}; give each a name of its own")
+    table = table.dropna(how="all")  # spreadsheets write the rows below a table as commas
     if table.empty:
         raise ValueError(f"{path} has a header and no rows")
     table.columns = [str(name).strip() for name in table.columns]

@@ -71,6 +71,17 @@ def test_the_newest_sweep_is_the_last_launched(runs):
     assert analysis.newest_sweep(runs).name == "other"
 
 
+@pytest.mark.parametrize("command", ["single", "evaluate"])
+def test_one_model_trained_or_evaluated_alone_is_not_the_newest_sweep(runs, command):
+    alone = {"name": f"{command}-ab12", "launched": "2027-01-01T00:00:00+00:00", "trials": [{"trial": "ab12"}]}
+    folder = runs / "sweeps" / alone["name"]
+    folder.mkdir()
+    (folder / "study.json").write_text(json.dumps(alone))
+    assert analysis.newest_sweep(runs).name == "depth"
+    (runs / "sweeps" / "depth").rename(runs / "depth")
+    assert analysis.newest_sweep(runs).name == alone["name"]
+
+
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -103,6 +114,28 @@ def test_a_table_may_be_separated_by_semicolons_or_tabs(tmp_path, separator):
     rows = analysis.load_runs(_file(tmp_path / "rows.csv", "\n".join(lines)))
     assert list(rows.columns) == ["N", "D", "loss"]
     assert rows["loss"].tolist() == [3.5, 3.25]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("N;loss\n1e6;3,5\n2e6;3,25\n", [3.5, 3.25]),
+        ("N\tloss\n1000000,0\t3,5\n2000000,0\t3,25\n", [3.5, 3.25]),
+        ("N\tloss\n125,000\t3.5\n250,000\t3.25\n", [3.5, 3.25]),  # thousands: N stays text, which is refused
+    ],
+)
+def test_commas_are_decimal_where_they_do_not_separate(tmp_path, text, found):
+    rows = analysis.load_runs(_file(tmp_path / "rows.csv", text))
+    assert rows["loss"].tolist() == found
+    assert rows["N"].tolist() in ([1e6, 2e6], ["125,000", "250,000"])
+
+
+def test_rows_that_a_spreadsheet_left_empty_are_none(tmp_path):
+    rows = analysis.load_runs(_file(tmp_path / "rows.csv", "N,loss\n1,3.5\n,\n4,3.25\n,\n,\n"))
+    assert rows.index.tolist() == [0, 2]  # still the rows that the file's reader counts
+    assert rows["N"].tolist() == [1, 4]
+    with pytest.raises(ValueError, match="no rows"):
+        analysis.load_runs(_file(tmp_path / "none.csv", "N,loss\n,\n,\n"))
 
 
 @pytest.mark.parametrize(
