@@ -18,6 +18,7 @@ from analysis.counting import amount_name
 from analysis.errors import CannotFit, Note
 from analysis.law import FARTHEST
 from analysis.record import LEVEL, LawRecord, StudyLaws
+from analysis.rowchecks import repeat_notes
 from analysis.table import ONE_SIZE, Columns, run_names
 
 # Peak dense 16-bit rates of the makers' data sheets; what a training reaches of them is an assumption until rows say.
@@ -38,7 +39,7 @@ class Prediction:
         law_high: see `law_low`.
         low: of the interval for one new run.
         high: see `low`.
-        notes: extrapolation and the law's own.
+        notes: extrapolation, the law's own, and data seen again.
     """
 
     target: str
@@ -103,7 +104,7 @@ def predict_run(study: StudyLaws, target: str, params: float, images: float) -> 
         float(high[0]),
         float(run_low[0]),
         float(run_high[0]),
-        law.extrapolation_notes(*inputs) + law.notes,
+        law.extrapolation_notes(*inputs) + law.notes + repeat_notes(study.rows, study.columns),
     )
 
 
@@ -153,8 +154,9 @@ class Allocation:
         prediction: its loss with intervals.
         table: every candidate: depth (if known), params, images, loss, low, high (of the law), chance (share of the
             resamples in which that candidate is best), learning_rate (if known).
-        continuous: the best size between candidates, with its interval: params, low, high.
-        notes: extrapolation, and a best candidate at the edge.
+        continuous: the best size between candidates, with its interval: params, low, high; 0 and inf where the
+            candidates do not bound it.
+        notes: those of the prediction, and a best candidate at the edge.
     """
 
     flops: float
@@ -211,7 +213,8 @@ def allocate(study: StudyLaws, candidates: pd.DataFrame, flops: float, target: s
         raise ValueError(
             f"{flops:g} FLOPs pay for {bought} of the best candidate; one costs {flops / images[best]:.3g}: give more"
         )
-    notes = law.extrapolation_notes(params[best], images[best])
+    prediction = predict_run(study, target, float(params[best]), float(images[best]))
+    notes = prediction.notes
     if best in (0, len(params) - 1):
         if depth is None:
             words = f"the best size, {params[best]:.3g}, is the {'smallest' if best == 0 else 'largest'} candidate"
@@ -224,7 +227,7 @@ def allocate(study: StudyLaws, candidates: pd.DataFrame, flops: float, target: s
         flops,
         depth,
         float(images[best]),
-        predict_run(study, target, float(params[best]), float(images[best])),
+        prediction,
         table,
         _continuous(params, loss, drawn),
         notes,
@@ -233,9 +236,9 @@ def allocate(study: StudyLaws, candidates: pd.DataFrame, flops: float, target: s
 
 def _continuous(params: np.ndarray, loss: np.ndarray, drawn: np.ndarray) -> tuple[float, float, float]:
     """Vertex of the parabola through the three lowest neighbours, for the fit and each resample."""
+    x = np.log(params)
 
     def vertex(values: np.ndarray) -> np.ndarray:
-        x = np.log(params)
         at = np.clip(values.argmin(-1), 1, len(params) - 2)
         y = np.take_along_axis(values, np.stack([at - 1, at, at + 1], -1), -1)
         a, b, c = x[at - 1], x[at], x[at + 1]
@@ -243,13 +246,14 @@ def _continuous(params: np.ndarray, loss: np.ndarray, drawn: np.ndarray) -> tupl
         bottom = (b - a) * (y[..., 1] - y[..., 2]) - (b - c) * (y[..., 1] - y[..., 0])
         with np.errstate(divide="ignore", invalid="ignore"):
             best = b - 0.5 * top / bottom
-        return np.exp(np.clip(np.where(np.isfinite(best), best, b), x[0], x[-1]))
+        return np.clip(np.where(np.isfinite(best), best, b), x[0], x[-1])
 
     if len(params) < 3:
-        best = float(params[loss.argmin()])
-        return best, best, best
+        return float(params[loss.argmin()]), 0.0, np.inf
     low, high = np.quantile(vertex(drawn), [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return float(vertex(loss[None])[0]), float(low), float(high)
+    low, high = low if low > x[0] else -np.inf, high if high < x[-1] else np.inf  # at the edge it is no limit
+    best, low, high = np.exp([vertex(loss[None])[0], low, high])
+    return float(best), float(low), float(high)
 
 
 def device_rate(rows: pd.DataFrame, device: str | None) -> tuple[float, str] | None:

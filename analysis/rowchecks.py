@@ -210,7 +210,8 @@ def budget_notes(rows: pd.DataFrame, columns: Columns) -> tuple[Note, ...]:
     one = f" and one {columns.unique}" if columns.unique else ""
     words = (
         f"{len(columns.budgets)} of {amounts.nunique()} values of {columns.budget} have laws against N (those with "
-        f"most rows, at least {ENOUGH_SIZES} sizes{one}); in no such law: {checks.listed(values)} ({len(left)} rows)"
+        f"most rows, evenly chosen among equals, at least {ENOUGH_SIZES} sizes{one}); in no such law: "
+        f"{checks.listed(values)} ({len(left)} rows)"
     )
     return (Note("rows_left_out", words, len(left)),)
 
@@ -223,7 +224,7 @@ def unused_notes(rows: pd.DataFrame, columns: Columns, own: bool) -> tuple[Note,
     if columns.x is None and columns.compute is None:
         return ()
     notes = [] if own else _kinds(rows, columns)
-    data, used = usual(rows, "data"), (columns.data, columns.budget, columns.x)
+    data, used = usual(rows, "data") or usual(rows, "steps"), (columns.data, columns.budget, columns.x)
     if data is not None and columns.params and columns.data is None and data not in used:
         of_size = pd.to_numeric(rows[data], errors="coerce").groupby(rows[columns.params])
         most = float((of_size.max() / of_size.min()).max())
@@ -238,6 +239,15 @@ def unused_notes(rows: pd.DataFrame, columns: Columns, own: bool) -> tuple[Note,
             words = f"{epochs} reaches {most:.4g} and no law uses it: data seen again count as new ones ({way})"
             notes.append(Note("mixed_conventions", words, most, quiet=own))
     return tuple(notes)
+
+
+def repeat_notes(rows: pd.DataFrame, columns: Columns) -> tuple[Note, ...]:
+    """`mixed_conventions`: beside the law of repeated data, laws that take data seen again for new ones."""
+    most = 1.0 if columns.epochs is None else float(rows[columns.epochs].max())
+    if columns.params is None or most <= 1:
+        return ()
+    words = f"{columns.epochs} reaches {most:.4g}: laws in C, and in N and D alone, count data seen again as new ones; "
+    return (Note("mixed_conventions", words + "only the law of repeated data tells them apart", most),)
 
 
 def _kinds(rows: pd.DataFrame, columns: Columns) -> list[Note]:

@@ -1,16 +1,19 @@
 """Plans from somebody's CSV: columns of any name, sizes that are no depths, and questions that cannot be answered."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from analysis import planning
 from analysis.counting import COMPUTE_WORDS
+from analysis.errors import Note
 from analysis.output import study_of_csv
 from tests.analysis.fake_study import write_study
 from tests.analysis.test_csv_laws import grid
 from tests.analysis.test_fit_laws import run
+from var_scaling.cli.run import count
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +56,25 @@ def test_a_new_trial_has_several_budgets_where_the_runs_have(tmp_path):
     assert found.budgets == 6
     assert len(found.table) == 8
     assert found.table["images"].to_numpy() == pytest.approx(rows["tokens"].max())
+
+
+def test_a_best_size_at_the_edge_has_no_limit_beyond(study):
+    candidates = planning.candidates_of_rows(study.rows, study.columns)
+    plans = [planning.allocate(study, candidates, flops) for flops in (1e16, 1e20, 1e25)]
+    sizes = candidates["params"]
+    assert plans[0].continuous == pytest.approx((sizes.min(), 0, sizes.min()))
+    assert 0 < plans[1].continuous[1] < plans[1].continuous[0] < plans[1].continuous[2] < np.inf
+    assert plans[2].continuous == pytest.approx((sizes.max(), sizes.max(), np.inf))
+    assert count(plans[2].continuous[2]) == "inf"
+
+
+def test_an_allocation_repeats_what_its_law_says(study):
+    said = Note("one_ray", "nearly", 0.2)
+    records = [replace(r, law=None if r.law is None else replace(r.law, notes=(said,))) for r in study.records]
+    plan = planning.allocate(
+        replace(study, records=tuple(records)), planning.candidates_of_rows(study.rows, study.columns), 1e20
+    )
+    assert said in plan.notes
 
 
 def test_sizes_read_off_a_figure_are_one_candidate(study):

@@ -82,7 +82,7 @@ def _tell(kind: str, problems: list[str] | tuple[str, ...]) -> None:
 def count(value: float) -> str:
     """1_077_764 -> `1.08M`; FLOPs and bytes alike."""
     for limit, suffix in ((1e21, "Z"), (1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= limit:
+        if limit <= value < float("inf"):
             return f"{value / limit:.3g}{suffix}"
     return f"{value:.3g}"
 
