@@ -16,6 +16,12 @@ def name_rows(rows: Sequence[int] | np.ndarray, first: int = 0) -> str:
     return f"row{'s' if len(rows) > 1 else ''} {listed([str(int(row) + first) for row in rows])}"
 
 
+def spread(count: int, most: int) -> np.ndarray:
+    """Positions of at most `most` of `count` things: an even choice, the last among them."""
+    most = min(count, most)
+    return -(-count * np.arange(1, most + 1) // max(most, 1)) - 1
+
+
 def listed(names: Sequence[str]) -> str:
     """``a, b, c and 4 more``; at most eight are written out."""
     more = f" and {len(names) - SHOWN_ROWS} more" if len(names) > SHOWN_ROWS else ""
@@ -148,6 +154,7 @@ def require_sizes(found: int, parameters: int, what: str) -> tuple[Note, ...]:
         CannotFit: ``too_few_sizes`` with the number found.
     """
     if found < parameters + 1:
+        what = what.removesuffix("s") if found == 1 else what
         raise CannotFit(
             "too_few_sizes",
             f"{found} distinct {what} for {parameters} parameters; a fit that can be "

@@ -42,9 +42,9 @@ def cell_frontier(table: pd.DataFrame, columns: Columns, target: str) -> pd.Data
     Where nothing names the runs each row is one, and `row` says which, as the file's reader counts.
     """
     keys = cell_keys(table, columns)
-    frame = table[list(dict.fromkeys([columns.compute, target, *keys]))]
+    frame = table
     if keys:
-        frame = frame.groupby([frame[key] for key in keys], sort=False).mean(numeric_only=True)
+        frame = table.groupby(keys, sort=False)[[columns.compute, target]].mean()
         names = frame.index.get_level_values(0).to_numpy()
     else:
         names = table.index.to_numpy()
@@ -57,4 +57,4 @@ def cell_keys(table: pd.DataFrame, columns: Columns) -> list[str]:
     """The columns in which rows agree that differ by their seed alone: the cell and how long it was trained."""
     cell = columns.cell if columns.cell in table else columns.run
     length = columns.budget or columns.data or columns.compute
-    return [cell, length] if cell and length else []
+    return list(dict.fromkeys([cell, length])) if cell and length else []

@@ -133,7 +133,15 @@ def number(value: float, digits: int = 4) -> str:
 
 def span(low: float, high: float, digits: int = 4) -> str:
     """An interval for people."""
-    return f"{number(low, digits)} to {number(high, digits)}"
+    return " to ".join(_ends(low, high, digits))
+
+
+def _ends(low: float, high: float, digits: int = 4) -> tuple[str, str]:
+    """Both in `digits` significant digits, or as many more as show two digits of the distance between them."""
+    if 0 < high - low < math.inf:
+        place = math.floor(math.log10(max(-low, high))) - math.floor(math.log10(high - low))
+        digits = max(digits, min(place + 2, 12))
+    return number(low, digits), number(high, digits)
 
 
 def percent(share: float, digits: int = 2) -> str:
@@ -195,4 +203,4 @@ def _tex_interval(value: float, interval: tuple[float, float]) -> str:
     low, high = interval
     if low == high:
         return f"${number(value)}$ (fixed)"
-    return f"${number(value)}$ [{number(low)}, {number(high)}]"
+    return f"${number(value)}$ [{', '.join(_ends(low, high))}]"

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from itertools import product
+from itertools import combinations, product
 from typing import Literal
 
 import numpy as np
@@ -132,6 +132,7 @@ GUESSES = {
     "unique": ("unique_tokens", "unique_images", "unique_data", "U"),
     "epochs": ("epochs", "epoch", "n_epochs", "num_epochs"),
     "family": ("family", "model_family"),
+    "steps": ("step", "steps", "train_step", "training_steps", "global_step", "iteration", "iterations"),
 }
 
 
@@ -170,7 +171,7 @@ def csv_columns(
     run = group or usual(names, "run")
     if x is not None and is_loss(x) and any(map(is_fid, y or names)):
         return _given_loss(x, y or tuple(filter(is_fid, names))[:1], run)
-    targets = y or tuple(name for name in (usual(names, "targets"),) if name)
+    targets = tuple(dict.fromkeys(y)) or tuple(name for name in (usual(names, "targets"),) if name)
     if not targets:
         raise ValueError(f"no loss column among {', '.join(names)}; name it with --y")
     lone = x is not None and data is None and compute is None
@@ -191,7 +192,18 @@ def csv_columns(
     )
     if x is None and columns.params is None and columns.compute is None:
         raise ValueError(f"no size column among {', '.join(names)}; name it with --x")
+    _one_part_each(columns, group, budget, epochs)
     return _with_epochs(table, columns, epochs, guess=x is None)
+
+
+def _one_part_each(columns: Columns, group: str | None, budget: str | None, epochs: str | None) -> None:
+    """Raise where one column is two of size, data, compute, epochs and loss, or a loss names runs or budgets."""
+    parts = {"size": columns.params, "data": columns.data, "compute": columns.compute, "epochs": epochs}
+    for target in columns.targets:
+        parts["loss"] = target
+        for (part, name), (other, also) in combinations((parts | {"run": group, "budget": budget}).items(), 2):
+            if name is not None and name == also and ("loss" in (part, other) or {part, other} <= set(parts)):
+                raise ValueError(f"column {name!r} cannot be {part} and {other} at once; name another for one of them")
 
 
 def _given_loss(loss: str, targets: tuple[str, ...], run: str | None) -> Columns:
@@ -261,6 +273,8 @@ def budgets_of_data(table: pd.DataFrame, columns: Columns) -> tuple[pd.DataFrame
         return table, columns
     codes = checks.bins(table[columns.data].to_numpy(), ONE_AMOUNT)
     shared = table[columns.data].groupby(codes).transform("median")
+    if np.median(np.diff(np.log(np.unique(shared)))) <= 10 * ONE_AMOUNT:  # points all over the plane meet by chance,
+        shared = table[columns.data]  # checkpoints of one schedule at equal D
     name = columns.data
     if not np.array_equal(shared, table[columns.data]):
         name = f"{columns.data} (within {ONE_AMOUNT:.1%})"
@@ -269,11 +283,17 @@ def budgets_of_data(table: pd.DataFrame, columns: Columns) -> tuple[pd.DataFrame
     if columns.unique:  # equal D, some of it repeated, is not equal data
         found = found[table[columns.unique].groupby(shared).nunique() == 1]
     found = found[found["nunique"] >= ENOUGH_SIZES]
-    apart = np.median(np.diff(np.log(np.unique(shared)))) > 10 * ONE_AMOUNT
-    if not apart or found["size"].sum() < len(table) / 2:  # points all over the plane: some meet at one D by chance
+    if found["size"].sum() < len(table) / 2:
         found = found.iloc[:0]
-    kept = found.nlargest(MOST_BUDGETS, "size", keep="last").index.sort_values()
-    return table, replace(columns, budget=name, budgets=tuple(float(amount) for amount in kept))
+    return table, replace(columns, budget=name, budgets=_most_populated(found["size"]))
+
+
+def _most_populated(rows: pd.Series) -> tuple[float, ...]:
+    """At most as many budgets as are read, those with most rows; of equally populated ones an even choice."""
+    least = rows.nlargest(MOST_BUDGETS).min()
+    more, equal = rows.index[rows > least], rows.index[rows == least].sort_values()
+    equal = equal[checks.spread(len(equal), MOST_BUDGETS - len(more))]
+    return tuple(sorted(float(amount) for amount in more.append(equal)))
 
 
 def require(table: pd.DataFrame, name: str) -> None:

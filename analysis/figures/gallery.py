@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from analysis import checks
 from analysis.comparison import best_form
 from analysis.compute_frontier import cell_keys
 from analysis.counting import amount, amount_name
@@ -34,6 +36,7 @@ from analysis.lawtable import axis, percent, target_axis, target_words
 from analysis.planning import candidates_of_rows, joint_record
 from analysis.record import LEVEL, LawRecord, StudyLaws
 from analysis.sensitivity import GROUPS
+from analysis.table import MOST_BUDGETS
 
 MOST_BACKTESTS = 26  # lines that a page holds
 
@@ -215,7 +218,9 @@ def _profiles(study: StudyLaws, stem: Path) -> list[Path]:
 
 def _backtests(study: StudyLaws, stem: Path) -> list[Path]:
     target = study.columns.targets[0]
-    records = [record for record in study.find(target) if record.backtests]
+    every = [record for record in study.records if record.backtests]
+    found = [record for record in every if record.target == target]
+    records = [_fewer_points(record) for record in found]
     if not records:
         return []
     while sum(len(record.backtests) for record in records) > MOST_BACKTESTS:
@@ -225,9 +230,15 @@ def _backtests(study: StudyLaws, stem: Path) -> list[Path]:
         f"{target_words(target)}: the largest sizes, hidden and predicted. Bars: 95 % interval for new runs. Round: "
         "the measurement lies inside; square: outside; wide bars are cut at the frame."
     )
+    if any(len(record.backtests) > MOST_BUDGETS for record in found[-len(records) :]):
+        more += f" Of more than {MOST_BUDGETS} points of a law an even choice is drawn."
     page.footnote(ax.figure, caption(study, records, more))
-    every = [record for record in study.records if record.backtests]
     return page.save(ax.figure, stem, backtest.backtest_rows(every))
+
+
+def _fewer_points(record: LawRecord) -> LawRecord:
+    chosen = checks.spread(len(record.backtests), MOST_BUDGETS)
+    return replace(record, backtests=tuple(record.backtests[place] for place in chosen))
 
 
 def _sensitivity(study: StudyLaws, stem: Path) -> list[Path]:

@@ -1,18 +1,23 @@
 """Somebody's CSV: what its columns are taken for, which laws it gets, and what is said about the rest."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from analysis.diagnostics import study_isoflop
+from analysis.figures import gallery
 from analysis.figures.scaling import draw_against_compute, draw_against_size
-from analysis.lawtable import percent
+from analysis.lawtable import percent, span
 from analysis.output import study_of, study_of_csv
-from analysis.table import Columns, budgets_of_data, derive, is_fid, is_loss
+from analysis.study import fit_study
+from analysis.table import Columns, budgets_of_data, csv_columns, derive, is_fid, is_loss
 from tests.analysis.fake_study import write_study
 from tests.analysis.test_fit_laws import run
+from var_scaling.cli.laws import show_study
+from var_scaling.cli.run import out
 
 
 @pytest.mark.parametrize(
@@ -140,7 +145,8 @@ def test_a_grid_in_size_and_data_has_a_law_for_each_amount_of_data(tmp_path):
     note = next(note for note in document["notes"] if note["code"] == "rows_left_out")
     assert note["number"] == 13
     assert "12 of 15 values of tokens" in note["sentence"]
-    assert "1e+09, 1.42" in note["sentence"]  # of equally populated ones the largest stay
+    assert "1e+09, 2e+09, 1.19" in note["sentence"]  # of equally populated ones an even choice stays
+    assert max(law["budget"] for law in power) == frame["tokens"].max()
 
 
 def test_whole_batches_do_not_part_what_was_trained_equally_long(tmp_path):
@@ -176,6 +182,65 @@ def test_points_that_meet_at_one_d_by_chance_are_no_budgets():
         assert budgets_of_data(frame, columns)[1].budgets == ()
     frame["tokens"] = np.geomspace(1e9, 1e11, 30)[rng.integers(30, size=rows)]
     assert len(budgets_of_data(frame, columns)[1].budgets) == 12
+
+
+def test_checkpoints_of_one_schedule_are_budgets_however_close():
+    params, steps = np.meshgrid(np.geomspace(1e7, 1e9, 5), np.arange(1, 1001))
+    frame = pd.DataFrame({"params": params.ravel(), "tokens": 1e7 * steps.ravel()})
+    _, columns = budgets_of_data(frame, Columns(params="params", data="tokens", targets=("loss",)))
+    assert columns.budgets == tuple(1e7 * np.array([84, 167, 250, 334, 417, 500, 584, 667, 750, 834, 917, 1000]))
+
+
+def test_many_held_out_points_are_drawn_and_told_in_part(tmp_path):
+    rows = grid(sizes=5, amounts=27)
+    columns = Columns(params="params", data="tokens", targets=("loss",), budget="tokens", budgets=(1e11,))
+    study = fit_study(rows, columns)
+    assert [len(record.backtests) for record in study.find("loss", "params, data")] == [27, 27]
+    files = gallery._styled(partial(gallery._backtests, study, tmp_path / "backtest"))
+    assert len(pd.read_csv(next(file for file in files if file.suffix == ".csv"))) == 2 + 2 * 27
+    with out.capture() as told:
+        show_study(study)
+    assert told.get().count("by the joint law") == 12
+    assert "of 27 such predictions hold" in told.get()
+
+
+def test_runs_may_be_named_where_there_is_compute_alone(tmp_path):
+    rows = grid(sizes=6, amounts=1)
+    rows = pd.DataFrame({"flops": 6 * rows["params"] * rows["tokens"], "loss": rows["loss"], "id": rows.index})
+    alone, _ = laws(tmp_path, rows, "--x", "flops", "--holdout", 0)
+    named, _ = laws(tmp_path, rows, "--x", "flops", "--group", "id", "--holdout", 0)
+    assert [law["coefficients"] for law in named["laws"]] == [law["coefficients"] for law in alone["laws"]]
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ({"group": "loss"}, "'loss' cannot be loss and run at once"),
+        ({"budget": "loss"}, "'loss' cannot be loss and budget at once"),
+        ({"x": "params", "y": ("params",)}, "'params' cannot be size and loss at once"),
+        ({"x": "params", "data": "params"}, "'params' cannot be size and data at once"),
+        ({"x": "tokens", "compute": "tokens"}, "'tokens' cannot be size and compute at once"),
+    ],
+)
+def test_a_column_plays_one_part(parts, words):
+    with pytest.raises(ValueError, match=words):
+        csv_columns(grid(), **parts)
+    csv_columns(grid(), group="params", budget="tokens")  # runs and budgets may be named by what they are
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "digits", "text"),
+    [
+        (-0.0388, -0.0109, 3, "-0.0388 to -0.0109"),
+        (1.6876, 1.6911, 3, "1.6876 to 1.6911"),
+        (1.68123e100, 1.73123e100, 3, "1.68e+100 to 1.73e+100"),
+        (2, 2, 3, "2 to 2"),
+        (0, 1.7, 3, "0 to 1.7"),
+        (1.5, np.inf, 3, "1.5 to inf"),
+    ],
+)
+def test_the_ends_of_an_interval_can_be_told_apart(low, high, digits, text):
+    assert span(low, high, digits) == text
 
 
 @pytest.mark.parametrize("tokens", [lambda frame: 20 * frame["params"], 1e10])
@@ -294,6 +359,9 @@ def test_epochs_that_no_law_uses_are_said(tmp_path):
     once, _ = laws(tmp_path, frame.assign(epochs=1), "--holdout", 0)
     assert not found(once, "params, data, epochs")
     assert not [note for note in once["notes"] if note["code"] == "mixed_conventions"]
+    some, _ = laws(tmp_path, frame.rename(columns={"E": "epochs"}), "--holdout", 0)
+    (note,) = [note for note in some["notes"] if note["code"] == "mixed_conventions"]
+    assert "laws in C, and in N and D alone, count data seen again as new ones" in note["sentence"]
     code, _, problem = run("fit-laws", tmp_path / "rows.csv", "--x", "params", "--epochs", "epochs")
     assert code == 2
     assert "--data" in problem
@@ -356,6 +424,8 @@ def test_a_law_that_pools_a_column_nobody_named_says_so(tmp_path):
     assert note["sentence"] == "rows of one size differ in tokens (up to 100 times) and no law uses it; see --data"
     document, _ = laws(tmp_path, grid(amounts=1), "--x", "params", "--holdout", 0)
     assert document["notes"] == []
+    document, _ = laws(tmp_path, grid().rename(columns={"tokens": "global_step"}), "--holdout", 0)
+    assert "differ in global_step (up to 100 times)" in document["notes"][0]["sentence"]
 
 
 def test_learning_curves_of_one_or_two_sizes_are_no_frontier(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -107,8 +109,10 @@ def show_study(study: StudyLaws) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    from analysis.checks import spread
     from analysis.comparison import deepest_checks, deepest_sentence
-    from analysis.lawtable import target_words
+    from analysis.lawtable import AGAINST_WORDS, target_words
+    from analysis.table import MOST_BUDGETS
 
     out.print(
         f"[bold]Laws of {study.name}[/bold]: {len(study.rows)} rows. " + "; ".join(study.conventions.values()),
@@ -133,12 +137,20 @@ def show_study(study: StudyLaws) -> None:
         for record in study.find(target):
             table.add_row(*_law_cells(record))
         out.print(table, highlight=False)
-    for deepest in deepest_checks(study):
-        good = deepest["within"] and deepest["inside"]
-        words = ("[green]holds[/green]  " if good else "[yellow]broken[/yellow] ") + escape(
-            deepest_sentence(study, deepest)
-        )
-        out.print(words, highlight=False, soft_wrap=True)
+    for (target, against), group in groupby(deepest_checks(study), itemgetter("target", "against")):
+        checks = list(group)
+        good = [check["within"] and check["inside"] for check in checks]
+        for place in spread(len(checks), MOST_BUDGETS):
+            words = ("[green]holds[/green]  " if good[place] else "[yellow]broken[/yellow] ") + escape(
+                deepest_sentence(study, checks[place])
+            )
+            out.print(words, highlight=False, soft_wrap=True)
+        if len(checks) > MOST_BUDGETS:
+            law = AGAINST_WORDS[against]
+            words = (
+                f"{target} by laws of {law}: {sum(good)} of {len(checks)} such predictions hold; all are in laws.json"
+            )
+            out.print(escape(words), highlight=False, soft_wrap=True)
     for check in study.falls:
         found = "[green]holds[/green]  " if check.holds else "[yellow]broken[/yellow] " if check.pairs else ""
         out.print(
