@@ -137,10 +137,10 @@ def span(low: float, high: float, digits: int = 4) -> str:
 
 
 def _ends(low: float, high: float, digits: int = 4) -> tuple[str, str]:
-    """Both in `digits` significant digits, or as many more as show two digits of the distance between them."""
+    """Both in `digits` significant digits; in up to eight where those show two digits of their distance."""
     if 0 < high - low < math.inf:
         place = math.floor(math.log10(max(-low, high))) - math.floor(math.log10(high - low))
-        digits = max(digits, min(place + 2, 12))
+        digits = max(digits, place + 2) if place + 2 <= 8 else digits
     return number(low, digits), number(high, digits)
 
 

@@ -160,7 +160,7 @@ def fit_power_law(
         raise CannotFit(
             "loss_rises",
             f"y rises with x (exponent {names['alpha']:+.3g}); the law describes a fall: check the "
-            "columns, or whether the larger models were trained to the same point",
+            "columns (of an accuracy fit the error), or whether the larger models were trained to the same point",
             names["alpha"],
         )
     if abs(names["alpha"]) <= spread:

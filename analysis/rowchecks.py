@@ -251,11 +251,12 @@ def repeat_notes(rows: pd.DataFrame, columns: Columns) -> tuple[Note, ...]:
 
 
 def _kinds(rows: pd.DataFrame, columns: Columns) -> list[Note]:
-    """Of each text column that neither names rows nor sizes or amounts: its kinds, which are fitted as one."""
+    """Of each column of texts or truth values that names neither rows nor sizes or amounts: its kinds, fitted as one."""
     parts = [name for name in (columns.params, columns.data, columns.compute, columns.run, columns.budget) if name]
     notes = []
     for name in rows:
-        if name in (*parts, *columns.targets, *CONVENTIONS) or pd.api.types.is_numeric_dtype(rows[name]):
+        counts = pd.api.types.is_numeric_dtype(rows[name]) and not pd.api.types.is_bool_dtype(rows[name])
+        if counts or name in (*parts, *columns.targets, *CONVENTIONS):
             continue
         kinds = rows.groupby(name)
         found = list(kinds.groups)

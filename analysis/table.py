@@ -132,6 +132,7 @@ GUESSES = {
     "unique": ("unique_tokens", "unique_images", "unique_data", "U"),
     "epochs": ("epochs", "epoch", "n_epochs", "num_epochs"),
     "family": ("family", "model_family"),
+    "seed": ("seed", "random_seed"),
     "steps": ("step", "steps", "train_step", "training_steps", "global_step", "iteration", "iterations"),
 }
 
@@ -357,7 +358,7 @@ def check_table(
         numbers(table, columns.budget)
     if columns.run:
         _all_named(table[columns.run])
-    used = [name for name in dict.fromkeys([*numeric, columns.run, columns.budget]) if name]
+    used = [name for name in dict.fromkeys([*numeric, columns.run, columns.budget, usual(table, "seed")]) if name]
     twice = table.index[table.duplicated(used)]
     if len(twice) and not keep_duplicates:
         raise ValueError(

@@ -125,12 +125,28 @@ def test_kinds_that_are_pooled_are_said(tmp_path):
         "fit a table of each"
     ]
     assert notes(frame, "config") == []
+    assert notes(frame.assign(config=frame["config"] == "long"))[0].startswith(
+        "rows of 2 values of config (False, True)"
+    )
     frame["config"] = [f"d{size:.3g}" for size in frame["params"]]  # sizes by name
     assert notes(frame) == []
     frame["config"] = [f"run {place}" for place in frame.index]
     assert notes(frame) == []
     frame["config"] = "one"
     assert notes(frame) == []
+
+
+def test_equal_losses_of_two_seeds_are_no_repeat():
+    frame = pd.concat([grid(sizes=4, amounts=1).round(1).assign(seed=seed) for seed in (0, 1)], ignore_index=True)
+    assert len(check_table(frame, csv_columns(frame))) == 8
+    for twice in (frame.drop(columns="seed"), pd.concat([frame, frame.iloc[[1]]], ignore_index=True)):
+        with pytest.raises(ValueError, match="a repeat of an earlier row"):
+            check_table(twice, csv_columns(twice))
+
+
+def test_an_accuracy_is_told_to_be_one(tmp_path):
+    frame = pd.DataFrame({"params": [1e6, 1e7, 1e8, 1e9], "accuracy": [50, 60, 68, 74]})
+    assert "of an accuracy fit the error" in refused(tmp_path, frame, "--y", "accuracy")
 
 
 @pytest.mark.parametrize(("rise", "words"), [(0, "does not fall with size: 3 stays"), (1e-5, "3 -> 3.00001 from")])
