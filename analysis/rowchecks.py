@@ -251,7 +251,7 @@ def repeat_notes(rows: pd.DataFrame, columns: Columns) -> tuple[Note, ...]:
 
 
 def _kinds(rows: pd.DataFrame, columns: Columns) -> list[Note]:
-    """Of each column of texts or truth values that names neither rows nor sizes or amounts: its kinds, fitted as one."""
+    """Of each column of texts or truth values that names no rows, sizes or amounts: its kinds, fitted as one."""
     parts = [name for name in (columns.params, columns.data, columns.compute, columns.run, columns.budget) if name]
     notes = []
     for name in rows:

@@ -160,6 +160,28 @@ def test_columns_of_any_name_can_be_planned_from(unusual, question):
     assert "row 4" in problem
 
 
+@pytest.mark.parametrize(
+    "question", [("predict", "--size", 3e9), ("expect", "--size", 3e9), ("allocate", "--flops", 1e20), ("design",)]
+)
+def test_brackets_of_a_header_are_no_markup(tmp_path, question):
+    grid(sizes=6, amounts=4).set_axis(["params [B]", "tokens [b]", "loss [/nats]"], axis=1).to_csv(
+        tmp_path / "rows.csv", index=False
+    )
+    names = ("--x", "params [B]", "--data", "tokens [b]", "--y", "loss [/nats]")
+    code, text, _ = run(question[0], tmp_path / "rows.csv", *names, *question[1:])
+    assert code == 0
+    assert ("tokens [b]" if question[0] in ("design", "allocate") else "loss [/nats]") in text
+
+
+def test_brackets_of_a_header_are_told_with_the_laws(tmp_path):
+    frame = grid(sizes=6, amounts=1).set_axis(["params [b]", "tokens", "loss [/nats]"], axis=1).drop(columns="tokens")
+    frame.assign(kind=["a", "b"] * 3).to_csv(tmp_path / "rows.csv", index=False)
+    code, text, _ = run("fit-laws", tmp_path / "rows.csv", "--x", "params [b]", "--y", "loss [/nats]", "--no-figures")
+    assert code == 0
+    assert "N: column params [b]" in text
+    assert "\nloss [/nats]" in text
+
+
 @pytest.mark.parametrize("command", [("fit-laws", "--no-figures"), ("predict", "--depth", 3)])
 def test_options_that_only_a_csv_has_are_named_where_a_study_ignores_them(tmp_path, command):
     sweep = write_study(tmp_path, fid=False)

@@ -54,6 +54,8 @@ def fit_laws(
 
       var-scaling fit-laws results.csv --x n_params --data n_tokens --y loss --offset 1.69
     """
+    from rich.markup import escape
+
     from analysis.parallel import no_collection
 
     if holdout_by not in ("size", "budget"):
@@ -65,10 +67,10 @@ def fit_laws(
 
         where = rows.locate()
         is_csv = where.is_file()
-        with err.status(f"fitting {where}") as status:
+        with err.status(escape(f"fitting {where}")) as status:
 
             def progress(part: str) -> None:
-                status.update(f"{part} of {where}")
+                status.update(escape(f"{part} of {where}"))
 
             def tell() -> None:
                 status.stop()
@@ -95,7 +97,7 @@ def fit_laws(
     if json:
         print_json(plain(document(study) | {"files": [str(path) for path in written]}))
     elif written:
-        out.print(f"{len(written)} files in {written[0].parent}", highlight=False, soft_wrap=True)
+        out.print(f"{len(written)} files in {written[0].parent}", markup=False, highlight=False, soft_wrap=True)
     else:
         show_study(study)
     if is_csv and not study.fitted:
@@ -115,12 +117,14 @@ def show_study(study: StudyLaws) -> None:
     from analysis.table import MOST_BUDGETS
 
     out.print(
-        f"[bold]Laws of {study.name}[/bold]: {len(study.rows)} rows. " + "; ".join(study.conventions.values()),
+        f"[bold]Laws of {escape(study.name)}[/bold]: {len(study.rows)} rows. "
+        + escape("; ".join(study.conventions.values())),
         highlight=False,
         soft_wrap=True,
     )
     for target in dict.fromkeys(record.target for record in study.records):
-        table = Table(box=None, pad_edge=False, header_style="bold", title=target_words(target), title_justify="left")
+        title = escape(target_words(target))
+        table = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
         for name, right in (
             ("against", False),
             ("form", False),
@@ -150,7 +154,7 @@ def show_study(study: StudyLaws) -> None:
             words = (
                 f"{target} by laws of {law}: {sum(good)} of {len(checks)} such predictions hold; all are in laws.json"
             )
-            out.print(escape(words), highlight=False, soft_wrap=True)
+            out.print(words, markup=False, highlight=False, soft_wrap=True)
     for check in study.falls:
         found = "[green]holds[/green]  " if check.holds else "[yellow]broken[/yellow] " if check.pairs else ""
         out.print(
@@ -159,33 +163,37 @@ def show_study(study: StudyLaws) -> None:
             soft_wrap=True,
         )
     for sentence in study.other_sentences():
-        out.print(sentence, highlight=False, soft_wrap=True)
+        out.print(sentence, markup=False, highlight=False, soft_wrap=True)
     seen: set[str] = set()
     for record in study.records:
         if record.refusal is not None and record.refusal.code not in seen:
             seen.add(record.refusal.code)
             out.print(
-                f"[yellow]refused[/yellow] {record.name} ({record.refusal.code}): {record.refusal.sentence}",
+                "[yellow]refused[/yellow] "
+                + escape(f"{record.name} ({record.refusal.code}): {record.refusal.sentence}"),
                 highlight=False,
                 soft_wrap=True,
             )
     for note in study.notes:
-        out.print(f"note {note}", highlight=False, soft_wrap=True)
+        out.print(f"note {note}", markup=False, highlight=False, soft_wrap=True)
     told: set[str] = set()
     for record in study.fitted:
         for note in record.law.notes:
             if note.code not in told:
                 told.add(note.code)
-                out.print(f"note {note.code} ({record.name}): {note.sentence}", highlight=False, soft_wrap=True)
+                words = f"note {note.code} ({record.name}): {note.sentence}"
+                out.print(words, markup=False, highlight=False, soft_wrap=True)
 
 
 def _law_cells(record: LawRecord) -> list[str]:
     """One law, or its refusal, as the cells of a terminal table."""
+    from rich.markup import escape
+
     from analysis.lawtable import AGAINST_WORDS, floor_name, number, percent, span, told
 
     against = AGAINST_WORDS[record.against] + ("" if record.budget is None else f" at {count(record.budget)}")
     if record.law is None:
-        return [against, record.form, "", f"[yellow]refused: {record.refusal.code}"]
+        return [against, escape(record.form), "", f"[yellow]refused: {record.refusal.code}"]
     law = record.law
     values = told(law)
     exponents = [
@@ -208,7 +216,7 @@ def _law_cells(record: LawRecord) -> list[str]:
         ]
     return [
         against,
-        record.form,
+        escape(record.form),
         str(law.rows_used),
         "\n".join(exponents),
         offset,

@@ -79,12 +79,16 @@ def predict(
             }
         )
         return
+    from rich.markup import escape
+
     words = f"{count(params)} parameters, {amount(study.columns.data, count(seen))}"
-    out.print(f"{words} ({study.conventions['N']})", highlight=False)
+    out.print(f"{words} ({study.conventions['N']})", markup=False, highlight=False)
     _print_predictions(answers)
     for column, refusal in refusals:
         out.print(
-            f"[yellow]refused[/yellow] {column} ({refusal.code}): {refusal.sentence}", highlight=False, soft_wrap=True
+            "[yellow]refused[/yellow] " + escape(f"{column} ({refusal.code}): {refusal.sentence}"),
+            highlight=False,
+            soft_wrap=True,
         )
 
 
@@ -134,6 +138,7 @@ def allocate(
         }
         print_json(plain(document))
         return
+    from rich.markup import escape
     from rich.table import Table
 
     best = plan.prediction
@@ -141,8 +146,8 @@ def allocate(
     at = int(plan.table["loss"].argmin())
     chosen = f"{count(plan.table['params'][at])} parameters" if plan.depth is None else f"depth {plan.depth}"
     out.print(
-        f"[bold]{chosen}, {amount(study.columns.data, f'{plan.images:,.0f}')}[/bold]: "
-        f"{best.target} {best.value:.4g} "
+        f"[bold]{chosen}, {escape(amount(study.columns.data, f'{plan.images:,.0f}'))}[/bold]: "
+        f"{escape(best.target)} {best.value:.4g} "
         f"[95 %: {best.low:.4g} to {best.high:.4g} for one run]; best size {count(size)} "
         f"[{count(low)} to {count(high)}] parameters",
         highlight=False,
@@ -153,7 +158,7 @@ def allocate(
     for name in (
         *(["depth"] if "depth" in near else []),
         "params",
-        amount_name(study.columns.data),
+        escape(amount_name(study.columns.data)),
         *(["learning rate"] if "learning_rate" in near else []),
         "loss",
         "95 % of the law",
@@ -172,7 +177,7 @@ def allocate(
             style="green" if line.Index == at else None,
         )
     out.print(table, highlight=False)
-    out.print(f"law: {best.law}; candidates from {origin}", highlight=False, soft_wrap=True)
+    out.print(f"law: {best.law}; candidates from {origin}", markup=False, highlight=False, soft_wrap=True)
     if rate is not None:
         out.print(f"{hours:.3g} device hours at {rate[0]:.3g} FLOP/s ({rate[1]})", highlight=False, soft_wrap=True)
     _print_notes(plan.notes)
@@ -253,6 +258,7 @@ def design(
     if json:
         print_json(plain({"quantity": quantity, "candidates": origin, "trials": found.table.to_dict("records")}))
         return
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold", title=f"trials that narrow {quantity} most per FLOP")
@@ -260,7 +266,7 @@ def design(
     for name in (
         *(["depth"] if with_depth else []),
         "params",
-        amount_name(study.columns.data),
+        escape(amount_name(study.columns.data)),
         "FLOPs",
         "narrows the interval by",
         "per FLOP, of the best",
@@ -282,13 +288,15 @@ def design(
 
 def _study(rows: Rows, target: str | None, every: bool = False) -> tuple[StudyLaws, Path]:
     """The laws of one target, the first where none is asked for; or then with `every` of all that a study has."""
+    from rich.markup import escape
+
     from analysis.table import STUDY_TARGETS
 
     where = rows.locate()
     targets = None if target is None else (target,)
     if targets is None and not every and not where.is_file():
         targets = STUDY_TARGETS[:1]
-    with err.status(f"fitting {where}"):
+    with err.status(escape(f"fitting {where}")):
         return rows.laws(where, targets), where
 
 
@@ -330,6 +338,7 @@ def _point(
 
 
 def _print_predictions(answers: Sequence[Prediction]) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     from analysis.lawtable import number, span, target_words
@@ -339,11 +348,11 @@ def _print_predictions(answers: Sequence[Prediction]) -> None:
         table.add_column(name)
     for answer in answers:
         table.add_row(
-            target_words(answer.target),
+            escape(target_words(answer.target)),
             number(answer.value),
             span(answer.low, answer.high),
             span(answer.law_low, answer.law_high),
-            answer.law,
+            escape(answer.law),
         )
     out.print(table, highlight=False)
     _print_notes([note for answer in answers for note in answer.notes])
@@ -351,4 +360,4 @@ def _print_predictions(answers: Sequence[Prediction]) -> None:
 
 def _print_notes(notes: Sequence[Note]) -> None:
     for note in {note.code: note for note in notes}.values():
-        out.print(f"note {note}", highlight=False, soft_wrap=True)
+        out.print(f"note {note}", markup=False, highlight=False, soft_wrap=True)

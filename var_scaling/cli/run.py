@@ -60,8 +60,8 @@ def run(app: typer.Typer) -> None:
             if debug:
                 raise
             err.print(
-                f"[red]bug:[/red] {type(error).__name__}: {error} (run again with --debug for the traceback)",
-                markup=True,
+                f"bug: {type(error).__name__}: {error} (run again with --debug for the traceback)",
+                markup=False,
             )
             code = 70
     sys.exit(code)
