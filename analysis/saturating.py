@@ -77,6 +77,9 @@ class SmoothEstimator:
         mean, load = points.means(self.response, self.weights)
         return replace(self, x=points.values[0], response=mean, weights=load), points
 
+    def without_floor(self) -> None:
+        """None: percentiles alone, for this form."""
+
     def _model(self, x: np.ndarray) -> Model:
         return _model(self.shape, x, self.ceiling, self.unit)
 

@@ -81,6 +81,9 @@ class TiedEstimator:
         mean, load = points.means(self.response, self.weights)
         return replace(self, logs=points.values, response=mean, weights=load), points
 
+    def without_floor(self) -> None:
+        """None: percentiles alone, for this form."""
+
     def natural(self, theta: np.ndarray) -> dict[str, np.ndarray]:
         """E, a, b, eta in Gadre's convention; derived: the exponent 2 eta and A, B of Chinchilla's form."""
         offset, a, b, eta = theta.T

@@ -42,6 +42,7 @@ class Design:
     lack: float = 0.0
     delta: float = np.inf
     even: float = 0.0  # the same noise at every depth; 0: from 1 % at the smallest to 0.2 % at the largest
+    bare: bool = False  # no floor in truth, one fitted
 
     @property
     def name(self) -> str:
@@ -50,7 +51,8 @@ class Design:
         lack = f", lack of fit {100 * self.lack:g} %" if self.lack else ""
         even = f", noise {100 * self.even:g} % everywhere" if self.even else ""
         huber = f", Huber {self.delta:g}" if np.isfinite(self.delta) else ""
-        return f"{self.form}: {self.depths} depths{budgets} x {self.seeds} seeds{lack}{even}{huber}"
+        bare = ", no floor" if self.bare else ""
+        return f"{self.form}: {self.depths} depths{budgets} x {self.seeds} seeds{lack}{even}{huber}{bare}"
 
 
 DESIGNS = [
@@ -62,12 +64,16 @@ DESIGNS = [
     ),
     *(Design("power + offset", depths, seeds, even=0.005) for depths, seeds in ((6, 1), (12, 3))),
     Design("power + offset", 12, 3, lack=0.001),
+    *(Design("power + offset", depths, seeds, bare=True) for depths, seeds in ((6, 1), (12, 1), (12, 3))),
+    *(Design("power + offset", depths, 1, even=0.005, bare=True) for depths in (6, 12)),
+    Design("chinchilla", 6, 1, 4),
     Design("chinchilla", 6, 2, 3),
     Design("chinchilla", 8, 1, 4),
     Design("chinchilla", 12, 1, 4),
     Design("chinchilla", 12, 1, 4, even=0.005),
     Design("chinchilla", 12, 3, 3),
     Design("chinchilla", 12, 3, 3, lack=0.001),
+    *(Design("chinchilla", depths, seeds, 4, bare=True) for depths, seeds in ((6, 2), (12, 1))),
     *(Design("chinchilla", depths, seeds, budgets, delta=1e-3) for depths, seeds, budgets in ((6, 2, 3), (12, 1, 4))),
     Design("tied", 5, 1, 2),
     Design("tied", 6, 2, 3),
@@ -97,7 +103,7 @@ def simulate(design: Design, rng: np.random.Generator) -> tuple[dict, object, fl
     noise = spread[depth] * luck + lack[depth]
     x, images = sizes[depth], budgets[budget]
     if design.form in ("power", "power + offset"):
-        truth = {"E": 4.5 if design.form != "power" else 0.0, "alpha": -0.23, "beta": 2e-3}
+        truth = {"E": 0.0 if design.bare or design.form == "power" else 4.5, "alpha": -0.23, "beta": 2e-3}
 
         def mean(x, _images):
             return truth["E"] + (truth["beta"] * x) ** truth["alpha"]
@@ -132,12 +138,13 @@ def simulate(design: Design, rng: np.random.Generator) -> tuple[dict, object, fl
     else:
         beta = 0.35 if design.form == "chinchilla" else 0.3
         alpha = 0.3
-        truth = {"E": 3.0, "alpha": alpha, "beta": beta, "a_opt": beta / (alpha + beta)}
+        floor = 0.0 if design.bare else 3.0
+        truth = {"E": floor, "alpha": alpha, "beta": beta, "a_opt": beta / (alpha + beta)}
         if design.form == "tied":
-            truth = {"E": 3.0, "eta": 0.15}
+            truth = {"E": floor, "eta": 0.15}
 
         def mean(x, images):
-            return 3.0 + 2.5 / x**alpha + 9 / images**beta
+            return floor + 2.5 / x**alpha + 9 / images**beta
 
         y = mean(x, images) * np.exp(noise)
         if design.form == "tied":
@@ -190,7 +197,8 @@ def measure(design: Design, studies: int, resamples: int, seed: int) -> dict[str
                     estimate = law.coefficients.get(name, np.median([low, high]))
                     if low == high:
                         continue
-                covered.setdefault(name, []).append((low <= true <= high, high - low, estimate / true - 1))
+                error = estimate / true - 1 if true else 0.0
+                covered.setdefault(name, []).append((low <= true <= high, high - low, error))
         except analysis.CannotFit as refusal:
             refused[refusal.code] = refused.get(refusal.code, 0) + 1
     result = {}

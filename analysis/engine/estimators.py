@@ -76,6 +76,9 @@ class LineEstimator:
         mean, load = points.means(self.response, self.weights)
         return replace(self, log_x=points.values[0], response=mean, weights=load), points
 
+    def without_floor(self) -> None:
+        """Its offset is given."""
+
     def natural(self, theta: np.ndarray) -> dict[str, np.ndarray]:
         """E, alpha, beta of y = E + (beta x)^alpha, and the coefficient A = beta^alpha."""
         return power_names(theta[:, 0] - theta[:, 1] * self.centre, theta[:, 1], np.full(len(theta), self.offset))
@@ -170,6 +173,14 @@ class NewtonEstimator:
             return self, None
         mean, load = points.means(self.response, self.weights)
         return replace(self, terms=PowerTerms(points.values, self.terms.offset), response=mean, weights=load), points
+
+    def without_floor(self) -> NewtonEstimator | None:
+        """From the fit's own other parameters."""
+        if not self.terms.offset:
+            return None
+        plain = replace(self.terms, offset=False)
+        found = newton.minimize(plain, self.theta[None, 1:], self.response, self.weights, self.delta)
+        return replace(self, terms=plain, theta=found.theta[0]) if found.converged[0] else None
 
     @property
     def _steps(self) -> tuple[int, int]:
