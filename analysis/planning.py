@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import checks
-from analysis.comparison import held_out_score
+from analysis.comparison import best_form, held_out_score
 from analysis.counting import amount_name
 from analysis.errors import CannotFit, Note
 from analysis.law import FARTHEST
@@ -73,10 +73,16 @@ def joint_record(study: StudyLaws, target: str) -> LawRecord:
     return min(judged, key=held_out_score) if judged else fitted[0]
 
 
-def predict_run(study: StudyLaws, target: str, params: float, images: float) -> Prediction:
+def predict_run(study: StudyLaws, target: str, params: float, images: float | None = None) -> Prediction:
     """One target at one size and number of images.
 
     Where no joint law exists, the law at that very budget answers, if there is one.
+
+    Args:
+        study: what fit_study returned.
+        target: column.
+        params: size, as the study counts it.
+        images: data seen; None where the rows know of no data, and their law against size answers.
 
     Raises:
         CannotFit: no law can answer.
@@ -86,13 +92,14 @@ def predict_run(study: StudyLaws, target: str, params: float, images: float) -> 
     try:
         record = joint_record(study, target)
         inputs: tuple[float, ...] = (params, images)
-    except CannotFit as refusal:
-        at = [r for r in study.find(target, "params") if r.law is not None and _same(r.budget, images)]
-        if not at:
+    except CannotFit:
+        at = [record for record in study.find(target, "params") if _same(record.budget, images)]
+        best = best_form(at)
+        if best is None:
+            if at and images is None:
+                raise at[-1].refusal from None
             raise
-        judged = [r for r in at if r.backtests]
-        record, inputs = (min(judged, key=held_out_score) if judged else at[-1]), (params,)
-        del refusal
+        record, inputs = best, (params,)
     law = record.law
     low, high = law.mean_interval(*inputs, level=LEVEL)
     run_low, run_high = law.prediction_interval(*inputs, level=LEVEL)
@@ -108,14 +115,18 @@ def predict_run(study: StudyLaws, target: str, params: float, images: float) -> 
     )
 
 
-def _same(budget: float | None, images: float) -> bool:
-    return budget is not None and abs(budget / images - 1) < 0.02
+def _same(budget: float | None, images: float | None) -> bool:
+    if budget is None or images is None:
+        return budget is images
+    return abs(budget / images - 1) < 0.02
 
 
-def _possible(study: StudyLaws, params: float, images: float) -> None:
+def _possible(study: StudyLaws, params: float, images: float | None) -> None:
     """Raise a ValueError where no run can have that size and data."""
     if not np.isfinite(params) or params <= 0:
         raise ValueError(f"the size is {params:g} parameters; give a positive number")
+    if images is None:
+        return
     name = study.columns.data
     if not np.isfinite(images) or images < _least(study) or images <= 0:
         wanted = "at least 1" if _least(study) else "a positive number"
@@ -309,8 +320,10 @@ class Expectation:
     deviation: float | None
 
 
-def expect(study: StudyLaws, target: str, params: float, images: float, measured: float | None = None) -> Expectation:
-    """The law's expectation of a run, and a verdict on a measured value.
+def expect(
+    study: StudyLaws, target: str, params: float, images: float | None = None, measured: float | None = None
+) -> Expectation:
+    """The law's expectation of a run, and a verdict on a measured value; arguments as :func:`predict_run`.
 
     Raises:
         CannotFit: no law can answer.

@@ -222,7 +222,8 @@ def _fit_offset(
     chosen = starts.descend(chosen, few.logs, np.exp(mean), load, True)
     theta, _ = starts.project(chosen, few.logs, np.exp(mean), load, True)
     found = newton.minimize(few, theta, mean, load, np.inf, FIRST_STEPS)
-    if not found.converged.any() and few.evaluate(found.theta).shares[0].max() > FADED:
+    lowest = found.theta[[np.argmin(found.value)]]
+    if not found.converged[np.argmin(found.value)] and few.evaluate(lowest).shares[0].max() > FADED:
         found = newton.minimize(few, found.theta, mean, load, np.inf)
     value = np.where(np.isfinite(found.value), found.value, np.inf) + within
     best = int(np.argmin(value))
@@ -259,7 +260,7 @@ def _fit_offset(
         raise CannotFit(
             "not_converged",
             f"no start reached a certified minimum (relative excess {found.decrement[best]:.1e}); "
-            "fix the offset, or look for rows that contradict one another",
+            "the rows hardly bend, or fall no more than they scatter; fix the offset, or leave it out",
             float(found.decrement[best]),
         )
     eigenvalues = np.linalg.eigvalsh(found.hessian[best])

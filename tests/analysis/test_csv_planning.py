@@ -4,6 +4,7 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from analysis import planning
@@ -180,6 +181,29 @@ def test_brackets_of_a_header_are_told_with_the_laws(tmp_path):
     assert code == 0
     assert "N: column params [b]" in text
     assert "\nloss [/nats]" in text
+
+
+def test_a_law_in_size_alone_answers_for_a_size(tmp_path):
+    sizes = np.repeat(np.geomspace(1e7, 1e10, 8), 2)
+    loss = (1.8 + 30 * sizes**-0.25) * np.exp(0.003 * np.random.default_rng(0).normal(size=16))
+    file = tmp_path / "sizes.csv"
+    pd.DataFrame({"params": sizes, "loss": loss}).to_csv(file, index=False)
+    code, text, _ = run("predict", file, "--size", 3e10, "--json")
+    assert code == 0
+    (answer,) = json.loads(text)["predictions"]
+    assert json.loads(text)["images"] is None
+    assert answer["law"] == "loss against params, power + offset"
+    assert answer["low"] < 1.8 + 30 * 3e10**-0.25 < answer["high"]
+    code, text, _ = run("expect", file, "--size", 3e10, "--loss", 2.5)
+    assert code == 0
+    assert "higher than expected" in text
+    code, _, problem = run("predict", file, "--size", 3e10, "--images", 1e9)
+    assert code == 2
+    assert "--images" in problem
+    pd.DataFrame({"flops": sizes, "loss": loss}).to_csv(file, index=False)
+    code, _, problem = run("predict", file, "--compute", "flops", "--size", 3e10)
+    assert code == 2
+    assert "sizes" in problem
 
 
 @pytest.mark.parametrize("command", [("fit-laws", "--no-figures"), ("predict", "--depth", 3)])

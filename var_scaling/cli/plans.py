@@ -81,7 +81,7 @@ def predict(
         return
     from rich.markup import escape
 
-    words = f"{count(params)} parameters, {amount(study.columns.data, count(seen))}"
+    words = f"{count(params)} parameters" + ("" if seen is None else f", {amount(study.columns.data, count(seen))}")
     out.print(f"{words} ({study.conventions['N']})", markup=False, highlight=False)
     _print_predictions(answers)
     for column, refusal in refusals:
@@ -324,13 +324,15 @@ def _candidates(study: StudyLaws, where: Path) -> tuple[pd.DataFrame, str]:
 
 def _point(
     study: StudyLaws, where: Path, depth: int | None, size: float | None, images: float | None
-) -> tuple[float, float]:
-    """Parameters and images of a model that is asked about."""
+) -> tuple[float, float | None]:
+    """Parameters and images of a model that is asked about; no images where the rows know of none."""
     from analysis.planning import candidate
 
-    if study.columns.data is None:
-        raise RequestProblem("the rows name no data column (--data), so no law in size and data can answer")
-    seen = float(study.rows[study.columns.data].max()) if images is None else images
+    if study.columns.params is None:
+        raise RequestProblem("the rows name no column of sizes (--x), so no law in size can answer")
+    if study.columns.data is None and images is not None:
+        raise RequestProblem("the rows name no data column (--data): leave out --images")
+    seen = float(study.rows[study.columns.data].max()) if images is None and study.columns.data else images
     if size is not None:
         return float(size), seen
     table, _ = _candidates(study, where)
