@@ -67,6 +67,7 @@ DESIGNS = [
     *(Design("power + offset", depths, seeds, bare=True) for depths, seeds in ((6, 1), (12, 1), (12, 3))),
     *(Design("power + offset", depths, 1, even=0.005, bare=True) for depths in (6, 12)),
     Design("chinchilla", 6, 1, 4),
+    Design("chinchilla", 6, 1, 4, even=0.005),
     Design("chinchilla", 6, 2, 3),
     Design("chinchilla", 8, 1, 4),
     Design("chinchilla", 12, 1, 4),
