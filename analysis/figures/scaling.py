@@ -147,16 +147,17 @@ def draw_against_compute(study: StudyLaws, target: str, ax: Axes | None = None) 
 
 def _draw_sizes(rows: pd.DataFrame, columns: Columns, target: str, sizes: np.ndarray, ax: Axes) -> None:
     """One named line a size, through the means over its seeds."""
+    size = rows[columns.params] if columns.params else pd.Series(0.0, index=rows.index)
+    length = rows[columns.budget or columns.compute]
+    means = rows.groupby([size.to_numpy(), length.to_numpy()])[[columns.compute, target]].mean()
+    depth = rows.groupby(size)["depth"].first() if "depth" in rows else None
     for colour, size in zip(page.ordered_colours(len(sizes)), sizes, strict=True):
-        part = rows[rows[columns.params] == size] if columns.params else rows
-        mean = part[[columns.compute, target]].groupby(part[columns.budget or columns.compute].to_numpy()).mean()
-        mean = mean.sort_values(columns.compute)
-        ax.plot(mean[columns.compute], mean[target], color=colour, linewidth=0.7, marker="o", markersize=2.4)
+        compute, y = means.loc[size].sort_values(columns.compute).to_numpy().T
+        ax.plot(compute, y, color=colour, linewidth=0.7, marker="o", markersize=2.4)
         if columns.params:
-            name = f"d{part['depth'].iloc[0]:g}" if "depth" in part else page.plain_number(float(f"{size:.2g}"))
             ax.annotate(
-                name,
-                (mean[columns.compute].iloc[0], mean[target].iloc[0]),
+                page.plain_number(float(f"{size:.2g}")) if depth is None else f"d{depth[size]:g}",
+                (compute[0], y[0]),
                 xytext=(2, 3),
                 textcoords="offset points",
                 fontsize=5.5,
