@@ -31,16 +31,12 @@ def in_parallel(tasks: Sequence[Callable[[], Result]], meanwhile: Callable[[], o
     Raises:
         Exception: what a task, or `meanwhile`, raised, from any process.
     """
-    own = meanwhile if meanwhile is not None else _nothing
     cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else 1
     with no_collection():
-        return _forked(tasks, own, min(cores, MOST, len(tasks)) - 1)
+        return _forked(tasks, meanwhile, min(cores, MOST, len(tasks)) - 1)
 
 
-def _nothing() -> None: ...
-
-
-def _forked(tasks: Sequence[Callable[[], Result]], own: Callable[[], object], others: int) -> list[Result]:
+def _forked(tasks: Sequence[Callable[[], Result]], meanwhile: Callable[[], object] | None, others: int) -> list[Result]:
     context = multiprocessing.get_context("fork")
     queue, filled = os.pipe()  # two bytes a task: whoever reads them does it
     os.write(filled, b"".join(place.to_bytes(TOKEN, "big") for place in range(len(tasks))))
@@ -53,7 +49,8 @@ def _forked(tasks: Sequence[Callable[[], Result]], own: Callable[[], object], ot
         workers[-1].start()
         sender.close()
     try:
-        own()
+        if meanwhile is not None:
+            meanwhile()
         results, problems = dict(_taken(tasks, queue)), []
         for receiver in receivers:
             try:

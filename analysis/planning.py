@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import checks
-from analysis.comparison import best_form, held_out_score
+from analysis.comparison import best_form
 from analysis.counting import amount_name
 from analysis.errors import CannotFit, Note
 from analysis.law import FARTHEST
@@ -69,8 +69,7 @@ def joint_record(study: StudyLaws, target: str) -> LawRecord:
             refusal = records[-1].refusal
             raise CannotFit(refusal.code, f"no law of {target} in size and data: {refusal.sentence}", refusal.number)
         raise CannotFit("too_few_sizes", f"no law of {target} in size and data: the rows name no data column", 0)
-    judged = [record for record in fitted if record.backtests]
-    return min(judged, key=held_out_score) if judged else fitted[0]
+    return best_form(fitted)
 
 
 def predict_run(study: StudyLaws, target: str, params: float, images: float | None = None) -> Prediction:

@@ -9,13 +9,13 @@ section 5).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from analysis import checks
-from analysis.engine.collapse_rows import DesignPoints, design_points, few_rows
+from analysis.engine.collapse_rows import DesignPoints, few_rows, on_points
 from analysis.engine.leastsquares import Model, minimize_squares, relative_excess
 from analysis.errors import CannotFit, Note
 from analysis.law import Certificate, Law
@@ -71,11 +71,7 @@ class SmoothEstimator:
 
     def few(self) -> tuple[SmoothEstimator, DesignPoints | None]:
         """On the design points."""
-        points = design_points(self.x[None])
-        if points is None:
-            return self, None
-        mean, load = points.means(self.response, self.weights)
-        return replace(self, x=points.values[0], response=mean, weights=load), points
+        return on_points(self, self.x[None], x=lambda values: values[0])
 
     def without_floor(self) -> None:
         """None: percentiles alone, for this form."""

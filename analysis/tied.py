@@ -8,13 +8,13 @@ dimension, solved to the last digit.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, partial
 
 import numpy as np
 
 from analysis import checks
-from analysis.engine.collapse_rows import DesignPoints, design_points, few_rows
+from analysis.engine.collapse_rows import DesignPoints, few_rows, on_points
 from analysis.engine.leastsquares import relative_excess
 from analysis.errors import CannotFit, Note
 from analysis.law import Certificate, ParametricLaw
@@ -75,11 +75,7 @@ class TiedEstimator:
 
     def few(self) -> tuple[TiedEstimator, DesignPoints | None]:
         """On the design points."""
-        points = design_points(self.logs)
-        if points is None:
-            return self, None
-        mean, load = points.means(self.response, self.weights)
-        return replace(self, logs=points.values, response=mean, weights=load), points
+        return on_points(self, self.logs, logs=lambda values: values)
 
     def without_floor(self) -> None:
         """None: percentiles alone, for this form."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
+
+Fit = TypeVar("Fit")
 
 
 @dataclass(frozen=True)
@@ -58,3 +62,21 @@ def few_rows(logs: np.ndarray, response: np.ndarray, weights: np.ndarray) -> tup
     """Regressors (k, m), mean responses and weights of the design points; as given where no two rows share one."""
     points = design_points(logs)
     return (logs, response, weights) if points is None else (points.values, *points.means(response, weights))
+
+
+def on_points(
+    fit: Fit, shared: np.ndarray, /, **regressors: Callable[[np.ndarray], object]
+) -> tuple[Fit, DesignPoints | None]:
+    """A least-squares estimator on its design points; itself and None where no two rows share one.
+
+    Args:
+        fit: frozen, with `response` and `weights`.
+        shared: (k, n) its regressors.
+        **regressors: of each attribute that holds them, how it is made from (k, m) distinct ones.
+    """
+    points = design_points(shared)
+    if points is None:
+        return fit, None
+    mean, load = points.means(fit.response, fit.weights)
+    made = {name: make(points.values) for name, make in regressors.items()}
+    return replace(fit, response=mean, weights=load, **made), points

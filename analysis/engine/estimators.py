@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from analysis.engine import newton, starts
-from analysis.engine.collapse_rows import DesignPoints, design_points, few_rows
+from analysis.engine.collapse_rows import DesignPoints, few_rows, on_points
 from analysis.engine.terms import PowerTerms, RepeatedTerms, log_epoch_gain
 
 REFIT_EXCESS = 1e-13  # of a resample's objective: exact, like the fit itself
@@ -70,11 +70,7 @@ class LineEstimator:
 
     def few(self) -> tuple[LineEstimator, DesignPoints | None]:
         """On the design points."""
-        points = design_points(self.log_x[None])
-        if points is None:
-            return self, None
-        mean, load = points.means(self.response, self.weights)
-        return replace(self, log_x=points.values[0], response=mean, weights=load), points
+        return on_points(self, self.log_x[None], log_x=lambda values: values[0])
 
     def without_floor(self) -> None:
         """Its offset is given."""
@@ -138,7 +134,7 @@ class NewtonEstimator:
             terms = PowerTerms(logs, terms.offset)
         begin = np.repeat(self.theta[None], problems, 0)
         if terms.offset and self.theta[0] <= LOG_NO_FLOOR:
-            theta, certified, slope = self._without_floor(terms, begin, response, weights)
+            theta, certified, slope = self._best_without_floor(terms, begin, response, weights)
             theta[:, 0] = np.where(certified & (slope >= 0), LOG_NO_FLOOR, theta[:, 0])
             certified &= slope >= 0
         else:
@@ -148,7 +144,7 @@ class NewtonEstimator:
             if terms.offset and len(left):
                 # these run towards E = 0 or along a flat valley: to drop them would cut off an end of the interval
                 chosen = _pick(response, left), _pick(weights, left)
-                bound, solved, slope = self._without_floor(terms, theta[left], *chosen)
+                bound, solved, slope = self._best_without_floor(terms, theta[left], *chosen)
                 value = newton.objective(
                     terms, np.column_stack([np.full(len(left), LOG_NO_FLOOR), bound[:, 1:]]), *chosen, self.delta
                 )
@@ -167,12 +163,9 @@ class NewtonEstimator:
 
     def few(self) -> tuple[NewtonEstimator, DesignPoints | None]:
         """On the design points: of sums of squares only."""
-        squares = np.isinf(self.delta) and isinstance(self.terms, PowerTerms)
-        points = design_points(self.terms.logs) if squares else None
-        if points is None:
+        if np.isfinite(self.delta) or not isinstance(self.terms, PowerTerms):
             return self, None
-        mean, load = points.means(self.response, self.weights)
-        return replace(self, terms=PowerTerms(points.values, self.terms.offset), response=mean, weights=load), points
+        return on_points(self, self.terms.logs, terms=lambda values: PowerTerms(values, self.terms.offset))
 
     def without_floor(self) -> NewtonEstimator | None:
         """From the fit's own other parameters."""
@@ -197,7 +190,7 @@ class NewtonEstimator:
         values = [newton.objective(terms, theta, response, weights, self.delta) for theta in (begin, tried)]
         return np.where((values[1] < values[0])[:, None], tried, begin)
 
-    def _without_floor(
+    def _best_without_floor(
         self, terms: PowerTerms | RepeatedTerms, begin: np.ndarray, response: np.ndarray, weights: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The best laws with E = 0 for S resamples.

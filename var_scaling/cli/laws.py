@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from var_scaling.cli.rows import Json, Rows, problems_as_requests, with_rows
+from var_scaling.cli.options import Json
+from var_scaling.cli.rows import Rows, problems_as_requests, with_rows
 from var_scaling.cli.run import count, err, out, print_json
 from var_scaling.errors import RequestProblem
 

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from var_scaling.cli.options import Runs
 from var_scaling.errors import EnvironmentProblem, RequestProblem
 
 if TYPE_CHECKING:
     from analysis.record import StudyLaws
 
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 CSV_ONLY = ("x", "data", "group", "budget", "epochs", "keep_duplicates", "drop_missing")
 
 
@@ -28,9 +28,7 @@ class Rows:
     source: Annotated[
         Path | None, typer.Argument(help="A sweep, a folder of trials, or a CSV. Default: the newest sweep.")
     ] = None
-    runs: Annotated[
-        Path, typer.Option("--runs", help="Folder of trials, stages and sweeps.", envvar="VAR_SCALING_RUNS")
-    ] = Path("runs")
+    runs: Runs = Path("runs")
     x: Annotated[str | None, typer.Option("--x", help="CSV: column of model sizes (or of compute).")] = None
     data: Annotated[str | None, typer.Option("--data", help="CSV: column of tokens or images seen.")] = None
     compute: Annotated[str | None, typer.Option("--compute", help="Column of training FLOPs.")] = None
