@@ -31,7 +31,7 @@ def check(storm: Storm, kills: int, tracker: str) -> None:
 
 
 def test_a_dozen_kills_on_this_machine(fake_study: Path, runs: Path, mlflow_store: str) -> None:
-    write_study(fake_study, runs, 2, 30_000, 0.05)
+    write_study(fake_study, runs, 2, 120_000, 0.05)
     storm = Storm(fake_study, runs, 1, mlflow_store)
     storm.run(kills=12, seconds=200)
     check(storm, 12, mlflow_store)
@@ -39,7 +39,7 @@ def test_a_dozen_kills_on_this_machine(fake_study: Path, runs: Path, mlflow_stor
 
 @pytest.mark.xdist_group("own-slurm")
 def test_a_few_kills_on_slurm(fake_study: Path, runs: Path, own_cluster: object, mlflow_store: str) -> None:
-    write_study(fake_study, runs, 2, 30_000, 0.1)
+    write_study(fake_study, runs, 2, 120_000, 0.1)
     storm = Storm(fake_study, runs, 2, mlflow_store, cluster=own_cluster)
     storm.run(kills=6, seconds=240)
     check(storm, 6, mlflow_store)
