@@ -374,6 +374,7 @@ class Law:
         tail = (1 - level) / 2
         quantile = np.nanquantile if np.isnan(seen).any() else np.quantile
         low, high = quantile(seen, [tail, 1 - tail], axis=0)
+        low = np.maximum(low, 0.0)  # additive noise, as tied laws have it, goes below what a loss, error or FID can be
         limits = low.reshape(self._shape(inputs)), high.reshape(self._shape(inputs))
         return self._joined(limits, level, lambda plain: plain.prediction_interval(*inputs, level=level, runs=runs))
 

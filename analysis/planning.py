@@ -18,7 +18,7 @@ from analysis.counting import amount_name
 from analysis.errors import CannotFit, Note
 from analysis.law import FARTHEST
 from analysis.record import LEVEL, LawRecord, StudyLaws
-from analysis.rowchecks import repeat_notes
+from analysis.rowchecks import repeat_notes, unit_notes
 from analysis.table import ONE_SIZE, Columns, run_names
 
 # Peak dense 16-bit rates of the makers' data sheets; what a training reaches of them is an assumption until rows say.
@@ -166,7 +166,7 @@ class Allocation:
             resamples in which that candidate is best), learning_rate (if known).
         continuous: the best size between candidates, with its interval: params, low, high; 0 and inf where the
             candidates do not bound it.
-        notes: those of the prediction, and a best candidate at the edge.
+        notes: those of the prediction, sizes in thousands or billions, and a best candidate at the edge.
     """
 
     flops: float
@@ -224,7 +224,7 @@ def allocate(study: StudyLaws, candidates: pd.DataFrame, flops: float, target: s
             f"{flops:g} FLOPs pay for {bought} of the best candidate; one costs {flops / images[best]:.3g}: give more"
         )
     prediction = predict_run(study, target, float(params[best]), float(images[best]))
-    notes = prediction.notes
+    notes = prediction.notes + unit_notes(study.rows, study.columns)
     if best in (0, len(params) - 1):
         if depth is None:
             words = f"the best size, {params[best]:.3g}, is the {'smallest' if best == 0 else 'largest'} candidate"
@@ -333,7 +333,9 @@ def expect(
         return Expectation(prediction, None, "", None)
     if not np.isfinite(measured) or measured <= 0:
         raise ValueError(f"the measured value is {measured}; give a positive number")
-    spread = np.log(prediction.high / prediction.low) / (2 * 1.959964)
+    limit = prediction.high if measured > prediction.value else prediction.low  # of its own side: they may differ
+    with np.errstate(divide="ignore"):
+        spread = abs(np.log(limit / prediction.value)) / 1.959964
     deviation = float(np.log(measured / prediction.value) / spread) if spread > 0 else float("inf")
     verdict = "normal"
     if measured > prediction.high:

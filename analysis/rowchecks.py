@@ -10,7 +10,7 @@ import pandas as pd
 from analysis import checks
 from analysis.counting import amount, amount_name
 from analysis.errors import Note
-from analysis.table import ENOUGH_SIZES, Columns, usual
+from analysis.table import ENOUGH_SIZES, SIX_ND, Columns, usual
 
 # Columns of a row that are recipe. A study's plan shows what varies; the law has to as well.
 RECIPE = (
@@ -26,6 +26,7 @@ RECIPE = (
     "head_dim",
 )
 CONVENTIONS = ("family", "tokenizer", "data", "tokens_per_image", "numerics")
+LEAST_COUNT = 1e4  # the largest model, and the longest run, of a ladder have at least so many parameters and images
 MOST_KINDS = 20  # a text column of more names runs
 RULED = ("learning_rate", "weight_decay", "gamma_init", "drop_path")  # what recipes set as a power of depth
 RULE_HOLDS = 0.01  # in logs, at every row
@@ -239,6 +240,50 @@ def unused_notes(rows: pd.DataFrame, columns: Columns, own: bool) -> tuple[Note,
             words = f"{epochs} reaches {most:.4g} and no law uses it: data seen again count as new ones ({way})"
             notes.append(Note("mixed_conventions", words, most, quiet=own))
     return tuple(notes)
+
+
+def pooled_notes(rows: pd.DataFrame, columns: Columns, own: bool) -> tuple[Note, ...]:
+    """`mixed_conventions`: rows of one size and amount that differ in more than their seed, a learning rate say."""
+    parts = (columns.x, columns.data, columns.budget, columns.compute, columns.unique, columns.epochs)
+    places = [name for name in dict.fromkeys(parts) if name]
+    if columns.x is None and columns.compute is None:
+        return ()
+    known = (*places, *columns.targets, columns.run, usual(rows, "seed"))
+    notes = []
+    for name in RECIPE if own else rows.select_dtypes("number"):
+        if name not in rows or name in known:
+            continue
+        kinds = rows.groupby(places)[name].transform("nunique") > 1
+        tried = rows.loc[kinds, [*places, name]].dropna().drop_duplicates()
+        found = sorted(tried[name].unique())
+        if len(found) < 2 or not (own or _chosen(tried[name])):
+            continue
+        listed = ", ".join(value if isinstance(value, str) else f"{value:.4g}" for value in found[:4])
+        words = f"rows of one size and amount differ in {name} ({listed}{', ...' if len(found) > 4 else ''}) and are "
+        words += "fitted as repeats, their differences as noise; fit a table of each"
+        notes.append(Note("mixed_conventions", words, len(found)))
+    return tuple(notes)
+
+
+def unit_notes(rows: pd.DataFrame, columns: Columns) -> tuple[Note, ...]:
+    """`mixed_conventions`: sizes or data too small to be counts, where 6 N D is taken for training FLOPs."""
+    if columns.compute != SIX_ND:
+        return ()
+    most = {name: float(rows[name].max()) for name in (columns.params, columns.data)}
+    small = {name: value for name, value in most.items() if value < LEAST_COUNT}
+    if not small:
+        return ()
+    listed = " and ".join(f"{name} is {value:.4g} at most" for name, value in small.items())
+    words = f"{listed}, too few for a count: {SIX_ND} is training FLOPs only where both are in units, not in millions"
+    return (Note("mixed_conventions", words, min(small.values())),)
+
+
+def _chosen(tried: pd.Series) -> bool:
+    """Whether numbers were chosen, not measured: few, each in several places, and not 0, 1, 2 or 42, 43, 44."""
+    counts = tried.value_counts().sort_index()
+    found = counts.index.to_numpy(float)
+    running = (found == np.round(found)).all() and (np.diff(found) == 1).all()
+    return len(found) <= MOST_KINDS and counts.min() > 1 and not running
 
 
 def repeat_notes(rows: pd.DataFrame, columns: Columns) -> tuple[Note, ...]:

@@ -116,6 +116,8 @@ def fit_study(
         + rowchecks.recipe_notes(rows, columns)
         + rowchecks.budget_notes(rows, columns)
         + rowchecks.unused_notes(rows, columns, own)
+        + rowchecks.pooled_notes(rows, columns, own)
+        + rowchecks.unit_notes(rows, columns)
         + rowchecks.repeat_notes(rows, columns)
         + (curves.notes if curves is not None else ())
     )

@@ -7,8 +7,8 @@ import pytest
 from analysis.errors import CannotFit
 from analysis.lawtable import axis
 from analysis.load import load_runs
-from analysis.rowchecks import fall_checks, unused_notes
-from analysis.table import Columns, check_table, csv_columns
+from analysis.rowchecks import fall_checks, pooled_notes, unit_notes, unused_notes
+from analysis.table import Columns, check_table, csv_columns, derive
 from tests.analysis.test_csv_laws import grid, laws
 from tests.analysis.test_fit_laws import run
 
@@ -134,6 +134,38 @@ def test_kinds_that_are_pooled_are_said(tmp_path):
     assert notes(frame) == []
     frame["config"] = "one"
     assert notes(frame) == []
+
+
+def test_a_number_tried_at_every_size_is_said():
+    def notes(frame):
+        return [note.sentence for note in pooled_notes(frame, csv_columns(frame), own=False)]
+
+    once = grid()
+    frame = pd.concat([once.assign(lr=lr, seed=seed) for lr in (1e-3, 3e-3) for seed in (7, 40)], ignore_index=True)
+    assert notes(frame) == [
+        "rows of one size and amount differ in lr (0.001, 0.003) and are fitted as repeats, their differences as "
+        "noise; fit a table of each"
+    ]
+    assert notes(frame[frame["lr"] > 1e-3]) == []
+    assert notes(frame.assign(lr=frame["params"] ** -0.5)) == []  # a rule: one value a size
+    assert notes(frame.rename(columns={"lr": "seconds"}).assign(seconds=np.arange(len(frame)) / 7)) == []  # measured
+    scaled = frame.rename(columns={"lr": "learning_rate"}).assign(learning_rate=frame["lr"] * frame["params"] ** -0.3)
+    (said,) = pooled_notes(scaled, csv_columns(scaled), own=True)  # of our own rows it is known to be the recipe
+    assert "differ in learning_rate" in said.sentence
+    assert notes(frame.assign(lr=frame["lr"].map({1e-3: 4, 3e-3: 5})).rename(columns={"lr": "replica"})) == []
+
+
+def test_sizes_in_billions_are_no_counts():
+    def notes(frame):
+        columns = csv_columns(frame)
+        return [note.sentence for note in unit_notes(*derive(frame, columns))]
+
+    frame = grid()
+    assert notes(frame) == []
+    (said,) = notes(frame.assign(params=frame["params"] / 1e9))
+    assert said.startswith("params is ") and "6 N D is training FLOPs only where both are in units" in said
+    (said,) = notes(frame.assign(params=frame["params"] / 1e6, tokens=frame["tokens"] / 1e9))
+    assert "at most and tokens is" in said
 
 
 def test_equal_losses_of_two_seeds_are_no_repeat():

@@ -362,5 +362,5 @@ def _print_predictions(answers: Sequence[Prediction]) -> None:
 
 
 def _print_notes(notes: Sequence[Note]) -> None:
-    for note in {note.code: note for note in notes}.values():
+    for note in {note.sentence: note for note in notes}.values():
         out.print(f"note {note}", markup=False, highlight=False, soft_wrap=True)
