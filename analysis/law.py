@@ -25,6 +25,7 @@ Limits = tuple[float | np.ndarray, float | np.ndarray]
 FEW_SIZES = 100  # up to here the sizes are the unit (wild cluster bootstrap, which covers a point better); above, runs
 RESAMPLES = 2000
 NOISE_POINTS = 101
+FLOORS = ("E", "floor")  # what forms call it
 FEW_FREEDOM = 2
 FARTHEST = 4.0  # predictions beyond this factor of the fitted range carry the note `extrapolation`
 
@@ -304,7 +305,7 @@ class Law:
         if name in fixed:
             return float(self.coefficients[name]), float(self.coefficients[name])
         limits = self._quantiles(self._enough().draws[name].to_numpy(), level)
-        if name == "E":
+        if name in FLOORS:
             return limits
         low, high = self._joined(limits, level, lambda plain: plain.interval(name, level))
         return float(low), float(high)
@@ -316,7 +317,8 @@ class Law:
         that were fitted with one. Joined with those of the plain law 96 % do, and are 3 % wider.
         """
         draws = self._enough().draws
-        if "E" not in draws or (draws["E"] == 0).mean() < (1 - level) / 2 or self._plain is None:
+        floor = next((name for name in FLOORS if name in draws), None)
+        if floor is None or (draws[floor] == 0).mean() < (1 - level) / 2 or self._plain is None:
             return limits
         low, high = of(self._plain)
         return np.minimum(limits[0], low), np.maximum(limits[1], high)

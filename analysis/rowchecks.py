@@ -248,7 +248,8 @@ def pooled_notes(rows: pd.DataFrame, columns: Columns, own: bool) -> tuple[Note,
     places = [name for name in dict.fromkeys(parts) if name]
     if columns.x is None and columns.compute is None:
         return ()
-    known = (*places, *columns.targets, columns.run, usual(rows, "seed"))
+    spoken_of = (usual(rows, part) for part in ("seed", "data", "steps", "epochs", "unique", "compute"))
+    known = (*places, *columns.targets, columns.run, *spoken_of)
     notes = []
     for name in RECIPE if own else rows.select_dtypes("number"):
         if name not in rows or name in known:

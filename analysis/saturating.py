@@ -9,7 +9,7 @@ section 5).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -36,7 +36,7 @@ class SmoothEstimator:
         centre: what was subtracted.
         ceiling: of the saturating form; unused otherwise.
         unit: in which theta counts the floor: the smallest y.
-        theta: (3,): floor in units, then position and slope.
+        theta: (3,): floor in units, then position and slope; (2,) of a law without a floor.
         response: (n,) log y.
         weights: (n,).
     """
@@ -52,7 +52,7 @@ class SmoothEstimator:
 
     @cached_property
     def jacobian(self) -> np.ndarray:
-        """(n, 3)."""
+        """(n, p)."""
         return self._model(self.x)(self.theta[None])[1][0]
 
     @cached_property
@@ -65,22 +65,35 @@ class SmoothEstimator:
         (x,), response, weights = few_rows(self.x[None], response, weights)
         problems = len(response) if np.ndim(response) == 2 else len(np.atleast_2d(weights))
         starts = np.repeat(self.theta[None], problems, 0)
-        theta, _, converged = minimize_squares(self._model(x), starts, response, weights, LOWEST)
-        excess, _ = relative_excess(self._model(x), theta, response, weights, LOWEST)
+        lowest = LOWEST[-len(self.theta) :]
+        theta, _, converged = minimize_squares(self._model(x), starts, response, weights, lowest)
+        excess, _ = relative_excess(self._model(x), theta, response, weights, lowest)
         return theta, converged | (excess < CLOSE)
 
     def few(self) -> tuple[SmoothEstimator, DesignPoints | None]:
         """On the design points."""
         return on_points(self, self.x[None], x=lambda values: values[0])
 
-    def without_floor(self) -> None:
-        """None: percentiles alone, for this form."""
+    def without_floor(self) -> SmoothEstimator | None:
+        """From the fit's own other parameters."""
+        if len(self.theta) == 2:
+            return None
+        plain = replace(self, theta=self.theta[1:])
+        theta, certified = plain.refit(self.response, self.weights)
+        return replace(plain, theta=theta[0]) if certified[0] else None
 
     def _model(self, x: np.ndarray) -> Model:
-        return _model(self.shape, x, self.ceiling, self.unit)
+        model = _model(self.shape, x, self.ceiling, self.unit)
+
+        def without_floor(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            values, jacobian = model(_with_floor(theta))
+            return values, jacobian[:, :, 1:]
+
+        return model if len(self.theta) == 3 else without_floor
 
     def natural(self, theta: np.ndarray) -> dict[str, np.ndarray]:
         """Coefficients by name."""
+        theta = _with_floor(theta)
         with np.errstate(over="ignore"):
             floor = theta[:, 0] * self.unit
             if self.shape == "saturating":
@@ -251,6 +264,11 @@ def _fit(shape: str, raw: np.ndarray, x, y, ceiling: float, runs, weights, conve
         size_codes=size_codes,
         conventions=dict(conventions or {}),
     )
+
+
+def _with_floor(theta: np.ndarray) -> np.ndarray:
+    """(S, 3) of (S, 2) without a floor."""
+    return theta if theta.shape[1] == 3 else np.column_stack([np.zeros(len(theta)), theta])
 
 
 def _model(shape: str, x: np.ndarray, ceiling: float, unit: float) -> Model:

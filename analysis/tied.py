@@ -8,7 +8,7 @@ dimension, solved to the last digit.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
@@ -27,7 +27,9 @@ GRID = 64
 REFIT_GRID = 24
 BATCH_ROWS = 60_000  # of resamples worked off at a time, so that they stay in the cache
 WIDEST = 12.0  # largest exponent tried, per unit of log span
-FREE = ((0, 1, 2), (1, 2), (0, 1), (0, 2))  # which of (E, a, b) are above zero; a law needs a falling term
+# Which of (E, a, b) are above zero; a law needs a falling term. The first set holds all that may be.
+FREE = ((0, 1, 2), (1, 2), (0, 1), (0, 2))
+FREE_WITHOUT_FLOOR = ((1, 2), (1,), (2,))
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +39,7 @@ class TiedEstimator:
     Attributes:
         logs: (2, n) centred log N and log D.
         centres: what was subtracted.
-        theta: (4,) optimum.
+        theta: (4,) optimum; (3,) of a law without E.
         response: (n,) loss.
         weights: (n,).
         largest: largest eta tried.
@@ -52,37 +54,46 @@ class TiedEstimator:
 
     @cached_property
     def jacobian(self) -> np.ndarray:
-        """(n, 4)."""
-        return _parts(self.theta[None], self.logs)[1][0]
+        """(n, p)."""
+        return _parts(_with_floor(self.theta[None]), self.logs)[1][0][:, -len(self.theta) :]
 
     @cached_property
     def residual(self) -> np.ndarray:
         """(n,) in units of the loss."""
-        return self.response - _parts(self.theta[None], self.logs)[0][0]
+        return self.response - _parts(_with_floor(self.theta[None]), self.logs)[0][0]
 
     def refit(self, response: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Steps from the optimum, near which resamples lie; the whole range of eta where a floor vanishes."""
         logs, response, weights = few_rows(self.logs, *np.broadcast_arrays(*map(np.atleast_2d, (response, weights))))
-        theta, certified = np.repeat(self.theta[None], len(response), 0), np.zeros(len(response), bool)
+        parameters = len(self.theta)
+        free = FREE if parameters == 4 else FREE_WITHOUT_FLOOR
+        theta = _with_floor(np.repeat(self.theta[None], len(response), 0))
+        certified = np.zeros(len(response), bool)
         size = max(1, BATCH_ROWS // logs.shape[1])
         for begin in range(0, len(response), size):
             part = slice(begin, begin + size)
-            theta[part], certified[part] = _polish(theta[part], logs, response[part], weights[part])
+            theta[part], certified[part] = _polish(theta[part], logs, response[part], weights[part], free)
         rest = np.flatnonzero(~certified)
         if len(rest):
-            theta[rest], certified[rest] = _search(logs, response[rest], weights[rest], self.largest, REFIT_GRID)
-        return theta, certified
+            found = _search(logs, response[rest], weights[rest], self.largest, REFIT_GRID, free)
+            theta[rest], certified[rest] = found
+        return theta[:, -parameters:], certified
 
     def few(self) -> tuple[TiedEstimator, DesignPoints | None]:
         """On the design points."""
         return on_points(self, self.logs, logs=lambda values: values)
 
-    def without_floor(self) -> None:
-        """None: percentiles alone, for this form."""
+    def without_floor(self) -> TiedEstimator | None:
+        """Searched anew: its exponent is another."""
+        if len(self.theta) == 3:
+            return None
+        given = few_rows(self.logs, self.response[None], self.weights[None])
+        theta, certified = _search(*given, self.largest, GRID, FREE_WITHOUT_FLOOR)
+        return replace(self, theta=theta[0, 1:]) if certified[0] and (theta[0, 1:3] > 0).all() else None
 
     def natural(self, theta: np.ndarray) -> dict[str, np.ndarray]:
         """E, a, b, eta in Gadre's convention; derived: the exponent 2 eta and A, B of Chinchilla's form."""
-        offset, a, b, eta = theta.T
+        offset, a, b, eta = _with_floor(theta).T
         big_a, big_b = a * np.exp(2 * eta * self.centres[0]), b * np.exp(2 * eta * self.centres[1])
         half = np.full(len(theta), 0.5)
         return {
@@ -99,7 +110,7 @@ class TiedEstimator:
 
     def predict(self, theta: np.ndarray, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
         """(S, m)."""
-        offset, a, b, eta = (theta[:, j, None] for j in range(4))
+        offset, a, b, eta = (_with_floor(theta)[:, j, None] for j in range(4))
         logs = [np.log(values) - centre for values, centre in zip(inputs, self.centres, strict=True)]
         return offset + a * np.exp(-2 * eta * logs[0]) + b * np.exp(-2 * eta * logs[1])
 
@@ -143,7 +154,7 @@ def fit_tied(
     logs = np.stack([np.log(params) - centres[0], np.log(data) - centres[1]])
     span = max(float(np.ptp(values[used])) for values in logs)
     largest = WIDEST / span
-    found, certified = _search(*few_rows(logs, loss[None], weights[None]), largest, GRID)
+    found, certified = _search(*few_rows(logs, loss[None], weights[None]), largest, GRID, FREE)
     theta = found[0]
     estimator = TiedEstimator(logs, centres, theta, loss, weights, largest)
     objective = 0.5 * float((weights * estimator.residual**2).sum())
@@ -202,10 +213,20 @@ def fit_tied(
     )
 
 
+def _with_floor(theta: np.ndarray) -> np.ndarray:
+    """(S, 4) of (S, 3) without E."""
+    return theta if theta.shape[1] == 4 else np.column_stack([np.zeros(len(theta)), theta])
+
+
 def _search(
-    logs: np.ndarray, response: np.ndarray, weights: np.ndarray, largest: float, grid: int
+    logs: np.ndarray,
+    response: np.ndarray,
+    weights: np.ndarray,
+    largest: float,
+    grid: int,
+    free: tuple[tuple[int, ...], ...],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The global minima of S problems: a grid over eta, golden section, and a polish.
+    """The global minima of S problems: a grid over eta, golden section, and a polish; of (E, a, b) `free` ones.
 
     Returns:
         theta (S, 4), and (S,) whether the grid's best lies inside the range.
@@ -214,22 +235,22 @@ def _search(
     problems = len(response)
 
     def cost_at(eta: np.ndarray) -> np.ndarray:
-        return _project(eta, logs, response, weights)[1]
+        return _project(eta, logs, response, weights, free)[1]
 
     if problems == 1:
-        cost = _project(etas, logs, *(np.broadcast_to(part, (grid, logs.shape[1])) for part in (response, weights)))[1]
-        cost = cost[None]
+        same = [np.broadcast_to(part, (grid, logs.shape[1])) for part in (response, weights)]
+        cost = _project(etas, logs, *same, free)[1][None]
     else:
         cost = np.stack([cost_at(np.full(problems, eta)) for eta in etas], 1)
     best = cost.argmin(1)
     inside = (best > 0) & (best < grid - 1)
     eta = _golden(cost_at, etas[np.maximum(best - 1, 0)], etas[np.minimum(best + 1, grid - 1)])
-    linear, _ = _project(eta, logs, response, weights)
-    return _polish(np.column_stack([linear, eta]), logs, response, weights)[0], inside
+    linear, _ = _project(eta, logs, response, weights, free)
+    return _polish(np.column_stack([linear, eta]), logs, response, weights, free)[0], inside
 
 
 def _project(
-    eta: np.ndarray, logs: np.ndarray, response: np.ndarray, weights: np.ndarray
+    eta: np.ndarray, logs: np.ndarray, response: np.ndarray, weights: np.ndarray, free: tuple[tuple[int, ...], ...]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Best non-negative (E, a', b') for one eta a problem, and half the sum of squares."""
     basis = np.stack([np.ones((len(eta), logs.shape[1])), *np.exp(-2 * eta[:, None] * logs[:, None, :])], 1)
@@ -240,8 +261,8 @@ def _project(
     right = np.einsum("skn,sn->sk", loaded, response)
     best, cost = np.zeros_like(right), np.einsum("sn,sn->s", response**2, weights)
     left = np.arange(len(eta))  # all, then those that the free solution makes negative
-    for free in FREE:
-        chosen = list(free)
+    for names in free:
+        chosen = list(names)
         block = normal[left][:, chosen][:, :, chosen] + 1e-15 * np.eye(len(chosen))
         answer = np.linalg.solve(block, right[left][:, chosen, None])[:, :, 0]
         residual = response[left] - np.einsum("sk,skn->sn", answer, basis[left][:, chosen])
@@ -251,7 +272,7 @@ def _project(
         cost[left[better]] = value[better]
         best[left[better]] = 0.0
         best[np.ix_(left[better], chosen)] = answer[better]
-        if len(chosen) == len(normal[0]):
+        if names is free[0]:
             left = left[~positive]
             if not len(left):
                 break
@@ -286,34 +307,48 @@ def _parts(theta: np.ndarray, logs: np.ndarray) -> tuple[np.ndarray, np.ndarray]
 
 
 def _polish(
-    theta: np.ndarray, logs: np.ndarray, response: np.ndarray, weights: np.ndarray
+    theta: np.ndarray, logs: np.ndarray, response: np.ndarray, weights: np.ndarray, free: tuple[tuple[int, ...], ...]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A few Gauss-Newton steps on the coefficients that are above zero, and whether they ended at a minimum inside."""
+    """A few Gauss-Newton steps, coefficients no lower than zero, and whether they ended at a minimum inside."""
     theta = np.array(theta)
-    settled = np.zeros(len(theta), bool)
+    settled, above = np.zeros(len(theta), bool), list(free[0])
+    given = ~np.isin(np.arange(4), (*free[0], 3))
     active = np.arange(len(theta))
     with np.errstate(over="ignore", invalid="ignore"):  # a step too far is turned down, not worth a warning
         for _ in range(12):
             at, y, load = theta[active], response[active], weights[active]
-            prediction, jacobian = _parts(at, logs)
-            jacobian = jacobian * (at != 0)[:, None, :]
-            residual = y - prediction
-            scale = np.sqrt(np.einsum("snp,sn->sp", jacobian**2, load))
-            fixed = scale == 0
-            scale = np.where(fixed, 1.0, scale)
-            scaled = jacobian / scale[:, None, :]
-            loaded = (scaled * load[:, :, None]).transpose(0, 2, 1)
-            # a coefficient at zero stays there; the ridge, far below any step, keeps the solver from dividing by zero
-            normal = np.matmul(loaded, scaled) + (1e-15 + fixed)[:, :, None] * np.eye(4)
-            right = np.einsum("spn,sn->sp", loaded, residual)
-            step = np.linalg.solve(normal, right[:, :, None])[:, :, 0] / scale
-            tried = at + step
-            before = np.einsum("sn,sn->s", residual**2, load)
+            tried, before = _step(at, np.broadcast_to(given, at.shape), logs, y, load)
+            below = (tried < 0) & [True, True, True, False]
+            over = below.any(1)
+            if over.any():  # a step through zero would be turned down: from zero itself, the rest may go on
+                from_zero = np.where(below[over], 0.0, at[over])
+                tried[over], _ = _step(from_zero, given | below[over], logs, y[over], load[over])
+                tried[over, :3] = np.maximum(tried[over, :3], 0.0)
             after = np.einsum("sn,sn->s", (y - _parts(tried, logs)[0]) ** 2, load)
-            better = (after < before) & (tried[:, :3] >= 0).all(1) & (tried[:, 3] > 0)
-            settled[active] = (np.abs(step) <= 1e-6 * np.abs(at)).all(1) & (at[:, :3] > 0).all(1)
+            better = (after < before) & (tried[:, 3] > 0)
+            settled[active] = (np.abs(tried - at) <= 1e-6 * np.abs(at)).all(1) & (at[:, above] > 0).all(1)
             theta[active[better]] = tried[better]
             active = active[better]
             if not len(active):
                 break
     return theta, settled
+
+
+def _step(
+    at: np.ndarray, held: np.ndarray, logs: np.ndarray, response: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """One Gauss-Newton step from `at` (S, 4), but for what is held or what zero holds; and the sum of squares there."""
+    prediction, jacobian = _parts(at, logs)
+    residual = response - prediction
+    pull = np.einsum("snp,sn->sp", jacobian, weights * residual)
+    jacobian = jacobian * ~(held | (at <= 0) & (pull <= 0))[:, None, :]
+    scale = np.sqrt(np.einsum("snp,sn->sp", jacobian**2, weights))
+    fixed = scale == 0
+    scale = np.where(fixed, 1.0, scale)
+    scaled = jacobian / scale[:, None, :]
+    loaded = (scaled * weights[:, :, None]).transpose(0, 2, 1)
+    # the ridge, far below any step, keeps the solver from dividing by zero
+    normal = np.matmul(loaded, scaled) + (1e-15 + fixed)[:, :, None] * np.eye(4)
+    right = np.einsum("spn,sn->sp", loaded, residual)
+    step = np.linalg.solve(normal, right[:, :, None])[:, :, 0] / scale
+    return at + step, np.einsum("sn,sn->s", residual**2, weights)

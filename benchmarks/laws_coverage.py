@@ -79,9 +79,12 @@ DESIGNS = [
     Design("tied", 5, 1, 2),
     Design("tied", 6, 2, 3),
     Design("tied", 12, 1, 4),
+    *(Design("tied", depths, seeds, 4, bare=True) for depths, seeds in ((6, 2), (12, 1))),
     *(Design("compute", depths, seeds, 3) for depths, seeds in ((6, 1), (6, 3), (12, 1))),
     *(Design("saturating", depths, seeds) for depths, seeds in ((6, 1), (6, 3), (12, 1))),
+    *(Design("saturating", depths, 1, bare=True) for depths in (6, 12)),
     *(Design("FID given loss", depths, seeds, 3) for depths, seeds in ((6, 1), (6, 3), (12, 1))),
+    *(Design("FID given loss", depths, 1, 3, bare=True) for depths in (6, 12)),
 ]
 
 
@@ -121,18 +124,20 @@ def simulate(design: Design, rng: np.random.Generator) -> tuple[dict, object, fl
         law = analysis.fit_power_law(x, mean(x, images) * np.exp(noise), "fit", run)
         inputs = (2 * x.max(),)
     elif design.form == "saturating":
-        truth = {"floor": 0.7, "alpha": -0.4}
+        floor = 0.0 if design.bare else 0.7
+        truth = {"floor": floor, "alpha": -0.4}
 
         def mean(x, _images):
-            return 0.7 + 0.3 / (1 + (2e-2 * x) ** 0.4)
+            return floor + (1 - floor) / (1 + (2e-2 * x) ** 0.4)
 
         law = analysis.fit_saturating(x, mean(x, images) * np.exp(noise / 3), 1.0, run)
         inputs = (2 * x.max(),)
     elif design.form == "FID given loss":
-        truth, x = {"floor": 2.0, "rate": 1.5}, 3.0 + 2.5 / x**0.3 + 9 / images**0.35
+        floor = 0.0 if design.bare else 2.0
+        truth, x = {"floor": floor, "rate": 1.5}, 3.0 + 2.5 / x**0.3 + 9 / images**0.35
 
         def mean(x, _images):
-            return 2.0 + 0.05 * np.exp(1.5 * x)
+            return floor + 0.05 * np.exp(1.5 * x)
 
         law = analysis.fit_fid_given_loss(x, mean(x, images) * np.exp(3 * noise), run)
         inputs = (3.0 + 0.9 * (x.min() - 3.0),)

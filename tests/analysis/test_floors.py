@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import least_squares
 
-from analysis import CannotFit, fit_chinchilla, fit_fid_given_loss, fit_power_law, fit_saturating
+from analysis import CannotFit, fit_chinchilla, fit_fid_given_loss, fit_power_law, fit_saturating, fit_tied
 
 SIZES = np.geomspace(1e7, 1e9, 6)
 DATA = np.geomspace(1e8, 1e10, 5)
@@ -183,3 +183,65 @@ def test_resamples_of_a_saturating_law_are_fitted_as_well_as_scipy_fits_them(tru
             for start in starts
         )
         assert 0.5 * (residual(theta, y) ** 2).sum() <= best * (1 + 1e-4) + 1e-12
+
+
+def tied(seed):
+    params, seen = (values.ravel() for values in np.meshgrid(np.geomspace(1e6, 1e9, 8), np.geomspace(1e8, 1e10, 4)))
+    noise = 0.003 * np.random.default_rng(seed).normal(size=len(params))
+    return fit_tied(params, seen, (40 / params**0.25 + 60 / seen**0.25) * (1 + noise))
+
+
+def saturating(seed):
+    x = np.repeat(np.geomspace(1e6, 1e9, 10), 2)
+    return fit_saturating(x, np.exp(0.01 * np.random.default_rng(seed).normal(size=20)) / (1 + (x / 1e5) ** 0.2))
+
+
+def given_loss(seed):
+    x = np.repeat(np.linspace(3, 5, 10), 2)
+    return fit_fid_given_loss(x, np.exp(1.2 * x - 4 + 0.01 * np.random.default_rng(seed).normal(size=20)))
+
+
+@pytest.mark.parametrize(("fit", "name", "truth"), [(tied, "alpha", 0.25), (saturating, "alpha", -0.2)])
+def test_other_forms_leave_the_doubt_too(fit, name, truth):
+    """Of 400 and 300 studies percentiles alone cover 90.7 and 87.3 %, joined ones 95.0 and 96.0."""
+    joined = alone = 0
+    for seed in range(100):
+        law = replace(fit(seed), resamples=300)
+        low, high = law.interval(name)
+        joined += low <= truth <= high
+        low, high = np.quantile(law.draws().draws[name], [0.025, 0.975])
+        alone += low <= truth <= high
+    assert alone < joined, "the premise: the bound bites"
+    assert joined >= 89  # three standard errors of 100 studies below 95
+
+
+@pytest.mark.parametrize("fit", [tied, saturating, given_loss])
+def test_the_law_without_a_floor_is_the_best_one(fit):
+    estimator = fit(3).estimator
+    plain = estimator.without_floor()
+    assert len(plain.theta) == len(estimator.theta) - 1
+    assert plain.without_floor() is None
+    cost = float((plain.residual**2).sum())
+    assert cost >= (estimator.residual**2).sum() * (1 - 1e-12)
+    numeric = np.array([step_in(plain, place, 1e-5) for place in range(len(plain.theta))])
+    assert np.abs(numeric).max() < 1e-4 * cost
+    names = plain.natural(plain.theta[None])
+    assert [float(names[name][0]) for name in ("E", "floor") if name in names] == [0.0]
+
+
+def step_in(estimator, place, step):
+    """Change of the sum of squares, up minus down, over a small relative step of one parameter."""
+    costs = []
+    for sign in (1, -1):
+        theta = estimator.theta.copy()
+        theta[place] *= 1 + sign * step
+        costs.append(float((replace(estimator, theta=theta).residual ** 2).sum()))
+    return (costs[0] - costs[1]) / (2 * step)
+
+
+@pytest.mark.parametrize("seed", [215, 447, 504, 772])
+def test_a_tied_law_whose_floor_vanishes_is_certified(seed):
+    """The last step to E = 0 went through it and was turned down: 9 of 1,200 good tables were refused."""
+    law = tied(seed)
+    assert law.coefficients["E"] == 0
+    assert law.certificate.excess < 1e-9
