@@ -10,7 +10,7 @@ Huber(1e-3) one (laws.md, finding 2).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -69,7 +69,9 @@ def minimize_absolute(terms: Terms, starts: np.ndarray, log_y: np.ndarray, weigh
         if delta < 0.1 * scale:
             sums = newton_absolute(terms, best, log_y, weights)
             leader = best[int(np.nanargmin(sums))]
-            corner = _corner(terms, leader, log_y, weights, delta)
+            residual = np.abs(log_y - terms.evaluate(leader[None]).log_prediction[0])
+            near = np.argsort(residual)[: terms.parameters]
+            corner = _corner(terms, leader, log_y, weights, near[residual[near] <= 1.001 * delta])
             if corner is not None:
                 corners.append(corner)
                 if corner.certified and len(corners) > 1:
@@ -106,13 +108,10 @@ def _prediction_hessian(terms: Terms, theta: np.ndarray, load: np.ndarray) -> np
     return hessian
 
 
-def _corner(terms: Terms, theta: np.ndarray, log_y: np.ndarray, weights: np.ndarray, delta: float) -> Corner | None:
-    """Newton on the Kuhn-Tucker equations, with the zero rows that the smoothed fit suggests."""
+def _corner(terms: Terms, theta: np.ndarray, log_y: np.ndarray, weights: np.ndarray, zero: np.ndarray) -> Corner | None:
+    """Newton on the Kuhn-Tucker equations, with the rows that are to be zero."""
     p = terms.parameters
-    residual = log_y - terms.evaluate(theta[None]).log_prediction[0]
-    near = np.argsort(np.abs(residual))
-    zero = near[np.abs(residual[near]) <= 1.001 * delta][:p]
-    signs = np.sign(residual)
+    signs = np.sign(log_y - terms.evaluate(theta[None]).log_prediction[0])
     theta = theta.copy()
     for _ in range(30):
         at = terms.evaluate(theta[None])
@@ -175,31 +174,33 @@ def _corner(terms: Terms, theta: np.ndarray, log_y: np.ndarray, weights: np.ndar
 
 
 def _linear_programs(terms: Terms, theta: np.ndarray, log_y: np.ndarray, weights: np.ndarray) -> Corner:
-    """Successive linear programs in a trust box."""
+    """Successive linear programs in a trust box, in units of the residuals, and the corner equations where they end."""
     from scipy.optimize import linprog
 
     p, n = terms.parameters, len(log_y)
     radius = 0.1
     value = float(newton_absolute(terms, theta[None], log_y, weights)[0])
     largest, stationarity = np.inf, np.inf
+    noise = newton.ROUNDING * max(1.0, float(np.abs(log_y).max())) * float(weights.sum())
     for _ in range(200):
         at = terms.evaluate(theta[None])
         jacobian = newton.log_jacobian(terms, at)[0]
         residual = log_y - at.log_prediction[0]
+        unit = max(value / float(weights.sum()), 1e-300)  # the solver's tolerances are absolute
         cost = np.concatenate([np.zeros(p), weights])
         upper = np.block([[-jacobian, -np.eye(n)], [jacobian, -np.eye(n)]])
         answer = linprog(
             cost,
             A_ub=upper,
-            b_ub=np.concatenate([-residual, residual]),
-            bounds=[(-radius, radius)] * p + [(0, None)] * n,
+            b_ub=np.concatenate([-residual, residual]) / unit,
+            bounds=[(-radius / unit, radius / unit)] * p + [(0, None)] * n,
             method="highs",
         )
         if answer.status != 0:
             radius /= 4
             continue
-        step = answer.x[:p]
-        promised = value - float(answer.fun)
+        step = unit * answer.x[:p]
+        promised = value - unit * float(answer.fun)
         tried = float(newton_absolute(terms, (theta + step)[None], log_y, weights)[0])
         stationarity = max(promised, 0.0) / max(value, 1e-300)
         if promised <= 1e-13 * max(value, 1e-300):
@@ -210,8 +211,12 @@ def _linear_programs(terms: Terms, theta: np.ndarray, log_y: np.ndarray, weights
             radius = min(2 * radius, 0.5)
         else:
             radius /= 3
-        if radius < 1e-13:
+        if radius < 1e-13 * unit:
             break
     residual = np.abs(log_y - terms.evaluate(theta[None]).log_prediction[0])
+    corner = _corner(terms, theta, log_y, weights, np.argsort(residual)[:p])
+    if corner is not None and corner.certified and corner.value <= value * (1 + 1e-9):
+        return replace(corner, method="linear programs, corner equations")
     zero = np.flatnonzero(residual < 1e-10)
-    return Corner(theta, value, zero, largest, stationarity, "linear programs", stationarity < 1e-9)
+    certified = stationarity * value <= max(1e-9 * value, noise)
+    return Corner(theta, value, zero, largest, stationarity, "linear programs", certified)

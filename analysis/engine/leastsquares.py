@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from analysis.engine.newton import ROUNDING
+
 PROMISE = 1e-14  # of the cost: a step that may lower it by less was the last
 FLAT = 1e-6  # a cosine this small where no step lowers the cost: the gradient is rounding
 
@@ -39,6 +41,7 @@ def minimize_squares(
     damping = np.full(len(theta), 1e-3)
     converged = np.zeros(len(theta), bool)
     active = np.arange(len(theta))
+    rounding = ROUNDING * max(1.0, float(np.abs(response).max()))
     with np.errstate(over="ignore", invalid="ignore"):
         prediction, jacobian = model(theta)
         cost = _cost(response - prediction, weights)
@@ -77,8 +80,10 @@ def minimize_squares(
             damping[active] = np.clip(damping[active] * np.where(better, 0.2, 4.0), 1e-12, 1e12)
             # what a hardly damped step promises is all that is left to gain; and a step of rounding size that no
             # longer lowers the cost will not be followed by one that does
-            faint = np.abs((gradient * step).sum(1)) <= 2 * PROMISE * before
-            flat = ~better & (cosine[left].max(1) < FLAT)
+            promise = np.abs((gradient * step).sum(1))
+            noise = rounding * np.sqrt(2 * before * load[left].sum(1))
+            faint = promise <= np.maximum(2 * PROMISE * before, noise)
+            flat = ~better & ((cosine[left].max(1) < FLAT) | (promise <= noise))
             stuck = ~better & (damping[active] >= 1e11)
             ended = faint & (flat | (damping[active] <= 1e-3))
             converged[active[ended | stuck & flat]] = True

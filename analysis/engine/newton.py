@@ -18,6 +18,7 @@ Terms = PowerTerms | RepeatedTerms
 
 LONGEST_STEP = 3.0  # in log units or units of an exponent: farther than this the quadratic model says nothing
 DECREMENT = 1e-13  # half g'H^-1 g over the objective: the relative excess that is left, well below 1e-9
+ROUNDING = 16 * np.finfo(float).eps  # of log y and of the terms of its prediction
 CLEARLY_CONVEX = 1e-3  # smallest pivot of a Hessian of unit diagonal that needs no eigenvalues
 BATCH_BYTES = 6e6  # resamples are worked off in batches that stay in the cache
 
@@ -167,9 +168,9 @@ def _minimize_batch(
     value = np.full(count, np.inf)
     gradient, hessian = np.zeros((count, p)), np.zeros((count, p, p))
     converged, decrement = np.zeros(count, bool), np.full(count, np.inf)
-    scale = (np.ones(count) if np.isinf(delta) else np.full(count, delta)) * np.broadcast_to(
-        weights, (count, np.shape(log_y)[-1])
-    ).sum(1)
+    load = np.broadcast_to(weights, (count, np.shape(log_y)[-1])).sum(1)
+    scale = load if np.isinf(delta) else delta * load
+    rounding = ROUNDING * max(1.0, float(np.abs(log_y).max()))  # of a residual, whatever its own size
     active = np.arange(count)
     step_count = 0
 
@@ -186,6 +187,8 @@ def _minimize_batch(
         floor = np.maximum(value[active], 1e-15 * scale[active])
         decrement[active] = drop / floor
         done = finite & convex & (drop <= enough * floor)
+        noise = rounding * np.minimum(np.sqrt(2 * load[active] * value[active]), delta * load[active])
+        faint = drop <= np.maximum(1e-10 * floor, noise)  # less than the objective's own rounding is promised
         longest = np.abs(step).max(1)
         step *= np.minimum(1.0, LONGEST_STEP / np.maximum(longest, 1e-300))[:, None]
         moving = finite & ~done
@@ -209,11 +212,10 @@ def _minimize_batch(
             trial_value[pending[good]] = tried[good]
             length[pending[~good]] *= 0.5
             # where the quadratic promises less than rounding, one failure is proof enough
-            pending = pending[~good & (drop[pending] > 1e-10 * floor[pending])]
+            pending = pending[~good & ~faint[pending]]
         stepped = moving & np.isfinite(trial_value)
         # no step falls although the quadratic promises less than rounding: that is the minimum to machine precision
-        rounding = moving & ~stepped & convex & (drop <= 1e-10 * floor)
-        converged[active[done | rounding]] = True
+        converged[active[done | (moving & ~stepped & convex & faint)]] = True
         theta[active[stepped]] += (length[:, None] * step)[stepped]
         value[active[stepped]] = trial_value[stepped]
         active = active[stepped]
