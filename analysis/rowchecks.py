@@ -10,7 +10,7 @@ import pandas as pd
 from analysis import checks
 from analysis.counting import amount, amount_name
 from analysis.errors import Note
-from analysis.table import ENOUGH_SIZES, SIX_ND, Columns, usual
+from analysis.table import ENOUGH_SIZES, SIX_ND, Columns, shared_computes, usual
 
 # Columns of a row that are recipe. A study's plan shows what varies; the law has to as well.
 RECIPE = (
@@ -225,13 +225,9 @@ def unused_notes(rows: pd.DataFrame, columns: Columns, own: bool) -> tuple[Note,
     if columns.x is None and columns.compute is None:
         return ()
     notes = [] if own else _kinds(rows, columns)
-    data, used = usual(rows, "data") or usual(rows, "steps"), (columns.data, columns.budget, columns.x)
-    if data is not None and columns.params and columns.data is None and data not in used:
-        of_size = pd.to_numeric(rows[data], errors="coerce").groupby(rows[columns.params])
-        most = float((of_size.max() / of_size.min()).max())
-        if most > MOVES:
-            words = f"rows of one size differ in {data} (up to {most:.3g} times) and no law uses it; see --data"
-            notes.append(Note("mixed_conventions", words, most))
+    used = (columns.data, columns.compute, columns.budget, columns.x)
+    if columns.params and columns.data is None:
+        notes += _unused_amount(rows, columns.params, used)
     epochs = usual(rows, "epochs")
     if epochs is not None and columns.epochs is None and epochs not in used:
         most = float(pd.to_numeric(rows[epochs], errors="coerce").max())
@@ -240,6 +236,24 @@ def unused_notes(rows: pd.DataFrame, columns: Columns, own: bool) -> tuple[Note,
             words = f"{epochs} reaches {most:.4g} and no law uses it: data seen again count as new ones ({way})"
             notes.append(Note("mixed_conventions", words, most, quiet=own))
     return tuple(notes)
+
+
+def _unused_amount(rows: pd.DataFrame, params: str, used: tuple[str | None, ...]) -> list[Note]:
+    """Of data, steps and compute the first that rows of like size differ in, unless a law uses it."""
+    for part, option in (("data", "--data"), ("steps", "--data"), ("compute", "--compute")):
+        name = usual(rows, part)
+        if name is None or name in used:
+            continue
+        values = pd.to_numeric(rows[name], errors="coerce")
+        of_size = values.groupby(rows[params])
+        most = float((of_size.max() / of_size.min()).max())
+        if part == "compute" and (values > 0).all() and shared_computes(rows[params], values) > 1:
+            most = float(values.max() / values.min())
+        if most > MOVES:
+            like = "one" if part != "compute" else "like"
+            words = f"rows of {like} size differ in {name} (up to {most:.3g} times) and no law uses it; see {option}"
+            return [Note("mixed_conventions", words, most)]
+    return []
 
 
 def pooled_notes(rows: pd.DataFrame, columns: Columns, own: bool) -> tuple[Note, ...]:

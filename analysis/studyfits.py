@@ -64,10 +64,18 @@ def against_size(
 
 
 def _mixed_data(table: pd.DataFrame, columns: Columns) -> CannotFit:
+    if columns.data is None:
+        found = table[columns.compute].nunique()
+        return CannotFit(
+            "mixed_conventions",
+            f"rows of like size differ in {columns.compute} ({found} values): a law against N alone would take more "
+            "training for a better size; name --data or --budget, or read the law in C and the isoFLOP minima",
+            found,
+        )
     found, one = table[columns.budget].nunique(), f" at one {columns.unique}" if columns.unique else ""
     return CannotFit(
         "mixed_conventions",
-        f"rows of one size differ in data, and few share one of the {found} values of {columns.data} with "
+        f"rows of like size differ in data, and few share one of the {found} values of {columns.data} with "
         f"{ENOUGH_SIZES} sizes{one}: a law against N alone would take more data for a better size; name --budget, or "
         "read the joint law",
         found,

@@ -25,6 +25,8 @@ EXPONENTS = np.geomspace(0.05, 1, 8)
 SIX_ND = "6 N D"
 ONE_SIZE = 0.01  # sizes within 1 % are one: some tables are read off figures
 ONE_AMOUNT = 0.001  # data within 0.1 % are one budget: whole batches were trained
+ONE_COMPUTE = 0.05  # as isoFLOP studies hit the compute that they planned
+SHARED_RANGE = 1.5  # sizes this far apart that saw one compute saw unlike data: no ladder has such rows
 ENOUGH_SIZES, MOST_BUDGETS = 4, 12  # what a law at one D needs; how many such laws a reader reads
 
 
@@ -264,14 +266,21 @@ def budgets_of_data(table: pd.DataFrame, columns: Columns) -> tuple[pd.DataFrame
     """Where rows of one size differ in D, or in how much of it is unique: each D that enough sizes share is a budget.
 
     None is, unless half of the rows lie at such a D. Where each size has one D (one recipe, or one D for all) nothing
-    changes: such rows are one ladder.
+    changes: such rows are one ladder. Compute spent at several sizes makes them none either, even where no two computes
+    share a size. Without a column of data no compute is a budget: of the sizes that share it the larger saw fewer data,
+    so that losses against N have a valley, not a law.
     """
-    if columns.budget is not None or columns.params is None or columns.data is None:
+    if columns.budget is not None or columns.params is None:
         return table, columns
     sizes = checks.bins(table[columns.params].to_numpy(), ONE_SIZE)
-    of_size = table[[name for name in (columns.data, columns.unique) if name]].groupby(sizes)
-    if (of_size.max() / of_size.min()).to_numpy().max() < (1 + ONE_SIZE) ** 2:  # squared: D may grow faster than N
+    amounts = [name for name in (columns.data, columns.unique) if name] or [columns.compute]
+    if amounts == [None]:
         return table, columns
+    isoflop = columns.compute is not None and shared_computes(table[columns.params], table[columns.compute]) > 1
+    if not isoflop and not _moves(table[amounts], sizes):
+        return table, columns
+    if columns.data is None:
+        return table, replace(columns, budget=columns.compute, budgets=())
     codes = checks.bins(table[columns.data].to_numpy(), ONE_AMOUNT)
     shared = table[columns.data].groupby(codes).transform("median")
     if np.median(np.diff(np.log(np.unique(shared)))) <= 10 * ONE_AMOUNT:  # points all over the plane meet by chance,
@@ -287,6 +296,22 @@ def budgets_of_data(table: pd.DataFrame, columns: Columns) -> tuple[pd.DataFrame
     if found["size"].sum() < len(table) / 2:
         found = found.iloc[:0]
     return table, replace(columns, budget=name, budgets=_most_populated(found["size"]))
+
+
+def shared_computes(params: pd.Series, compute: pd.Series) -> int:
+    """How many computes were each spent at several sizes far apart; 0 where less than half of the rows lie there."""
+    sizes = pd.Series(checks.bins(params.to_numpy(float), ONE_SIZE), params.index)
+    at_one = checks.bins(compute.to_numpy(float), ONE_COMPUTE)
+    spread = params.groupby(at_one).max() / params.groupby(at_one).min()
+    found = sizes.groupby(at_one).agg(["nunique", "size"])[spread >= SHARED_RANGE]
+    found = found[found["nunique"] >= ENOUGH_SIZES]
+    return len(found) if found["size"].sum() >= len(params) / 2 else 0
+
+
+def _moves(amounts: pd.DataFrame, sizes: np.ndarray) -> bool:
+    """Whether some amount differs at one size by more than it may within a size's width: C grows like N D, D like N."""
+    of_size = amounts.groupby(sizes)
+    return bool((of_size.max() / of_size.min()).to_numpy().max() >= (1 + ONE_SIZE) ** 2)
 
 
 def _most_populated(rows: pd.Series) -> tuple[float, ...]:

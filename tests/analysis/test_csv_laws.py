@@ -163,7 +163,7 @@ def test_rows_that_share_no_data_have_no_law_against_size(tmp_path):
     frame["tokens"] *= rng.uniform(0.8, 1.2, len(frame))
     document, folder = laws(tmp_path, frame, "--holdout", 0, figures=True)
     assert [law["refused"]["code"] for law in found(document, "params")] == ["mixed_conventions"] * 2
-    assert "rows of one size differ in data" in found(document, "params")[0]["refused"]["sentence"]
+    assert "rows of like size differ in data" in found(document, "params")[0]["refused"]["sentence"]
     assert [law["refused"] for law in found(document, "params, data")] == [None, None]
     assert document["falls"] == []
     assert not (folder / "loss_params.png").exists()  # no figure from a refused fit
@@ -171,6 +171,47 @@ def test_rows_that_share_no_data_have_no_law_against_size(tmp_path):
     frame["params"] *= rng.uniform(0.999, 1.001, len(frame))
     document, _ = laws(tmp_path, frame, "--holdout", 0)
     assert all(law["refused"] for law in found(document, "params"))
+
+
+def isoflop_rows(own=False):
+    """Four computes, each spent at the same nineteen sizes or, with `own`, at sizes that no other compute has."""
+    flops, params = (v.ravel() for v in np.meshgrid(np.geomspace(1e18, 1e21, 4), np.geomspace(1e7, 1e10, 19)))
+    params *= (flops / 1e18) ** 0.015 if own else 1
+    loss = 1.8 + 480 / params**0.35 + 2000 / (flops / 6 / params) ** 0.37
+    return pd.DataFrame({"flops": flops, "params": params, "loss": loss})
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_sizes_of_several_computes_have_no_law_against_size_alone(tmp_path, own):
+    frame = isoflop_rows(own)
+    document, folder = laws(tmp_path, frame, "--holdout", 0, figures=True)
+    refusals = [law["refused"] for law in found(document, "params")]
+    assert [refusal["code"] for refusal in refusals] == ["mixed_conventions"] * 2
+    assert "rows of like size differ in flops (4 values)" in refusals[0]["sentence"]
+    assert [law["refused"] for law in found(document, "compute")] == [None, None]
+    assert (folder / "loss_compute.png").exists()
+    code, _, problem = run("predict", tmp_path / "rows.csv", "--size", "1e9")
+    assert code == 2
+    assert "rows of like size differ in flops" in problem
+    document, _ = laws(tmp_path, frame, "--x", "params", "--holdout", 0)
+    (note,) = document["notes"]
+    assert note["sentence"].startswith("rows of like size differ in flops (up to 1e+03 times) and no law uses it")
+    document, _ = laws(tmp_path, frame, "--budget", "flops", "--holdout", 0)
+    assert {law["budget"] for law in found(document, "params")} == set(frame["flops"])
+    document, _ = laws(tmp_path, frame.assign(tokens=frame["flops"] / 6 / frame["params"]), "--holdout", 0)
+    assert "rows of like size differ in data" in found(document, "params")[0]["refused"]["sentence"]
+
+
+def test_valleys_and_the_frontier_of_a_table_without_data_stay(tmp_path):
+    document, _ = laws(tmp_path, isoflop_rows(), "--holdout", 0)
+    assert document["isoflop"]["optimum"]["coefficients"]["exponent"] == pytest.approx(0.37 / 0.72, abs=0.02)
+
+
+def test_a_ladder_of_one_compute_a_size_keeps_its_law_in_size(tmp_path):
+    frame = grid(sizes=8, amounts=1).assign(flops=lambda frame: 120 * frame["params"] ** 2).drop(columns="tokens")
+    again = frame.assign(params=frame["params"] * 1.004, flops=frame["flops"] * 1.008, loss=frame["loss"] * 1.001)
+    document, _ = laws(tmp_path, pd.concat([frame, again]), "--holdout", 0)
+    assert [law["refused"] for law in found(document, "params")] == [None, None]
 
 
 def test_points_that_meet_at_one_d_by_chance_are_no_budgets():
