@@ -7,7 +7,7 @@ package knows no models. Compute is the table's exact count, never 6ND: what a d
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from analysis.table import ONE_SIZE, Columns, run_names
 # Peak dense 16-bit rates of the makers' data sheets; what a training reaches of them is an assumption until rows say.
 DEVICE_FLOPS = {"h200": 989e12, "h100": 989e12, "a100": 312e12, "v100": 125e12, "rtx4090": 165e12}
 ASSUMED_SHARE = 0.35
+REPEATED = "params, data, epochs"
 COUNTS = 1000  # a table whose data are all above this counts single images or tokens, not millions of them
 
 
@@ -72,10 +73,37 @@ def joint_record(study: StudyLaws, target: str) -> LawRecord:
     return best_form(fitted)
 
 
+def fresh_record(study: StudyLaws, target: str) -> LawRecord:
+    """The law that plans stand on: where it was fitted that of repeated data, asked for data seen once.
+
+    The laws in N and D alone count data seen again as new ones, and so promise too little of new ones.
+
+    Raises:
+        CannotFit: as :func:`joint_record`.
+    """
+    fitted = [record for record in study.find(target, REPEATED) if record.law is not None]
+    return fitted[0] if fitted else joint_record(study, target)
+
+
+def _inputs(record: LawRecord, params: np.ndarray | float, images: np.ndarray | float) -> tuple:
+    """What the law of :func:`fresh_record` takes."""
+    return (params, images, np.ones_like(images)) if record.against == REPEATED else (params, images)
+
+
+def _repeat_notes(study: StudyLaws, record: LawRecord) -> tuple[Note, ...]:
+    """How the answer of a law takes data seen again, of which the rows have some."""
+    notes = repeat_notes(study.rows, study.columns)
+    if record.against != REPEATED:
+        return notes
+    words = "the answer is for data seen once: a run that sees as many by repeating fewer lies higher"
+    return tuple(replace(note, sentence=words) for note in notes)
+
+
 def predict_run(study: StudyLaws, target: str, params: float, images: float | None = None) -> Prediction:
     """One target at one size and number of images.
 
-    Where no joint law exists, the law at that very budget answers, if there is one.
+    Where data were repeated the law of repeated data answers for data seen once. Where no joint law exists, the law at
+    that very budget answers, if there is one.
 
     Args:
         study: what fit_study returned.
@@ -89,8 +117,8 @@ def predict_run(study: StudyLaws, target: str, params: float, images: float | No
     """
     _possible(study, params, images)
     try:
-        record = joint_record(study, target)
-        inputs: tuple[float, ...] = (params, images)
+        record = fresh_record(study, target)
+        inputs: tuple[float, ...] = _inputs(record, params, images)
     except CannotFit:
         at = [record for record in study.find(target, "params") if _same(record.budget, images)]
         best = best_form(at)
@@ -104,13 +132,13 @@ def predict_run(study: StudyLaws, target: str, params: float, images: float | No
     run_low, run_high = law.prediction_interval(*inputs, level=LEVEL)
     return Prediction(
         target,
-        record.name,
+        record.name + (", data seen once" if record.against == REPEATED else ""),
         float(law.predict(*inputs)[0]),
         float(low[0]),
         float(high[0]),
         float(run_low[0]),
         float(run_high[0]),
-        law.extrapolation_notes(*inputs) + law.notes + repeat_notes(study.rows, study.columns),
+        law.extrapolation_notes(*inputs) + law.notes + _repeat_notes(study, record),
     )
 
 
@@ -182,7 +210,7 @@ def allocate(study: StudyLaws, candidates: pd.DataFrame, flops: float, target: s
     """Best depth and images for a budget of training FLOPs.
 
     Args:
-        study: holds a joint law of `target`.
+        study: holds a joint law of `target`, or one of repeated data.
         candidates: models with their exact cost; columns the study's N, train_flops_per_image and, if any, depth.
         flops: training FLOPs to spend.
         target: column; None takes the study's first.
@@ -194,13 +222,14 @@ def allocate(study: StudyLaws, candidates: pd.DataFrame, flops: float, target: s
     if not np.isfinite(flops) or flops <= 0:
         raise ValueError(f"the budget is {flops:g} FLOPs; give a positive number")
     target = target or study.columns.targets[0]
-    record = joint_record(study, target)
+    record = fresh_record(study, target)
     law = record.law
     params = candidates[_params_column(study.columns, candidates)].to_numpy(float)
     images = flops / candidates["train_flops_per_image"].to_numpy(float)
-    loss = law.predict(params, images)
-    low, high = law.mean_interval(params, images, level=LEVEL)
-    drawn = law.estimator.predict(law.draws().theta, (params, images))
+    inputs = _inputs(record, params, images)
+    loss = law.predict(*inputs)
+    low, high = law.mean_interval(*inputs, level=LEVEL)
+    drawn = law.estimator.predict(law.draws().theta, inputs)
     chance = np.bincount(drawn.argmin(1), minlength=len(params)) / len(drawn)
     table = pd.DataFrame(
         {
@@ -499,6 +528,7 @@ __all__ = [
     "design",
     "device_rate",
     "expect",
+    "fresh_record",
     "joint_record",
     "predict_run",
 ]

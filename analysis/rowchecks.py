@@ -10,7 +10,7 @@ import pandas as pd
 from analysis import checks
 from analysis.counting import amount, amount_name
 from analysis.errors import Note
-from analysis.table import ENOUGH_SIZES, SIX_ND, Columns, shared_computes, usual
+from analysis.table import ENOUGH_SIZES, ONE_AMOUNT, SIX_ND, Columns, shared_computes, usual
 
 # Columns of a row that are recipe. A study's plan shows what varies; the law has to as well.
 RECIPE = (
@@ -75,7 +75,10 @@ class FallCheck:
 
 
 def fall_checks(rows: pd.DataFrame, columns: Columns) -> list[FallCheck]:
-    """Each target against size at every budget, and against budget at every size, on means over seeds."""
+    """Each target against size at every budget, and against budget at every size, on means over seeds.
+
+    Where data repeat, only among rows of one amount of unique data.
+    """
     if columns.params is None or columns.budget is None or columns.budgets == ():
         return []
     if columns.budgets:
@@ -85,11 +88,14 @@ def fall_checks(rows: pd.DataFrame, columns: Columns) -> list[FallCheck]:
     budget = "budget" if budget == "images" else budget
     found = []
     for target in columns.targets:
-        mean = rows.dropna(subset=[target]).groupby([columns.params, columns.budget])[target].mean().unstack()
+        known = rows.dropna(subset=[target])
+        unique = _amounts_of_unique(known, columns)  # more data may be worth less where they were seen more often
+        places = known.groupby([columns.params, columns.budget, unique])[target].mean()
         names = rows.groupby(columns.params)[label].first()
-        for along, table in (("size", mean), ("budget", mean.T)):
+        for along, level in (("size", 0), ("budget", 1)):
             rises, pairs = [], 0
-            for fixed, series in table.items():
+            table = places.unstack(level).T
+            for (fixed, _), series in table.items():
                 series = series.dropna()
                 for (before, low), (after, high) in zip(series.items(), list(series.items())[1:], strict=False):
                     pairs += 1
@@ -107,6 +113,12 @@ def fall_checks(rows: pd.DataFrame, columns: Columns) -> list[FallCheck]:
             worst = rises[0][0] if rises else 0.0
             found.append(FallCheck(target, along, pairs, tuple(text for _, text in rises), worst, budget))
     return found
+
+
+def _amounts_of_unique(rows: pd.DataFrame, columns: Columns) -> pd.Series:
+    """An integer code of each amount of unique data; one for all rows where nothing is known to repeat."""
+    codes = checks.bins(rows[columns.unique].to_numpy(float), ONE_AMOUNT) if columns.unique else 0
+    return pd.Series(codes, rows.index, name="amount of unique data")
 
 
 def _step(low: float, high: float) -> str:

@@ -12,7 +12,7 @@ from analysis.counting import COMPUTE_WORDS
 from analysis.errors import Note
 from analysis.output import study_of_csv
 from tests.analysis.fake_study import write_study
-from tests.analysis.test_csv_laws import grid
+from tests.analysis.test_csv_laws import grid, repeated
 from tests.analysis.test_fit_laws import run
 from var_scaling.cli.run import count
 
@@ -76,6 +76,26 @@ def test_an_allocation_repeats_what_its_law_says(study):
         replace(study, records=tuple(records)), planning.candidates_of_rows(study.rows, study.columns), 1e20
     )
     assert said in plan.notes
+
+
+def test_plans_where_data_were_repeated_are_for_data_seen_once(tmp_path):
+    """A law in N and D alone takes sixteen passes for as many new tokens, and promises too little of new ones."""
+    repeated(epochs="E", unique_tokens="U").to_csv(tmp_path / "repeated.csv", index=False)
+    study = study_of_csv(tmp_path / "repeated.csv")
+    for size, tokens in ((5e8, 1e10), (2e9, 1.28e11)):
+        answer = planning.predict_run(study, "loss", size, tokens)
+        assert answer.value == pytest.approx(1.8 + 480 / size**0.35 + 2000 / tokens**0.37, rel=3e-3)
+        assert answer.law == "loss against params, data, epochs, repeated data, data seen once"
+        assert "a run that sees as many by repeating fewer lies higher" in answer.notes[-1].sentence
+    plan = planning.allocate(study, planning.candidates_of_rows(study.rows, study.columns), 1e20)
+    truth = 1.8 + 480 / plan.table["params"] ** 0.35 + 2000 / plan.table["images"] ** 0.37
+    assert plan.table["loss"].to_numpy() == pytest.approx(truth.to_numpy(), rel=3e-3)
+    assert plan.prediction.law.endswith("data seen once")
+    joint = [record for record in study.records if record.against != "params, data, epochs"]
+    plan = planning.allocate(
+        replace(study, records=tuple(joint)), planning.candidates_of_rows(study.rows, study.columns), 1e20
+    )
+    assert "only the law of repeated data tells them apart" in plan.notes[-1].sentence
 
 
 def test_sizes_read_off_a_figure_are_one_candidate(study):

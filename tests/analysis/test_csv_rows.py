@@ -9,7 +9,7 @@ from analysis.lawtable import axis
 from analysis.load import load_runs
 from analysis.rowchecks import fall_checks, pooled_notes, unit_notes, unused_notes
 from analysis.table import Columns, check_table, csv_columns, derive
-from tests.analysis.test_csv_laws import grid, laws
+from tests.analysis.test_csv_laws import grid, laws, repeated
 from tests.analysis.test_fit_laws import run
 
 
@@ -189,6 +189,21 @@ def test_losses_that_stay_do_not_rise(rise, words):
     assert amount.sentence == "loss: nothing to compare along tokens"
     held = fall_checks(frame[:2], Columns(params="params", targets=("loss",), budget="tokens"))[0]
     assert held.sentence == "loss falls with size at every value of tokens (1 pairs)"
+
+
+def test_losses_are_compared_among_rows_of_one_amount_of_unique_data():
+    """1.2e9 tokens of which 1e8 are new are worth less than 1e9 new ones: no loss rises with data there."""
+    frame = repeated(epochs="E", unique_tokens="U")
+    frame = frame[~((frame["unique_tokens"] == 1e9) & (frame["epochs"] == 16))]
+    again = frame[frame["tokens"] == 1e9].assign(tokens=1.2e9, epochs=12, unique_tokens=1e8)
+    again["loss"] += 2000 / 7e8**0.37 - 2000 / 1e9**0.37
+    frame = pd.concat([frame, again], ignore_index=True)
+    columns = csv_columns(frame, budget="tokens")
+    checks = fall_checks(frame, columns)
+    assert [check.violations for check in checks] == [(), ()]
+    assert [check.pairs for check in checks] == [5 * 8, 6 * 5]
+    once = fall_checks(frame, csv_columns(frame.drop(columns=["epochs", "unique_tokens"]), budget="tokens"))
+    assert once[1].violations
 
 
 def test_any_name_may_stand_in_tex_and_a_csv_s_compute_keeps_its_own(tmp_path):
