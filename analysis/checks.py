@@ -39,10 +39,7 @@ def column(name: str, values) -> np.ndarray:
         CannotFit: ``not_finite`` or ``not_positive``, with the rows (counted from 0).
         ValueError: not one-dimensional, or text where numbers belong.
     """
-    try:
-        array = np.asarray(values, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} holds something that is not a number ({error}); give numbers only") from error
+    array = _numbers(name, values)
     if array.ndim != 1:
         raise ValueError(f"{name} has shape {array.shape}; a fit needs one value a row")
     if len(array) == 0:
@@ -66,6 +63,19 @@ def column(name: str, values) -> np.ndarray:
     return array
 
 
+def _numbers(name: str, values) -> np.ndarray:
+    """As floats; what numpy masks is missing."""
+    if np.ma.isMaskedArray(values):
+        values = values.astype(float).filled(np.nan)
+    kind = np.asarray(values).dtype.kind
+    if kind in "mMc":
+        raise ValueError(f"{name} holds {'complex numbers' if kind == 'c' else 'dates or times'}; give real numbers")
+    try:
+        return np.asarray(values, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} holds something that is not a number ({error}); give numbers only") from error
+
+
 def same_length(**columns: np.ndarray) -> int:
     """The common length of all columns.
 
@@ -87,7 +97,7 @@ def weights_or_ones(weights, rows: int) -> np.ndarray:
     """
     if weights is None:
         return np.ones(rows)
-    array = np.asarray(weights, dtype=float)
+    array = _numbers("weights", weights)
     same_length(weights=array, rows=np.empty(rows))
     if not np.isfinite(array).all() or (array < 0).any() or array.sum() <= 0:
         bad = np.flatnonzero(~np.isfinite(array) | (array < 0))

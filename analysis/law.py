@@ -193,8 +193,8 @@ class Law:
 
     @property
     def freedom(self) -> int:
-        """Degrees of freedom of the rows: rows minus parameters."""
-        return max(int((self.estimator.weights > 0).sum()) - len(self.estimator.theta), 0)
+        """Degrees of freedom of the rows, one of weight 2 counted twice: rows minus parameters."""
+        return max(int(self.estimator.weights.sum()) - len(self.estimator.theta), 0)
 
     # -- how sure it is -------------------------------------------------------------------------------------------
 
@@ -382,17 +382,16 @@ class Law:
 
     @property
     def noise_freedom(self) -> int:
-        """Degrees of freedom of the noise: independent units minus parameters."""
-        runs = int(self.run_codes.max()) + 1
-        return max(min(runs, self.rows_used) - len(self.estimator.theta), 1)
+        """Degrees of freedom of the noise: independent units, a run of weight 2 counted twice, minus parameters."""
+        heaviest = np.zeros(int(self.run_codes.max()) + 1)
+        np.maximum.at(heaviest, self.run_codes, self.estimator.weights)
+        return max(int(heaviest.sum()) - len(self.estimator.theta), 1)
 
     @property
     def noise_sd(self) -> float:
         """Standard deviation of a run about the law, in response space (seed noise and lack of fit)."""
-        weights = self.estimator.weights
-        spread = float((weights * self.residuals**2).sum() / weights.sum())
-        rows = int((weights > 0).sum())
-        return float(np.sqrt(spread * rows / max(rows - len(self.estimator.theta), 1)))
+        squares = float((self.estimator.weights * self.residuals**2).sum())
+        return float(np.sqrt(squares / max(self.freedom, 1)))
 
     @cached_property
     def noise(self) -> dict[str, float | None]:
@@ -402,13 +401,16 @@ class Law:
         """
         fitted = (self.estimator.response - self.residuals) / max(self.noise_sd, 1e-300)
         design = np.stack([self.size_codes.astype(float), np.round(fitted, 6)], 1)
-        _, point, count = np.unique(design, axis=0, return_inverse=True, return_counts=True)
-        point = point.ravel()
-        freedom = int((count - 1).sum())
+        weights = self.estimator.weights
+        used = weights > 0
+        point = np.unique(design[used], axis=0, return_inverse=True)[1].ravel()
+        residuals, weights = self.residuals[used], weights[used]
+        count = np.bincount(point, weights)
+        freedom = int(count.sum()) - len(count)
         if freedom < 1:
             return {"seed_sd": None, "lack_of_fit_sd": None, "seed_freedom": 0, "total_sd": self.noise_sd}
-        mean = np.bincount(point, self.residuals) / count
-        seed_variance = float(((self.residuals - mean[point]) ** 2).sum() / freedom)
+        mean = np.bincount(point, weights * residuals) / count
+        seed_variance = float((weights * (residuals - mean[point]) ** 2).sum() / freedom)
         rest = max(self.noise_sd**2 - seed_variance, 0.0)
         return {
             "seed_sd": float(np.sqrt(seed_variance)),

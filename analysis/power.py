@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,8 @@ STARTS = 8
 FIRST_STEPS = 30  # a descent that needs more is on its way to E = 0, or in trouble
 FADED = 1e-2  # share of an offset where a search that did not end was going
 VANISHED = 1e-6  # share of the prediction below which a term is no longer there
+MOST_LEFT_OUT = 40  # rows of a ladder that are left out one by one; among more, one pulls less
+MATERIAL = 0.05  # in logs: less than that is no diverged run, whatever its odds
 STEEPEST = 20.0  # an exponent beyond this only interpolates the smallest size
 
 
@@ -151,7 +153,8 @@ def fit_power_law(
         estimator, certificate, objective, more = _fit_offset(log_x - centre, centre, y, weights, seed)
         notes += more
     else:
-        estimator = LineEstimator(log_x - centre, centre, fixed, np.log(y - fixed), weights)
+        above = np.log(np.where(used, y - fixed, 1.0))  # a row of weight 0 may lie below the offset
+        estimator = LineEstimator(log_x - centre, centre, fixed, above, weights)
         objective = 0.5 * float((weights * estimator.residual**2).sum())
         certificate = Certificate(0.0, 0.0, 1.0, 1, 1, "closed form")
     names = {name: float(value[0]) for name, value in estimator.natural(estimator.theta[None]).items()}
@@ -165,9 +168,12 @@ def fit_power_law(
         )
     if abs(names["alpha"]) <= spread:
         raise CannotFit("loss_rises", "y does not change with x (exponent 0): there is no law to fit", 0.0)
-    notes += checks.outlier_note(estimator.residual, parameters, weights)
+    outliers = checks.outlier_note(estimator.residual, parameters, weights)
     if kind == "fit":
-        notes += _flat_profile(estimator, objective, rows - parameters)
+        outliers = outliers or _missed_by_the_rest(estimator, x)
+    notes += outliers
+    if kind == "fit":
+        notes += _flat_profile(estimator, objective, int(weights.sum()) - parameters)
     correlation = _correlation(log_x[used], np.log(np.maximum(y[used] - names["E"], 1e-300)), weights[used])
     space = {"none": "log y", "fixed": f"log(y - {fixed:g})", "fit": "log y"}[kind]
     return PowerLaw(
@@ -195,7 +201,7 @@ def _read_offset(offset: str | float) -> tuple[str, float]:
         if offset not in ("none", "fit"):
             raise ValueError(f"offset is {offset!r}; it is 'none', 'fit' or a number")
         return offset, 0.0
-    if offset is None or isinstance(offset, bool):
+    if isinstance(offset, bool) or not np.isscalar(offset):
         raise ValueError(f"offset is {offset}; it is 'none', 'fit' or a number")
     value = float(offset)
     if not np.isfinite(value) or value < 0:
@@ -205,7 +211,7 @@ def _read_offset(offset: str | float) -> tuple[str, float]:
 
 def _fit_offset(
     log_x: np.ndarray, centre: float, y: np.ndarray, weights: np.ndarray, seed: int
-) -> tuple[NewtonEstimator | LineEstimator, Certificate, float, tuple[Note, ...]]:
+) -> tuple[NewtonEstimator, Certificate, float, tuple[Note, ...]]:
     terms, log_y = PowerTerms(log_x[None], offset=True), np.log(y)
     few, mean, load, within = terms, log_y, weights, 0.0
     points = design_points(log_x[None])
@@ -235,12 +241,7 @@ def _fit_offset(
     exact = plain_cost <= 1e-24 * weights.sum()  # the straight line passes every row
     if exact or plain_cost <= value[best] * (1 + 1e-9) or (faded and plain_cost <= value[best] * (1 + 1e-3)):
         certificate = Certificate(0.0, 0.0, 1.0, STARTS, STARTS, "closed form at the bound E = 0")
-        note = Note(
-            "at_bound",
-            "the fitted offset is 0, its bound: the rows show no curvature in logs, so E = 0 is the best "
-            "that they say and no lower limit is meant by it",
-            0.0,
-        )
+        note = Note("at_bound", f"the fitted offset is 0, its bound: {_why_no_floor(log_x, log_y, weights)}", 0.0)
         line = np.array([LOG_NO_FLOOR, plain.theta[0], -plain.theta[1]])
         return (
             NewtonEstimator(terms, (centre,), line, log_y, weights, np.inf, "power"),
@@ -275,6 +276,57 @@ def _fit_offset(
     )
     estimator = NewtonEstimator(terms, (centre,), optimum, log_y, weights, np.inf, "power")
     return estimator, certificate, float(value[best]), ()
+
+
+def _missed_by_the_rest(estimator: NewtonEstimator, x: np.ndarray) -> tuple[Note, ...]:
+    """`outliers`: rows that the law of all other rows misses, where each size has one.
+
+    An end of a ladder pulls three parameters onto itself and leaves no residual: each row is left out, the law fitted
+    again and the row's distance told in standard deviations of a new row there (Student's, two sides, 1 % over all
+    rows), if it is large enough to matter.
+    """
+    rows, parameters = len(x), len(estimator.theta)
+    freedom = rows - 1 - parameters
+    if freedom < 1 or rows > MOST_LEFT_OUT or (estimator.weights != 1).any() or estimator.few()[1] is not None:
+        return ()
+    keep = 1.0 - np.eye(rows)
+    theta, certified = estimator.refit(estimator.response, keep)
+    missed = estimator.response - np.log(estimator.predict(theta, (x,)))
+    spread = np.sqrt((keep * missed**2).sum(1) / freedom)
+    away = np.diagonal(missed)
+    odds = np.zeros(rows)
+    for row in np.flatnonzero(certified):
+        slopes = replace(estimator, theta=theta[row]).jacobian
+        others = np.delete(slopes, row, 0)
+        leverage = float(slopes[row] @ np.linalg.pinv(others.T @ others) @ slopes[row])
+        odds[row] = abs(away[row]) / max(spread[row] * np.sqrt(1 + leverage), 1e-300)
+    limit = float(stdtrit(freedom, 1 - 0.005 / rows))
+    bad = np.flatnonzero((odds > limit) & (np.abs(away) > MATERIAL))
+    if not len(bad):
+        return ()
+    worst = int(bad[np.argmax(odds[bad])])
+    side = "above" if away[worst] > 0 else "below"
+    words = (
+        f"{checks.name_rows([worst])}: {100 * abs(np.expm1(away[worst])):.3g} % {side} the law of all other rows, "
+        f"{odds[worst]:.3g} standard deviations (limit {limit:.3g}); look at that run before you trust the law"
+    )
+    return (Note("outliers", words, float(odds[worst]), (worst,)),)
+
+
+def _why_no_floor(log_x: np.ndarray, log_y: np.ndarray, weights: np.ndarray) -> str:
+    """Straight in logs, or bent the other way: an offset bends a law up."""
+    basis = np.vander(log_x, 3) * np.sqrt(weights)[:, None]
+    right = log_y * np.sqrt(weights)
+    found = np.linalg.lstsq(basis, right, rcond=None)[0]
+    freedom = max(int(weights.sum()) - 3, 1)
+    variance = float(((right - basis @ found) ** 2).sum()) / freedom * np.linalg.pinv(basis.T @ basis)[0, 0]
+    depth = -found[0] * float(np.ptp(log_x[weights > 0])) ** 2 / 4
+    if depth > 1e-9 and -found[0] > float(stdtrit(freedom, 0.995)) * np.sqrt(max(variance, 0.0)):
+        return (
+            f"in logs the rows bend down, by {100 * np.expm1(depth):.2g} % at mid-range, and an offset bends a law up; "
+            "this form does not describe them: look for two regimes, or a ceiling"
+        )
+    return "the rows show no upward curvature in logs, so E = 0 is the best that they say and no lower limit is meant"
 
 
 def _flat_profile(estimator, objective: float, freedom: int) -> tuple[Note, ...]:

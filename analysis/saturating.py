@@ -140,6 +140,8 @@ def fit_saturating(
             above the ceiling), ``not_converged``.
     """
     x, y = checks.column("x", x), checks.column("y", y)
+    if isinstance(ceiling, (bool, str)) or not np.isfinite(ceiling) or ceiling <= 0:
+        raise ValueError(f"ceiling is {ceiling!r}; it is a positive number that every y lies below")
     if y.max() >= ceiling:
         bad = np.flatnonzero(y >= ceiling)
         raise CannotFit(
@@ -171,7 +173,10 @@ def fit_fid_given_loss(
         CannotFit: ``mixed_conventions`` for more than one family; ``loss_rises`` where FID falls as loss rises; else as
             :func:`fit_saturating`.
     """
+    loss, fid = checks.column("loss", loss), checks.column("fid", fid)
     if families is not None:
+        families = list(families)
+        checks.same_length(loss=loss, families=np.empty(len(families)))
         found = sorted({str(family) for family in families})
         if len(found) > 1:
             raise CannotFit(
@@ -180,7 +185,6 @@ def fit_fid_given_loss(
                 "quality across families: fit each alone",
                 len(found),
             )
-    loss, fid = checks.column("loss", loss), checks.column("fid", fid)
     return _fit("given loss", loss, loss, fid, np.inf, runs, weights, conventions)
 
 
