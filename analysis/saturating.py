@@ -112,8 +112,8 @@ class SmoothEstimator:
         return np.log(y)
 
     def from_response(self, response: np.ndarray) -> np.ndarray:
-        """Exp."""
-        return np.exp(response)
+        """Exp, and no higher than the ceiling."""
+        return np.minimum(np.exp(response), self.ceiling)
 
 
 def fit_saturating(

@@ -304,9 +304,8 @@ def _isoflop(study: StudyLaws, stem: Path) -> list[Path]:
     grid[0].set_ylabel(target_axis(study.columns.targets[0]))
     grid[1].set_xlabel(axis(study.columns, "compute"))
     more = (
-        f"{study.conventions['N']}; {study.conventions['C']}. {target_words(study.columns.targets[0])}; minima by "
-        f"interpolation (Akima) at budgets with four sizes or more; grey: budgets without a minimum inside; band: "
-        f"{LEVEL:.0%} interval."
+        f"{target_words(study.columns.targets[0])}; minima by interpolation (Akima) at budgets with four sizes or "
+        f"more; grey: budgets without a minimum inside; band: {LEVEL:.0%} interval."
     )
     more += f" Notes: {_codes(list(fit.notes))}." if fit.notes else ""
     page.footnote(figure, caption(study, [], more))

@@ -244,3 +244,10 @@ def test_rows_that_meet_at_equal_compute_by_chance_are_no_valleys():
         loss = 1.8 + 400 / params**0.34 + 2000 / tokens**0.36
         table = pd.DataFrame({"params": params, "tokens": tokens, "flops": 6 * params * tokens, "loss": loss})
         assert isinstance(study_isoflop(table, columns), CannotFit) is not is_grid
+
+
+def test_no_run_is_expected_above_the_ceiling():
+    x = np.repeat(np.geomspace(1e2, 1e8, 8), 2)
+    law = fit_saturating(x, (1 - 1 / (1 + (x / 1e5) ** -0.5)) ** 0.02 * np.exp(-0.02 * (np.arange(16) % 3)), 1.0)
+    low, high = law.prediction_interval([1.0])
+    assert low[0] < high[0] <= 1.0
