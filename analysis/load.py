@@ -76,29 +76,56 @@ def _is_trial(folder: Path) -> bool:
 
 def _read_csv(path: Path) -> pd.DataFrame:
     try:
-        table, separator = pd.read_csv(path), ","
-        if table.shape[1] == 1:  # one column: the commas that were looked for are semicolons or tabs
-            separator = next((sign for sign in (";", "\t") if sign in str(table.columns[0])), ",")
-        if separator != ",":  # where commas do not separate, they may be decimal
-            table = max(
-                (pd.read_csv(path, sep=separator, decimal=sign) for sign in ".,"),
-                key=lambda read: read.select_dtypes("number").shape[1],
-            )
-        header = pd.read_csv(path, sep=separator, header=None, nrows=1, dtype=str, keep_default_na=False)
+        names, separator = _header(path)
+        # where commas do not separate, they may be decimal
+        reads = [_read_rows(path, names, separator, sign) for sign in ("." if separator == "," else ".,")]
     except pd.errors.EmptyDataError as error:
         raise ValueError(f"{path} is empty; a table needs a header and rows") from error
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not a CSV table: {error}") from error
-    names = header.iloc[0].str.strip()
-    twice = names[names.duplicated() & (names != "")].unique()
-    if len(twice):
-        raise ValueError(f"{path} has more than one column {', '.join(map(repr, twice))}; give each a name of its own")
+    table = max(reads, key=lambda read: read.select_dtypes("number").shape[1])
     table = table.dropna(how="all")  # spreadsheets write the rows below a table as commas
     if table.empty:
         raise ValueError(f"{path} has a header and no rows")
-    table.columns = [str(name).strip() for name in table.columns]
     table.attrs |= {"left_out": [], "source": str(path)}
     return table
+
+
+def _header(path: Path) -> tuple[list[str], str]:
+    """The names of the columns, and what separates them: semicolons or tabs where commas make one column."""
+
+    def split(separator: str) -> list[str]:
+        header = pd.read_csv(path, sep=separator, header=None, nrows=1, dtype=str, keep_default_na=False)
+        return [str(name).strip() for name in header.iloc[0]]
+
+    names, separator = split(","), ","
+    if any("\0" in name for name in names) or names == [""]:
+        raise ValueError(f"{path} is not a CSV table: its first line holds no names of columns")
+    if len(names) == 1:
+        separator = next((sign for sign in (";", "\t") if sign in names[0]), ",")
+        names = split(separator)
+    twice = [name for name in dict.fromkeys(names) if name and names.count(name) > 1]
+    if twice:
+        raise ValueError(f"{path} has more than one column {', '.join(map(repr, twice))}; give each a name of its own")
+    return [name or f"Unnamed: {place}" for place, name in enumerate(names)], separator
+
+
+def _read_rows(path: Path, names: list[str], separator: str, decimal: str) -> pd.DataFrame:
+    """The rows under the header; rows may end in empty fields beyond it.
+
+    Raises:
+        ValueError: a row that has more fields than the header has names: which column they belong to is not known.
+    """
+    table = pd.read_csv(path, sep=separator, decimal=decimal, header=0, names=names)
+    if not isinstance(table.index, pd.RangeIndex):  # of wider rows pandas takes the first fields for their names
+        table = table.reset_index()
+    beyond = table.iloc[:, len(names) :].notna().any(axis=1).to_numpy()
+    if beyond.any():
+        raise ValueError(
+            f"row {beyond.argmax() + 1} of {path} has more fields than the header has names ({', '.join(names)}); name "
+            "each column, also one of row names, or take the extra fields out"
+        )
+    return table.iloc[:, : len(names)].set_axis(names, axis=1)
 
 
 def _read_json(path: Path) -> dict:

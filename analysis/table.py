@@ -346,7 +346,7 @@ def without_missing(table: pd.DataFrame, columns: Columns) -> tuple[pd.DataFrame
         empty = table[name].isna() | np.isinf(values)
         if empty.all():
             raise CannotFit("not_finite", f"column {name!r} is empty or infinite in every row", len(table))
-        rows = np.flatnonzero(empty.to_numpy())
+        rows = table.index[empty]
         if len(rows):
             words = f"{name} is empty or infinite in {name_rows(rows, 1)}: not in its laws"
             notes.append(Note("rows_left_out", words, len(rows), tuple(int(row) for row in rows)))

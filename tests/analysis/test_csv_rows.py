@@ -8,7 +8,7 @@ from analysis.errors import CannotFit
 from analysis.lawtable import axis
 from analysis.load import load_runs
 from analysis.rowchecks import fall_checks, pooled_notes, unit_notes, unused_notes
-from analysis.table import Columns, check_table, csv_columns, derive
+from analysis.table import Columns, check_table, csv_columns, derive, without_missing
 from tests.analysis.test_csv_laws import grid, laws, repeated
 from tests.analysis.test_fit_laws import run
 
@@ -60,6 +60,66 @@ def test_a_header_given_twice_is_refused(tmp_path, separator):
     (tmp_path / "rows.csv").write_text(f"{header}\n{row}\n")
     with pytest.raises(ValueError, match="more than one column 'params'"):
         load_runs(tmp_path / "rows.csv")
+
+
+def told(tmp_path, text, *arguments):
+    """Exit code and problem of a table that was written by hand."""
+    (tmp_path / "rows.csv").write_text(text)
+    code, _, problem = run("fit-laws", tmp_path / "rows.csv", "--no-figures", *arguments)
+    return code, problem
+
+
+SIZES = (("10000000", "3.3"), ("30000000", "2.9"), ("100000000", "2.57"), ("300000000", "2.36"), ("1000000000", "2.2"))
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("params,loss", "run{place},{size},{loss}"),  # as R writes its row names
+        ("params,loss", "{size},{loss},7"),
+        ("params;loss", "{size};{loss};7;8"),
+    ],
+)
+def test_a_row_longer_than_the_header_is_refused(tmp_path, header, row):
+    rows = [row.format(place=place, size=size, loss=loss) for place, (size, loss) in enumerate(SIZES)]
+    code, problem = told(tmp_path, "\n".join([header, *rows]))
+    assert code == 2
+    assert "row 1 of" in problem
+    assert "more fields than the header has names (params, loss)" in problem
+    separator = ";" if ";" in header else ","
+    padded = separator.join(["2", "4", *[""] * (rows[0].count(separator) - 1)])
+    assert "row 2 of" in told(tmp_path, "\n".join([header, padded, *rows]))[1]
+
+
+@pytest.mark.parametrize("end", [",", ",,"])
+def test_empty_fields_at_the_end_of_rows_are_none(tmp_path, end):
+    (tmp_path / "rows.csv").write_text("\n".join(["params,loss", *(f"{size},{loss}{end}" for size, loss in SIZES)]))
+    table = load_runs(tmp_path / "rows.csv")
+    assert list(table.columns) == ["params", "loss"]
+    assert table["loss"].tolist() == [3.3, 2.9, 2.57, 2.36, 2.2]
+    assert table.index.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_decimal_commas_may_begin_below_the_first_row(tmp_path):
+    (tmp_path / "rows.csv").write_text("params;loss\n10000000;4\n30000000;2,9\n")
+    assert load_runs(tmp_path / "rows.csv")["loss"].tolist() == [4, 2.9]
+
+
+def test_a_file_of_zero_bytes_is_no_table(tmp_path):
+    code, problem = told(tmp_path, "\0" * 500)
+    assert code == 2
+    assert "is not a CSV table: its first line holds no names of columns" in problem
+
+
+def test_dropped_rows_are_named_as_the_file_counts_them(tmp_path):
+    """A row of commas is left out before any other and still counts."""
+    rows = [f"{size},{loss}" for size, loss in SIZES]
+    rows[1:2] = [",", rows[1], "50000000,"]
+    (tmp_path / "rows.csv").write_text("\n".join(["params,loss", *rows]))
+    table, notes = without_missing(load_runs(tmp_path / "rows.csv"), Columns(params="params", targets=("loss",)))
+    assert notes[0].sentence == "loss is empty or infinite in row 4: not in its laws"
+    assert notes[0].rows == (3,)
+    assert len(table) == len(SIZES)
 
 
 def ladder(sizes, noise=0.005, seed=0):
