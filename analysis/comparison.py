@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.counting import amount
+from analysis.counting import amount, counted
 from analysis.lawtable import percent
 from analysis.record import LawRecord, StudyLaws
 
@@ -109,8 +109,8 @@ def deepest_checks(study: StudyLaws) -> list[dict]:
 def deepest_sentence(study: StudyLaws, check: dict) -> str:
     """One check for a person."""
     columns = study.columns
-    counted = columns.data if check["against"] == "params, data" else columns.budget
-    at = "" if check["images"] is None else f" at {amount(counted, format(check['images'], ',.0f'))}"
+    column = columns.data if check["against"] == "params, data" else columns.budget
+    at = "" if check["images"] is None else f" at {amount(column, counted(check['images']))}"
     law = "the joint law" if check["against"] == "params, data" else f"{check['form']} in N"
     return (
         f"{check['target']}{at}, largest model predicted from the others by {law}: measured {check['measured']:.4g}, "

@@ -22,3 +22,8 @@ def amount(column: str, value: str) -> str:
 def amount_name(column: str) -> str:
     """What a column of data counts: images, or what the column is called."""
     return "images" if column.startswith("images") else column
+
+
+def counted(value: float) -> str:
+    """An amount in digits that tell it: 184,320; 66.35 (of a column in billions); 1.667e+22."""
+    return f"{value:,.0f}" if 1e3 <= value < 1e15 else f"{value:.4g}"

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from analysis import planning
-from analysis.counting import COMPUTE_WORDS
+from analysis.counting import COMPUTE_WORDS, counted
 from analysis.errors import Note
 from analysis.output import study_of_csv
 from tests.analysis.fake_study import write_study
@@ -150,6 +150,38 @@ def test_data_in_billions_may_be_below_one(tmp_path):
     code, text, _ = run("predict", tmp_path / "billions.csv", "--size", "1e8", "--images", 0.5, "--json")
     assert code == 0
     assert json.loads(text)["images"] == 0.5
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.05, "0.05"),
+        (0.8, "0.8"),
+        (66.351, "66.35"),
+        (512, "512"),
+        (184_320, "184,320"),
+        (13_238_804_036.4, "13,238,804,036"),
+        (1.6666666666666666e22, "1.667e+22"),
+    ],
+)
+def test_an_amount_is_told_in_digits_that_tell_it(value, text):
+    assert counted(value) == text
+
+
+def test_data_in_billions_are_not_rounded_to_whole_ones(tmp_path):
+    rows = grid()
+    rows["flops"] = 6 * rows["params"] * rows["tokens"]
+    rows["tokens"] /= 2e10
+    rows.to_csv(tmp_path / "billions.csv", index=False)
+    _, text, _ = run("fit-laws", tmp_path / "billions.csv", "--no-figures")
+    assert "loss at tokens = 0.05, largest model" in text
+    _, text, _ = run("allocate", tmp_path / "billions.csv", "--flops", "1e19", "--json")
+    images = json.loads(text)["images"]
+    assert images < 1
+    _, text, _ = run("allocate", tmp_path / "billions.csv", "--flops", "1e19")
+    assert f"tokens = {images:.4g}: loss" in text
+    _, text, _ = run("design", tmp_path / "billions.csv")
+    assert "0.05" in text.split()
 
 
 @pytest.fixture(scope="module")

@@ -111,7 +111,7 @@ def allocate(
 
       var-scaling allocate runs/sweeps/depth --flops 1e14
     """
-    from analysis.counting import amount, amount_name
+    from analysis.counting import amount, amount_name, counted
     from analysis.output import plain
     from analysis.planning import allocate as best_allocation
     from analysis.planning import device_rate
@@ -147,7 +147,7 @@ def allocate(
     at = int(plan.table["loss"].argmin())
     chosen = f"{count(plan.table['params'][at])} parameters" if plan.depth is None else f"depth {plan.depth}"
     out.print(
-        f"[bold]{chosen}, {escape(amount(study.columns.data, f'{plan.images:,.0f}'))}[/bold]: "
+        f"[bold]{chosen}, {escape(amount(study.columns.data, counted(plan.images)))}[/bold]: "
         f"{escape(best.target)} {best.value:.4g} "
         f"[95 %: {best.low:.4g} to {best.high:.4g} for one run]; best size {count(size)} "
         f"[{count(low)} to {count(high)}] parameters",
@@ -170,7 +170,7 @@ def allocate(
         table.add_row(
             *([f"{line.depth:g}"] if "depth" in near else []),
             count(line.params),
-            f"{line.images:,.0f}",
+            counted(line.images),
             *([f"{line.learning_rate:.3g}"] if "learning_rate" in near else []),
             f"{line.loss:.4f}",
             f"{line.low:.4f} to {line.high:.4f}",
@@ -245,7 +245,7 @@ def design(
 
       var-scaling design --quantity loss --depth 36 --images 4e8
     """
-    from analysis.counting import amount_name
+    from analysis.counting import amount_name, counted
     from analysis.output import plain
     from analysis.planning import design as best_design
 
@@ -277,7 +277,7 @@ def design(
         table.add_row(
             *([f"{line.depth}"] if with_depth else []),
             count(line.params),
-            f"{line.images:,.0f}",
+            counted(line.images),
             count(line.flops),
             f"{100 * line.shrinks:.1f} %",
             f"{100 * line.per_flop:.0f} %",
