@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import checks
-from analysis.table import Columns
+from analysis.table import Columns, usual
 
 
 def frontier(compute, loss, runs=None) -> pd.DataFrame:
@@ -39,22 +39,48 @@ def frontier(compute, loss, runs=None) -> pd.DataFrame:
 def cell_frontier(table: pd.DataFrame, columns: Columns, target: str) -> pd.DataFrame:
     """The frontier of means over seeds, as columns x, y, run: the best single seed would be the luckiest one.
 
-    Where nothing names the runs each row is one, and `row` says which, as the file's reader counts.
+    Where nothing names the runs `row` says which rows made a point, as the file's reader counts.
     """
-    keys = cell_keys(table, columns)
-    frame = table
-    if keys:
-        frame = table.groupby(keys, sort=False)[[columns.compute, target]].mean()
-        names = frame.index.get_level_values(0).to_numpy()
-    else:
-        names = table.index.to_numpy()
-    points = frontier(frame[columns.compute].to_numpy(float), frame[target].to_numpy(float), names)
+    cells = cell_means(table, columns, target)
+    means = cells.drop_duplicates("cell")
+    points = frontier(means["x"].to_numpy(), means["y"].to_numpy(), means["run"].to_numpy())
     found = pd.DataFrame({"x": points["compute"], "y": points["loss"], "run": points["run"]})
-    return found if keys else found.assign(row=points["run"] + 1)
+    if cells["named"].all():
+        return found
+    rows = (table.index.to_series() + 1).astype(str).groupby(cells["cell"]).agg(list)
+    return found.assign(row=[checks.listed(rows[cell]) for cell in means["cell"].iloc[points["row"]]])
 
 
-def cell_keys(table: pd.DataFrame, columns: Columns) -> list[str]:
-    """The columns in which rows agree that differ by their seed alone: the cell and how long it was trained."""
-    cell = columns.cell if columns.cell in table else columns.run
+def cell_means(table: pd.DataFrame, columns: Columns, target: str) -> pd.DataFrame:
+    """Of each row the number of its cell, the run that the cell is called after, and x and y, means over its seeds."""
+    keys = _cell_keys(table, columns)
+    cell = table.groupby(keys, sort=False).ngroup() if keys else pd.Series(np.arange(len(table)), table.index)
+    means = table[[columns.compute, target]].astype(float).groupby(cell).transform("mean")
+    named = bool(keys) and keys[0] in (columns.cell, columns.run)
+    run = table[keys[0]] if named else table.index.to_series().groupby(cell).transform("first")
+    return pd.DataFrame({"cell": cell, "run": run, "x": means[columns.compute], "y": means[target], "named": named})
+
+
+def _cell_keys(table: pd.DataFrame, columns: Columns) -> list[str]:
+    """The columns in which rows agree that differ by their seed alone; none where each row is a cell.
+
+    That is the cell, or the run, and how long it was trained. Without cells, rows of one size, data and compute are
+    seeds of one.
+    """
     length = columns.budget or columns.data or columns.compute
-    return list(dict.fromkeys([cell, length])) if cell and length else []
+    if columns.cell in table:
+        return list(dict.fromkeys([columns.cell, length])) if length else []
+    places = _places(table, columns)
+    if places and table.duplicated(places).any():
+        return places
+    return list(dict.fromkeys([columns.run, length])) if columns.run and length else []
+
+
+def _places(table: pd.DataFrame, columns: Columns) -> list[str]:
+    """The columns that say what was trained and for how long; none where the table does not tell."""
+    params, seed = columns.params or usual(table, "params"), usual(table, "seed")
+    parts = (params, columns.compute, columns.data, columns.budget, columns.unique, columns.epochs)
+    places = list(dict.fromkeys(name for name in parts if name))
+    if params is None and (seed is None or table.duplicated([*places, seed]).any()):
+        return []  # several sizes at one compute are a valley, not seeds
+    return places

@@ -13,7 +13,7 @@ import pandas as pd
 
 from analysis import checks
 from analysis.comparison import best_form
-from analysis.compute_frontier import cell_keys
+from analysis.compute_frontier import cell_means
 from analysis.counting import amount, amount_name
 from analysis.errors import CannotFit, Note
 from analysis.figures import (
@@ -415,13 +415,13 @@ def _rows(study: StudyLaws, against: str, targets: list[str]) -> pd.DataFrame:
     names = list(dict.fromkeys(name for name in [*names, columns.budget, *targets] if name and name in study.rows))
     rows = study.rows[names].copy()
     if against == "compute":
-        keys = cell_keys(rows, columns)
         for target in targets:
             points = study.find(target, "compute")[0].rows
             key = set(zip(points["run"], np.round(np.log(points["x"]), 6), strict=True))
-            means = rows.groupby(keys)[columns.compute].transform("mean") if keys else rows[columns.compute]
-            of = rows[keys[0]] if keys else rows.index
-            rows[f"{target}_on_frontier"] = [
-                pair in key for pair in zip(of, np.round(np.log(means.astype(float)), 6), strict=True)
+            measured = study.rows[target].notna().to_numpy()
+            cells = cell_means(study.rows[measured], columns, target)
+            rows[f"{target}_on_frontier"] = False
+            rows.loc[measured, f"{target}_on_frontier"] = [
+                pair in key for pair in zip(cells["run"], np.round(np.log(cells["x"]), 6), strict=True)
             ]
     return rows

@@ -130,6 +130,35 @@ def test_a_frontier_is_never_made_of_means_over_lengths_or_sizes(tmp_path, argum
     assert rows["loss_on_frontier"].tolist() == (rows["loss"] < best).tolist()
 
 
+@pytest.mark.parametrize("lone", [False, True])
+@pytest.mark.parametrize("names", [{}, {"seed": "Seed"}, {"seed": "run"}])
+def test_a_frontier_is_of_means_over_seeds_whatever_tells_them_apart(tmp_path, names, lone):
+    """The luckiest of six seeds lies below the law by more than its noise: E of the C-law came out too low."""
+    once = pd.DataFrame({"params": np.geomspace(1e6, 1e9, 8)}).assign(flops=lambda frame: 1.2e10 * frame["params"])
+    frame = pd.concat([once.assign(seed=seed) for seed in range(6)], ignore_index=True)
+    luck = 0.01 * np.random.default_rng(0).normal(size=len(frame))
+    frame["loss"] = (2.1 + (frame["params"] / 3e6) ** -0.28) * np.exp(luck)
+    means = frame.groupby("params")["loss"].mean()
+    frame["seed"] = [f"r{row}" for row in frame.index] if names.get("seed") == "run" else frame["seed"]
+    frame = frame.rename(columns=names) if names else frame.drop(columns="seed")
+    if lone and "Seed" in frame:
+        frame = frame.drop(columns="params")
+    _, folder = laws(tmp_path, frame, *(("--x", "flops") if lone else ()), "--holdout", 0, figures=True)
+    drawn = pd.read_csv(folder / "loss_compute.csv")
+    assert drawn["loss_on_frontier"].all()
+    study = study_of_csv(tmp_path / "rows.csv", **({"x": "flops"} if lone else {}))
+    points = study.find("loss", "compute")[0].rows
+    assert points["y"].to_numpy() == pytest.approx(means.to_numpy())
+    assert points["row"].iloc[1] == "2, 10, 18, 26, 34, 42"
+
+
+def test_sizes_of_one_compute_are_no_seeds_where_no_column_names_them(tmp_path):
+    frame = isoflop_rows().assign(seed=0).drop(columns="params")
+    laws(tmp_path, frame, "--holdout", 0)
+    points = study_of_csv(tmp_path / "rows.csv").find("loss", "compute")[0].rows
+    assert points["y"].to_numpy() == pytest.approx(frame.groupby("flops")["loss"].min().to_numpy())
+
+
 def found(document, against):
     return [law for law in document["laws"] if law["against"] == against]
 
