@@ -24,6 +24,7 @@ from analysis.table import ONE_SIZE, Columns, run_names
 # Peak dense 16-bit rates of the makers' data sheets; what a training reaches of them is an assumption until rows say.
 DEVICE_FLOPS = {"h200": 989e12, "h100": 989e12, "a100": 312e12, "v100": 125e12, "rtx4090": 165e12}
 ASSUMED_SHARE = 0.35
+PROPORTIONAL, BETWEEN = 1.01, 400  # what 6 N may vary by; sizes tried where cost is known between candidates
 REPEATED = "params, data, epochs"
 COUNTS = 1000  # a table whose data are all above this counts single images or tokens, not millions of them
 
@@ -225,7 +226,8 @@ def allocate(study: StudyLaws, candidates: pd.DataFrame, flops: float, target: s
     record = fresh_record(study, target)
     law = record.law
     params = candidates[_params_column(study.columns, candidates)].to_numpy(float)
-    images = flops / candidates["train_flops_per_image"].to_numpy(float)
+    price = candidates["train_flops_per_image"].to_numpy(float)
+    images = flops / price
     inputs = _inputs(record, params, images)
     loss = law.predict(*inputs)
     low, high = law.mean_interval(*inputs, level=LEVEL)
@@ -254,23 +256,43 @@ def allocate(study: StudyLaws, candidates: pd.DataFrame, flops: float, target: s
         )
     prediction = predict_run(study, target, float(params[best]), float(images[best]))
     notes = prediction.notes + unit_notes(study.rows, study.columns)
-    if best in (0, len(params) - 1):
-        if depth is None:
-            words = f"the best size, {params[best]:.3g}, is the {'smallest' if best == 0 else 'largest'} candidate"
-        else:
-            words = f"the best depth, {depth}, is the most {'shallow' if best == 0 else 'deep'} candidate"
-        more = "sizes" if depth is None else "depths"
-        number = float(params[best] if depth is None else depth)
-        notes += (Note("edge_minimum", f"{words}: the true best may lie beyond; give more {more}", number),)
+    continuous = _best_size(record, params, price, flops)
+    if np.isclose(continuous[0], [params.min(), params.max()], rtol=1e-9).any():
+        notes += (_edge_note(table, best),)
     return Allocation(
         flops,
         depth,
         float(images[best]),
         prediction,
         table,
-        _continuous(params, loss, drawn),
+        continuous,
         notes,
     )
+
+
+def _edge_note(table: pd.DataFrame, best: int) -> Note:
+    first = best < len(table) / 2
+    if "depth" in table:
+        number, more = float(table["depth"][best]), "depths"
+        words = f"the best depth, {number:g}, is the most {'shallow' if first else 'deep'} candidate"
+    else:
+        number, more = float(table["params"][best]), "sizes"
+        words = f"the best size, {number:.3g}, is the {'smallest' if first else 'largest'} candidate"
+    return Note("edge_minimum", f"{words}: the true best may lie beyond; give more {more}", number)
+
+
+def _best_size(record: LawRecord, params: np.ndarray, price: np.ndarray, flops: float) -> tuple[float, float, float]:
+    """The law's own best size between the candidates, with its interval.
+
+    Where an image costs in proportion to the size (6 N, say) sizes between the candidates are candidates, too: sizes a
+    factor 4 apart would leave a parabola that misses the best one by more than its interval.
+    """
+    cost, sizes = price / params, params
+    if len(params) > 1 and cost.max() <= PROPORTIONAL * cost.min():
+        sizes = np.geomspace(params.min(), params.max(), BETWEEN)
+        price = sizes * float(np.median(cost))
+    inputs, law = _inputs(record, sizes, flops / price), record.law
+    return _continuous(sizes, law.predict(*inputs), law.estimator.predict(law.draws().theta, inputs))
 
 
 def _continuous(params: np.ndarray, loss: np.ndarray, drawn: np.ndarray) -> tuple[float, float, float]:

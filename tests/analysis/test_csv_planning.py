@@ -69,6 +69,36 @@ def test_a_best_size_at_the_edge_has_no_limit_beyond(study):
     assert count(plans[2].continuous[2]) == "inf"
 
 
+@pytest.mark.parametrize("flops", [1e19, 1e20])
+def test_the_best_size_between_coarse_sizes_is_the_law_s_own(tmp_path, flops):
+    """Six sizes a factor 4 apart; a parabola through three of them missed the optimum by more than the interval."""
+    grid(sizes=6, amounts=5).to_csv(tmp_path / "coarse.csv", index=False)
+    study = study_of_csv(tmp_path / "coarse.csv")
+    study = replace(study, records=tuple(study.find(form="chinchilla")))
+    plan = planning.allocate(study, planning.candidates_of_rows(study.rows, study.columns), flops)
+    law = study.records[0].law
+
+    def own(values):
+        alpha, beta = values["alpha"], values["beta"]
+        return (alpha * values["A"] / (beta * values["B"]) * (flops / 6) ** beta) ** (1 / (alpha + beta))
+
+    interval = np.quantile(own(law.draws().draws), [0.025, 0.975])
+    assert plan.continuous[0] == pytest.approx(own(law.coefficients), rel=1e-4)
+    assert plan.continuous[1:] == pytest.approx(interval, rel=1e-3)
+
+
+def test_the_largest_candidate_is_no_edge_where_the_best_size_lies_below_it(study):
+    candidates = planning.candidates_of_rows(study.rows, study.columns).iloc[::2]
+    sizes = candidates["params"].to_numpy()
+    plans = [planning.allocate(study, candidates, flops) for flops in np.geomspace(1e17, 1e24, 60)]
+    at_edge = ["edge_minimum" in [note.code for note in plan.notes] for plan in plans]
+    largest = [plan.table["loss"].argmin() == len(sizes) - 1 for plan in plans]
+    below = [plan for plan, last, edge in zip(plans, largest, at_edge, strict=True) if last and not edge]
+    assert below
+    assert all(sizes[-2] < plan.continuous[0] < sizes[-1] for plan in below)
+    assert at_edge[-1]
+
+
 def test_an_allocation_repeats_what_its_law_says(study):
     said = Note("one_ray", "nearly", 0.2)
     records = [replace(r, law=None if r.law is None else replace(r.law, notes=(said,))) for r in study.records]
