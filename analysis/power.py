@@ -168,10 +168,10 @@ def fit_power_law(
         )
     if abs(names["alpha"]) <= spread:
         raise CannotFit("loss_rises", "y does not change with x (exponent 0): there is no law to fit", 0.0)
-    outliers = checks.outlier_note(estimator.residual, parameters, weights)
-    if kind == "fit":
-        outliers = outliers or _missed_by_the_rest(estimator, x)
-    notes += outliers
+    # a frontier through several budgets of a run has steps that are no run's fault
+    ladder = kind == "fit" and int(run_codes.max()) + 1 == rows
+    missed = _missed_by_the_rest(estimator, x) if ladder else ()
+    notes += checks.outlier_note(estimator.residual, parameters, weights) or missed
     if kind == "fit":
         notes += _flat_profile(estimator, objective, int(weights.sum()) - parameters)
     correlation = _correlation(log_x[used], np.log(np.maximum(y[used] - names["E"], 1e-300)), weights[used])

@@ -26,6 +26,14 @@ def test_one_diverged_run_of_a_ladder_is_named(sizes, place, factor):
         assert range(sizes)[place] in named(x, y)
 
 
+def test_a_step_of_a_frontier_is_no_diverged_run():
+    x, y = ladder(8, 1)
+    y[1] *= 1.1
+    assert named(x, y) == [1]
+    budgets_of_a_run = fit_power_law(x, y, "fit", [0, 0, 1, 1, 2, 2, 3, 3])
+    assert "outliers" not in [note.code for note in budgets_of_a_run.notes]
+
+
 @pytest.mark.parametrize(("sizes", "noise"), [(5, 0.003), (6, 0.03), (12, 0.003), (12, 0.03)])
 def test_honest_ladders_have_no_outlier(sizes, noise):
     assert sum(bool(named(*ladder(sizes, seed, noise))) for seed in range(100)) <= 3
