@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import checks
+from analysis.backtest import Backtest, hold_out
 from analysis.engine.estimators import LineEstimator
 from analysis.errors import CannotFit, Note
 from analysis.law import Certificate, Law
@@ -58,6 +59,7 @@ class IsoFlop:
         data_optimum: D* = coefficient C^exponent, from D = C/(6 N) where the rows do not say.
         method: "akima" or "parabola".
         points: lowest-loss points of each budget that were used; None: all.
+        held_out: the best size of the largest budget, as the law through the others predicts it; None of three minima.
         notes: edge minima, upward parabolas, few budgets.
         rows: the rows as used: compute, params, loss, budget (0, 1, ...).
         curves: the interpolants: compute, params, loss.
@@ -69,6 +71,7 @@ class IsoFlop:
     data_optimum: Trend
     method: str
     points: int | None
+    held_out: Backtest | None
     notes: tuple[Note, ...]
     rows: pd.DataFrame = field(repr=False)
     curves: pd.DataFrame = field(repr=False)
@@ -81,6 +84,7 @@ class IsoFlop:
             "dropped": self.dropped.to_dict("records"),
             "optimum": self.optimum.as_dict(level=level),
             "data_optimum": self.data_optimum.as_dict(level=level),
+            "held_out": None if self.held_out is None else self.held_out.as_dict(),
             "notes": [note.as_dict() for note in self.notes],
         }
 
@@ -174,6 +178,7 @@ def fit_isoflop(
         _trend(minima["compute"].to_numpy(), minima["data"].to_numpy(), "D*"),
         method,
         points if method == "parabola" else None,
+        _held_out(minima),
         notes,
         rows,
         pd.concat(curves, ignore_index=True),
@@ -230,6 +235,14 @@ def _minimum(
             float(np.exp(best)),
         )
     return best, float(values.min()), curve
+
+
+def _held_out(minima: pd.DataFrame) -> Backtest | None:
+    if len(minima) < 4:
+        return None
+    compute, best = (minima[name].to_numpy() for name in ("compute", "params"))
+    (test,), _ = hold_out(lambda keep: _trend(compute[keep], best[keep], "N*"), compute, (compute,), best, 1)
+    return test
 
 
 def _trend(compute: np.ndarray, optimum: np.ndarray, name: str) -> Trend:

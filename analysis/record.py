@@ -132,6 +132,13 @@ class StudyLaws:
                     f"isoFLOP ({len(self.isoflop.minima)} minima): {name} = {law.coefficient:.3g} C^{law.exponent:.4f} "
                     f"[{low:.3g} to {high:.3g}]"
                 )
+            test = self.isoflop.held_out
+            if test is not None:
+                sentences.append(
+                    f"isoFLOP, largest budget predicted from the others: N* found {test.measured:.3g}, predicted "
+                    f"{test.predicted:.3g} [{test.low:.3g} to {test.high:.3g}], {100 * test.error:+.2g} %: "
+                    f"{'inside' if test.inside else 'outside'} its interval"
+                )
         return sentences
 
     @property

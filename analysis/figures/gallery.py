@@ -307,6 +307,8 @@ def _isoflop(study: StudyLaws, stem: Path) -> list[Path]:
         f"{target_words(study.columns.targets[0])}; minima by interpolation (Akima) at budgets with four sizes or "
         f"more; grey: budgets without a minimum inside; band: {LEVEL:.0%} interval."
     )
+    if fit.held_out is not None:
+        more += f" Largest budget held out: N* {percent(fit.held_out.error)} %, {judged(fit.held_out)}."
     more += f" Notes: {_codes(list(fit.notes))}." if fit.notes else ""
     page.footnote(figure, caption(study, [], more))
     return page.save(figure, stem, fit.rows)

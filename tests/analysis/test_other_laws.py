@@ -31,6 +31,18 @@ def test_planted_valleys(method, tolerance):
     assert low <= fit.optimum.exponent <= high
 
 
+def test_the_largest_budget_is_predicted_from_the_others():
+    rng = np.random.default_rng(3)
+    flops, params, loss = valleys()
+    fit = fit_isoflop(flops, params, loss * np.exp(0.001 * rng.normal(size=len(loss))))
+    test, largest = fit.held_out, fit.minima.iloc[-1]
+    assert (test.inputs[0], test.measured) == pytest.approx((largest["compute"], largest["params"]))
+    slope, level = np.polyfit(np.log(fit.minima["compute"][:-1]), np.log(fit.minima["params"][:-1]), 1)
+    assert test.predicted == pytest.approx(np.exp(level + slope * np.log(largest["compute"])))
+    assert test.low < test.predicted < test.high
+    assert fit_isoflop(*valleys(budgets=(1e18, 1e19, 1e20))).held_out is None
+
+
 def test_the_exact_akima_minimum_needs_no_grid():
     exact = fit_isoflop(*valleys(), resolution=None)
     fine = fit_isoflop(*valleys(), resolution=2000)
