@@ -91,6 +91,7 @@ def minimize_squares(
     return theta, cost, converged
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # a resample that ran off is not worth a warning
 def relative_excess(
     model: Model, theta: np.ndarray, response: np.ndarray, weights: np.ndarray, lowest: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
