@@ -181,38 +181,3 @@ def require_sizes(found: int, parameters: int, what: str) -> tuple[Note, ...]:
             ),
         )
     return ()
-
-
-def outlier_note(residuals: np.ndarray, parameters: int, weights: np.ndarray | None = None) -> tuple[Note, ...]:
-    """Name rows whose residual is far beyond the spread of the others.
-
-    The spread is the median absolute deviation, which half of the rows would have to spoil; the threshold is the
-    Student quantile for one false alarm in a thousand fits of this size.
-    """
-    from scipy.special import stdtrit
-
-    rows = len(residuals)
-    freedom = rows - parameters
-    if freedom < 3:
-        return ()
-    centred = residuals - np.median(residuals)
-    spread = 1.4826 * np.median(np.abs(centred)) * np.sqrt(rows / freedom)
-    if spread <= 1e-12 * max(1.0, np.abs(residuals).max()):  # half of the rows are hit exactly: no scale to judge by
-        return ()
-    score = np.abs(centred) / spread
-    threshold = -float(stdtrit(freedom, 0.0005 / rows))
-    bad = np.flatnonzero(score > threshold)
-    if weights is not None:
-        bad = bad[weights[bad] > 0]
-    if not len(bad):
-        return ()
-    worst = float(score[bad].max())
-    return (
-        Note(
-            "outliers",
-            f"{name_rows(bad)}: residual up to {worst:.1f} robust standard deviations (limit "
-            f"{threshold:.1f}); look at those runs before you trust the law",
-            worst,
-            tuple(int(row) for row in bad),
-        ),
-    )

@@ -13,11 +13,11 @@ from analysis.collapse import Collapse, collapse, read_curves
 from analysis.compute_frontier import cell_frontier
 from analysis.counting import COMPUTE_WORDS, PARAMS_WORDS
 from analysis.errors import CannotFit
-from analysis.isoflop import SAME_BUDGET, IsoFlop, fit_isoflop
+from analysis.isoflop import IsoFlop, fit_isoflop
 from analysis.law import Law
 from analysis.parametric import fit_chinchilla
 from analysis.power import fit_power_law
-from analysis.table import ENOUGH_SIZES, SIX_ND, Columns, run_names
+from analysis.table import ENOUGH_SIZES, ONE_COMPUTE, SIX_ND, Columns, run_names
 
 SAME_SIX_ND = 0.01  # derived from what was planned to agree, so it agrees
 APART = 4  # widths of a budget between one budget and the next
@@ -96,7 +96,7 @@ def _equal_compute(table: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     Raises:
         CannotFit: ``too_few_sizes`` where that is less than half of all rows, or budgets lie next to one another.
     """
-    width = SAME_SIX_ND if columns.compute == SIX_ND else SAME_BUDGET
+    width = SAME_SIX_ND if columns.compute == SIX_ND else ONE_COMPUTE
     budgets = pd.Series(checks.bins(table[columns.compute].to_numpy(), width), table.index)
     kept = table[table.groupby(budgets)[columns.params].transform("nunique") >= ENOUGH_SIZES]
     if len(kept) < len(table) / 2:

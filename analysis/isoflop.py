@@ -17,8 +17,8 @@ from analysis.backtest import Backtest, hold_out
 from analysis.engine.estimators import LineEstimator
 from analysis.errors import CannotFit, Note
 from analysis.law import Certificate, Law
+from analysis.table import ONE_COMPUTE
 
-SAME_BUDGET = 0.05  # achieved compute within 5 % is one budget
 SAME_SIZE = 0.02  # sizes closer than this are one: an interpolant through both would swing between them
 RESOLUTION = 25  # points a gap in which Akima minima are looked for, as published (Porian et al. 2024)
 
@@ -126,7 +126,7 @@ def fit_isoflop(
     loss = checks.column("loss", loss)
     checks.same_length(compute=compute, params=params, loss=loss)
     known = None if data is None else checks.column("data", data)
-    budgets = checks.bins(compute, SAME_BUDGET)
+    budgets = checks.bins(compute, ONE_COMPUTE)
     rows = pd.DataFrame({"compute": compute, "params": params, "loss": loss, "budget": budgets})
     rows["data"] = compute / (6 * params) if known is None else known
     found, dropped, curves = [], [], []

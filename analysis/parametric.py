@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis import checks
+from analysis import checks, outliers
 from analysis.engine import newton, starts
 from analysis.engine.absolute import minimize_absolute
 from analysis.engine.collapse_rows import design_points
@@ -461,7 +461,7 @@ def _law(
         coefficients={name: names[name] for name in listed},
         objective=solution.objective,
         objective_definition=words,
-        notes=notes + checks.outlier_note(residual, len(theta), weights),
+        notes=notes + outliers.outlier_note(residual, len(theta), weights),
         rows_used=int(used.sum()),
         sizes=len(np.unique(size_codes[used])),
         certificate=solution.certificate,

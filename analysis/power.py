@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from analysis import checks
+from analysis import checks, outliers
 from analysis.engine import newton, starts
 from analysis.engine.collapse_rows import design_points
 from analysis.engine.estimators import LOG_NO_FLOOR, LineEstimator, NewtonEstimator
@@ -21,8 +21,6 @@ STARTS = 8
 FIRST_STEPS = 30  # a descent that needs more is on its way to E = 0, or in trouble
 FADED = 1e-2  # share of an offset where a search that did not end was going
 VANISHED = 1e-6  # share of the prediction below which a term is no longer there
-MOST_LEFT_OUT = 40  # rows of a ladder that are left out one by one; among more, one pulls less
-MATERIAL = 0.05  # in logs: less than that is no diverged run, whatever its odds
 STEEPEST = 20.0  # an exponent beyond this only interpolates the smallest size
 
 
@@ -170,8 +168,8 @@ def fit_power_law(
         raise CannotFit("loss_rises", "y does not change with x (exponent 0): there is no law to fit", 0.0)
     # a frontier through several budgets of a run has steps that are no run's fault
     ladder = kind == "fit" and int(run_codes.max()) + 1 == rows
-    missed = _missed_by_the_rest(estimator, x) if ladder else ()
-    notes += checks.outlier_note(estimator.residual, parameters, weights) or missed
+    missed = outliers.missed_by_the_rest(estimator, x) if ladder else ()
+    notes += outliers.outlier_note(estimator.residual, parameters, weights) or missed
     if kind == "fit":
         notes += _flat_profile(estimator, objective, int(weights.sum()) - parameters)
     correlation = _correlation(log_x[used], np.log(np.maximum(y[used] - names["E"], 1e-300)), weights[used])
@@ -276,41 +274,6 @@ def _fit_offset(
     )
     estimator = NewtonEstimator(terms, (centre,), optimum, log_y, weights, np.inf, "power")
     return estimator, certificate, float(value[best]), ()
-
-
-def _missed_by_the_rest(estimator: NewtonEstimator, x: np.ndarray) -> tuple[Note, ...]:
-    """`outliers`: rows that the law of all other rows misses, where each size has one.
-
-    An end of a ladder pulls three parameters onto itself and leaves no residual: each row is left out, the law fitted
-    again and the row's distance told in standard deviations of a new row there (Student's, two sides, 1 % over all
-    rows), if it is large enough to matter.
-    """
-    rows, parameters = len(x), len(estimator.theta)
-    freedom = rows - 1 - parameters
-    if freedom < 1 or rows > MOST_LEFT_OUT or (estimator.weights != 1).any() or estimator.few()[1] is not None:
-        return ()
-    keep = 1.0 - np.eye(rows)
-    theta, certified = estimator.refit(estimator.response, keep)
-    missed = estimator.response - np.log(estimator.predict(theta, (x,)))
-    spread = np.sqrt((keep * missed**2).sum(1) / freedom)
-    away = np.diagonal(missed)
-    odds = np.zeros(rows)
-    for row in np.flatnonzero(certified):
-        slopes = replace(estimator, theta=theta[row]).jacobian
-        others = np.delete(slopes, row, 0)
-        leverage = float(slopes[row] @ np.linalg.pinv(others.T @ others) @ slopes[row])
-        odds[row] = abs(away[row]) / max(spread[row] * np.sqrt(1 + leverage), 1e-300)
-    limit = float(stdtrit(freedom, 1 - 0.005 / rows))
-    bad = np.flatnonzero((odds > limit) & (np.abs(away) > MATERIAL))
-    if not len(bad):
-        return ()
-    worst = int(bad[np.argmax(odds[bad])])
-    side = "above" if away[worst] > 0 else "below"
-    words = (
-        f"{checks.name_rows([worst])}: {100 * abs(np.expm1(away[worst])):.3g} % {side} the law of all other rows, "
-        f"{odds[worst]:.3g} standard deviations (limit {limit:.3g}); look at that run before you trust the law"
-    )
-    return (Note("outliers", words, float(odds[worst]), (worst,)),)
 
 
 def _why_no_floor(log_x: np.ndarray, log_y: np.ndarray, weights: np.ndarray) -> str:

@@ -292,6 +292,14 @@ def pooled_notes(rows: pd.DataFrame, columns: Columns, own: bool) -> tuple[Note,
     return tuple(notes)
 
 
+def _chosen(tried: pd.Series) -> bool:
+    """Whether numbers were chosen, not measured: few, each in several places, and not 0, 1, 2 or 42, 43, 44."""
+    counts = tried.value_counts().sort_index()
+    found = counts.index.to_numpy(float)
+    running = (found == np.round(found)).all() and (np.diff(found) == 1).all()
+    return len(found) <= MOST_KINDS and counts.min() > 1 and not running
+
+
 def unit_notes(rows: pd.DataFrame, columns: Columns) -> tuple[Note, ...]:
     """`mixed_conventions`: sizes or data too small to be counts, where 6 N D is taken for training FLOPs."""
     if columns.compute != SIX_ND:
@@ -303,14 +311,6 @@ def unit_notes(rows: pd.DataFrame, columns: Columns) -> tuple[Note, ...]:
     listed = " and ".join(f"{name} is {value:.4g} at most" for name, value in small.items())
     words = f"{listed}, too few for a count: {SIX_ND} is training FLOPs only where both are in units, not in millions"
     return (Note("mixed_conventions", words, min(small.values())),)
-
-
-def _chosen(tried: pd.Series) -> bool:
-    """Whether numbers were chosen, not measured: few, each in several places, and not 0, 1, 2 or 42, 43, 44."""
-    counts = tried.value_counts().sort_index()
-    found = counts.index.to_numpy(float)
-    running = (found == np.round(found)).all() and (np.diff(found) == 1).all()
-    return len(found) <= MOST_KINDS and counts.min() > 1 and not running
 
 
 def repeat_notes(rows: pd.DataFrame, columns: Columns) -> tuple[Note, ...]:

@@ -14,9 +14,9 @@ from functools import cached_property
 
 import numpy as np
 
-from analysis import checks
+from analysis import checks, outliers
 from analysis.engine.collapse_rows import DesignPoints, few_rows, on_points
-from analysis.engine.leastsquares import Model, minimize_squares, relative_excess
+from analysis.engine.leastsquares import Model, minimize_squares, relative_excess, with_floor
 from analysis.errors import CannotFit, Note
 from analysis.law import Certificate, Law
 
@@ -86,14 +86,14 @@ class SmoothEstimator:
         model = _model(self.shape, x, self.ceiling, self.unit)
 
         def without_floor(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            values, jacobian = model(_with_floor(theta))
+            values, jacobian = model(with_floor(theta, 3))
             return values, jacobian[:, :, 1:]
 
         return model if len(self.theta) == 3 else without_floor
 
     def natural(self, theta: np.ndarray) -> dict[str, np.ndarray]:
         """Coefficients by name."""
-        theta = _with_floor(theta)
+        theta = with_floor(theta, 3)
         with np.errstate(over="ignore"):
             floor = theta[:, 0] * self.unit
             if self.shape == "saturating":
@@ -245,7 +245,7 @@ def _fit(shape: str, raw: np.ndarray, x, y, ceiling: float, runs, weights, conve
     prediction, jacobian = model(theta[best][None])
     gradient = np.abs(jacobian[0].T @ (weights * (log_y - prediction[0]))).max() / weights.sum()
     names = {name: float(value[0]) for name, value in estimator.natural(theta[best][None]).items()}
-    notes += checks.outlier_note(estimator.residual, 3, weights)
+    notes += outliers.outlier_note(estimator.residual, 3, weights)
     form = {
         "saturating": f"floor + ({ceiling:g} - floor)/(1 + (beta x)^-alpha)",
         "given loss": "floor + scale exp(rate loss)",
@@ -268,11 +268,6 @@ def _fit(shape: str, raw: np.ndarray, x, y, ceiling: float, runs, weights, conve
         size_codes=size_codes,
         conventions=dict(conventions or {}),
     )
-
-
-def _with_floor(theta: np.ndarray) -> np.ndarray:
-    """(S, 3) of (S, 2) without a floor."""
-    return theta if theta.shape[1] == 3 else np.column_stack([np.zeros(len(theta)), theta])
 
 
 def _model(shape: str, x: np.ndarray, ceiling: float, unit: float) -> Model:

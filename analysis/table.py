@@ -25,7 +25,7 @@ EXPONENTS = np.geomspace(0.05, 1, 8)
 SIX_ND = "6 N D"
 ONE_SIZE = 0.01  # sizes within 1 % are one: some tables are read off figures
 ONE_AMOUNT = 0.001  # data within 0.1 % are one budget: whole batches were trained
-ONE_COMPUTE = 0.05  # as isoFLOP studies hit the compute that they planned
+ONE_COMPUTE = 0.05  # compute within 5 % is one budget, as isoFLOP studies hit what they planned
 SHARED_RANGE = 1.5  # sizes this far apart that saw one compute saw unlike data: no ladder has such rows
 ENOUGH_SIZES, MOST_BUDGETS = 4, 12  # what a law at one D needs; how many such laws a reader reads
 

@@ -13,9 +13,9 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from analysis import checks
+from analysis import checks, outliers
 from analysis.engine.collapse_rows import DesignPoints, few_rows, on_points
-from analysis.engine.leastsquares import relative_excess
+from analysis.engine.leastsquares import relative_excess, with_floor
 from analysis.errors import CannotFit, Note
 from analysis.law import Certificate, ParametricLaw
 from analysis.parametric import require_plane
@@ -55,19 +55,19 @@ class TiedEstimator:
     @cached_property
     def jacobian(self) -> np.ndarray:
         """(n, p)."""
-        return _parts(_with_floor(self.theta[None]), self.logs)[1][0][:, -len(self.theta) :]
+        return _parts(with_floor(self.theta[None], 4), self.logs)[1][0][:, -len(self.theta) :]
 
     @cached_property
     def residual(self) -> np.ndarray:
         """(n,) in units of the loss."""
-        return self.response - _parts(_with_floor(self.theta[None]), self.logs)[0][0]
+        return self.response - _parts(with_floor(self.theta[None], 4), self.logs)[0][0]
 
     def refit(self, response: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Steps from the optimum, near which resamples lie; the whole range of eta where a floor vanishes."""
         logs, response, weights = few_rows(self.logs, *np.broadcast_arrays(*map(np.atleast_2d, (response, weights))))
         parameters = len(self.theta)
         free = FREE if parameters == 4 else FREE_WITHOUT_FLOOR
-        theta = _with_floor(np.repeat(self.theta[None], len(response), 0))
+        theta = with_floor(np.repeat(self.theta[None], len(response), 0), 4)
         certified = np.zeros(len(response), bool)
         size = max(1, BATCH_ROWS // logs.shape[1])
         for begin in range(0, len(response), size):
@@ -93,7 +93,7 @@ class TiedEstimator:
 
     def natural(self, theta: np.ndarray) -> dict[str, np.ndarray]:
         """E, a, b, eta in Gadre's convention; derived: the exponent 2 eta and A, B of Chinchilla's form."""
-        offset, a, b, eta = _with_floor(theta).T
+        offset, a, b, eta = with_floor(theta, 4).T
         big_a, big_b = a * np.exp(2 * eta * self.centres[0]), b * np.exp(2 * eta * self.centres[1])
         half = np.full(len(theta), 0.5)
         return {
@@ -110,7 +110,7 @@ class TiedEstimator:
 
     def predict(self, theta: np.ndarray, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
         """(S, m)."""
-        offset, a, b, eta = (_with_floor(theta)[:, j, None] for j in range(4))
+        offset, a, b, eta = (with_floor(theta, 4)[:, j, None] for j in range(4))
         logs = [np.log(values) - centre for values, centre in zip(inputs, self.centres, strict=True)]
         return offset + a * np.exp(-2 * eta * logs[0]) + b * np.exp(-2 * eta * logs[1])
 
@@ -193,7 +193,7 @@ def fit_tied(
         f"scan of {GRID} exponents, linear coefficients projected out, Gauss-Newton",
     )
     names = {name: float(value[0]) for name, value in estimator.natural(theta[None]).items()}
-    notes += checks.outlier_note(estimator.residual, 4, weights)
+    notes += outliers.outlier_note(estimator.residual, 4, weights)
     size_codes = checks.group_sizes(params)
     return ParametricLaw(
         form="E + (a M^eta + b M^-eta) C^-eta, M = D/N, C = 6 N D",
@@ -211,11 +211,6 @@ def fit_tied(
         size_codes=size_codes,
         conventions=dict(conventions or {}),
     )
-
-
-def _with_floor(theta: np.ndarray) -> np.ndarray:
-    """(S, 4) of (S, 3) without E."""
-    return theta if theta.shape[1] == 4 else np.column_stack([np.zeros(len(theta)), theta])
 
 
 def _search(

@@ -181,7 +181,7 @@ def _linear_programs(terms: Terms, theta: np.ndarray, log_y: np.ndarray, weights
     radius = 0.1
     value = float(newton_absolute(terms, theta[None], log_y, weights)[0])
     largest, stationarity = np.inf, np.inf
-    noise = newton.ROUNDING * max(1.0, float(np.abs(log_y).max())) * float(weights.sum())
+    noise = newton.rounding_of(log_y) * float(weights.sum())
     for _ in range(200):
         at = terms.evaluate(theta[None])
         jacobian = newton.log_jacobian(terms, at)[0]

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from analysis.engine.newton import ROUNDING
+from analysis.engine.newton import rounding_of
 
 PROMISE = 1e-14  # of the cost: a step that may lower it by less was the last
 FLAT = 1e-6  # a cosine this small where no step lowers the cost: the gradient is rounding
@@ -41,7 +41,7 @@ def minimize_squares(
     damping = np.full(len(theta), 1e-3)
     converged = np.zeros(len(theta), bool)
     active = np.arange(len(theta))
-    rounding = ROUNDING * max(1.0, float(np.abs(response).max()))
+    rounding = rounding_of(response)
     with np.errstate(over="ignore", invalid="ignore"):
         prediction, jacobian = model(theta)
         cost = _cost(response - prediction, weights)
@@ -114,6 +114,11 @@ def relative_excess(
     drop = 0.5 * (along**2 / np.maximum(strength, 1e-14)).sum(1)
     floor = 1e-24 * np.einsum("sn,sn->s", weights, np.broadcast_to(response, prediction.shape) ** 2)
     return drop / np.maximum(_cost(residual, weights), floor), strength[:, 0] / strength[:, -1]
+
+
+def with_floor(theta: np.ndarray, parameters: int) -> np.ndarray:
+    """(S, parameters): a floor of 0 in front where `theta` is of a law without one."""
+    return theta if theta.shape[1] == parameters else np.column_stack([np.zeros(len(theta)), theta])
 
 
 def _cost(residual: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -18,7 +18,6 @@ Terms = PowerTerms | RepeatedTerms
 
 LONGEST_STEP = 3.0  # in log units or units of an exponent: farther than this the quadratic model says nothing
 DECREMENT = 1e-13  # half g'H^-1 g over the objective: the relative excess that is left, well below 1e-9
-ROUNDING = 16 * np.finfo(float).eps  # of log y and of the terms of its prediction
 CLEARLY_CONVEX = 1e-3  # smallest pivot of a Hessian of unit diagonal that needs no eigenvalues
 BATCH_BYTES = 6e6  # resamples are worked off in batches that stay in the cache
 
@@ -53,6 +52,11 @@ def huber(residual: np.ndarray, delta: float) -> np.ndarray:
     size = np.abs(residual)
     inner = np.minimum(size, delta)
     return inner * (size - 0.5 * inner)
+
+
+def rounding_of(log_y: np.ndarray) -> float:
+    """What a residual may be off by, whatever its own size: log y and the terms of its prediction are rounded."""
+    return 16 * np.finfo(float).eps * max(1.0, float(np.abs(log_y).max()))
 
 
 def objective(terms: Terms, theta: np.ndarray, log_y: np.ndarray, weights: np.ndarray, delta: float) -> np.ndarray:
@@ -170,7 +174,7 @@ def _minimize_batch(
     converged, decrement = np.zeros(count, bool), np.full(count, np.inf)
     load = np.broadcast_to(weights, (count, np.shape(log_y)[-1])).sum(1)
     scale = load if np.isinf(delta) else delta * load
-    rounding = ROUNDING * max(1.0, float(np.abs(log_y).max()))  # of a residual, whatever its own size
+    rounding = rounding_of(log_y)
     active = np.arange(count)
     step_count = 0
 
