@@ -65,7 +65,7 @@ def read_curves(trials: Iterable[tuple[Path, float, object]], images: int, colum
         points: dict[int, float] = {}
         for journal in sorted(folder.glob("attempts/*/journal.jsonl")):
             trunk, anneal = {}, {}
-            for text in journal.read_text().splitlines():
+            for text in journal.read_text(encoding="utf-8").splitlines():
                 try:
                     entry = json.loads(text)
                 except json.JSONDecodeError:

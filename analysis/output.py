@@ -191,7 +191,7 @@ def _write_tables(study: StudyLaws, folder: Path) -> list[Path]:
 
     study.rows.to_csv(folder / "rows.csv", index=False)  # with the trials' ids, which are hashes of their configs
     law_table(study).to_csv(folder / "table.csv", index=False)
-    (folder / "table.tex").write_text(latex_table(study))
+    (folder / "table.tex").write_text(latex_table(study), encoding="utf-8")
     return [write_json(folder / "laws.json", document(study)), *(folder / name for name in TABLES)]
 
 
@@ -205,7 +205,7 @@ def document(study: StudyLaws) -> dict[str, Any]:
 def write_json(path: Path, value: Any) -> Path:
     """Whole or not at all: written beside and renamed. NaN becomes null, an infinite limit a word: JSON has neither."""
     beside = path.with_suffix(f".{os.getpid()}.tmp")
-    beside.write_text(json.dumps(plain(value), indent=1) + "\n")
+    beside.write_text(json.dumps(plain(value), indent=1) + "\n", encoding="utf-8")
     os.replace(beside, path)
     return path
 

@@ -72,7 +72,7 @@ def read_trunk(trial: Path) -> pd.Series | None:
     """Smoothed training loss by images seen on the trunk; of several attempts the last line of a step counts."""
     points: dict[int, float] = {}
     for journal in sorted(trial.glob("attempts/*/journal.jsonl")):
-        for text in journal.read_text().splitlines():
+        for text in journal.read_text(encoding="utf-8").splitlines():
             try:
                 entry = json.loads(text)
             except json.JSONDecodeError:

@@ -38,14 +38,17 @@ def main(trials: int) -> None:
     base = Path(tempfile.mkdtemp(prefix="launch-bench-"))
     study, runs = base / "fake.yaml", base / "runs"
     runs.mkdir()
-    (runs / "step_seconds").write_text("0.001")
-    study.write_text(FAKE_STUDY.replace("[0, 1]", str(list(range(trials // 2)))).replace("[3_000, 7_000]", "[3_000]"))
+    (runs / "step_seconds").write_text("0.001", encoding="utf-8")
+    study.write_text(
+        FAKE_STUDY.replace("[0, 1]", str(list(range(trials // 2)))).replace("[3_000, 7_000]", "[3_000]"),
+        encoding="utf-8",
+    )
     profile = load_profile(ROOT / "slurm" / "profiles" / "local-test.yaml")
     print(f"{trials} trials, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
     whole = begin = time.perf_counter()
     plan = engine.plan(study, runs)
     begin = clock("plan", begin)
-    launch = prepare(plan, study.read_text(), "slurm")
+    launch = prepare(plan, study.read_text(encoding="utf-8"), "slurm")
     begin = clock("write the folders", begin)
     launcher = SlurmLauncher(runs, profile, "fake", worker=FAKE_WORKER)
     launcher.submit(launch.jobs, launch.folder)
@@ -70,7 +73,7 @@ def main(trials: int) -> None:
     print(f"{len(done)} finished; claim to end, median {spans[len(spans) // 2]:.2f} s, most {spans[-1]:.2f} s")
     jobs = ",".join(str(array.job) for array in launcher.submitted.arrays)
     asked = ["sacct", "-X", "-n", "-P", "-j", jobs, "-o", "State,ElapsedRaw"]
-    told = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.split()
+    told = subprocess.run(asked, capture_output=True, encoding="utf-8", errors="replace", check=True).stdout.split()
     whole_seconds = [int(line.partition("|")[2]) for line in told if line.startswith("COMPLETED|")]
     print(f"SLURM's start to its end, mean of {len(whole_seconds)}: {sum(whole_seconds) / len(whole_seconds):.2f} s")
     begin = time.perf_counter()

@@ -76,11 +76,13 @@ def plant_study(root: Path) -> Path:
                 }
                 folder = root / "trials" / trial / "budgets" / str(images)
                 folder.mkdir(parents=True)
-                (folder / "row.json").write_text(json.dumps(row))
+                (folder / "row.json").write_text(json.dumps(row), encoding="utf-8")
             entries.append({"trial": trial, "folder": trial, "budgets": [{"asked": b, "images": b} for b in budgets]})
     sweep = root / "sweeps" / "large"
     sweep.mkdir(parents=True)
-    (sweep / "study.json").write_text(json.dumps({"name": "large", "launched": "2026", "trials": entries}))
+    (sweep / "study.json").write_text(
+        json.dumps({"name": "large", "launched": "2026", "trials": entries}), encoding="utf-8"
+    )
     return sweep
 
 

@@ -40,14 +40,16 @@ def main() -> None:
                 journal.write(phase="trunk", images=1_280 * (line + 1), **FIELDS)
                 lines += 1
             journal.write(event="checkpoint", phase="trunk", images=1_280 * asked.lines)
-            (folder / "identity.json").write_text(json.dumps({"kind": "trial", "seed": trial}))
+            (folder / "identity.json").write_text(json.dumps({"kind": "trial", "seed": trial}), encoding="utf-8")
             listed.append({"trial": f"t{trial}", "folder": folder.name, "budgets": [{"asked": 1, "images": 1}]})
         each = (time.perf_counter() - start) / lines
         print(f"a journal line: {1e6 * each:.1f} us, {each / LINE_SECONDS:.4%} of the steps between two lines")
         sweep = root / "runs" / "sweeps" / "s"
         (sweep / "launches" / "000").mkdir(parents=True)
-        (sweep / "study.json").write_text(json.dumps({"trials": listed}))
-        (sweep / "launches" / "000" / "launch.json").write_text(json.dumps({"launched": 1.7e9, "jobs": []}))
+        (sweep / "study.json").write_text(json.dumps({"trials": listed}), encoding="utf-8")
+        (sweep / "launches" / "000" / "launch.json").write_text(
+            json.dumps({"launched": 1.7e9, "jobs": []}), encoding="utf-8"
+        )
         uri = f"sqlite:///{root / 'mlflow.db'}"
         start = time.perf_counter()
         prepare(uri, "s")

@@ -40,10 +40,10 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         study, runs = Path(folder, "big.yaml"), Path(folder, "runs")
-        study.write_text(STUDY.replace("SEEDS", ", ".join(map(str, range(options.trials // 10)))))
+        study.write_text(STUDY.replace("SEEDS", ", ".join(map(str, range(options.trials // 10)))), encoding="utf-8")
         report("plan, nothing there", options.runs, "plan", str(study), "--runs", str(runs))
         planned = make_plan(*load_study(study), runs)
-        prepare(planned, study.read_text(), "local")
+        prepare(planned, study.read_text(encoding="utf-8"), "local")
         for trial in planned.trials:
             for _, images in trial.budgets:
                 row = {"images_seen": images, "loss_all_scales": 3.0, "train_flops_visible": 1e9, "seconds": 1.0}

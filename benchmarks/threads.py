@@ -30,7 +30,9 @@ print(done / (time.perf_counter() - begin))
 def rate(depth: int, workers: int, threads: int, seconds: float) -> float:
     """Images a second of all workers together."""
     command = [sys.executable, "-c", STEP, str(depth), str(threads), str(seconds)]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(workers)]
+    running = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, encoding="utf-8", errors="replace") for _ in range(workers)
+    ]
     return sum(float(process.communicate()[0]) for process in running)
 
 

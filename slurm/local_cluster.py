@@ -137,9 +137,9 @@ class Cluster:
     def pid(self, name: str) -> int | None:
         """The live process that this folder started under a name; a stale pid file is not trusted."""
         try:
-            pid = int((self.run / f"{name}.started").read_text())
+            pid = int((self.run / f"{name}.started").read_text(encoding="utf-8"))
             environ = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+            state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
         except (OSError, ValueError):
             return None
         return pid if state != "Z" and f"SLURM_CONF={self.env['SLURM_CONF']}".encode() in environ else None
@@ -159,7 +159,7 @@ class Cluster:
                 cwd=self.folder,
                 start_new_session=True,
             )
-        (self.run / f"{name}.started").write_text(str(process.pid))
+        (self.run / f"{name}.started").write_text(str(process.pid), encoding="utf-8")
 
     def stop(self, name: str, seconds: float = 8.0) -> None:
         """End a daemon: politely, then not."""
@@ -175,7 +175,9 @@ class Cluster:
     def call(self, *command: str, seconds: float = 20.0) -> subprocess.CompletedProcess[str]:
         """Run a client command against this cluster."""
         try:
-            return subprocess.run(command, env=self.env, capture_output=True, text=True, timeout=seconds)
+            return subprocess.run(
+                command, env=self.env, capture_output=True, encoding="utf-8", errors="replace", timeout=seconds
+            )
         except subprocess.TimeoutExpired:
             return subprocess.CompletedProcess(command, 124, "", f"no answer in {seconds:.0f} s")
 
@@ -184,7 +186,7 @@ class Cluster:
         while not ready():
             if time.monotonic() > deadline:
                 files = [f for f in (self.log / f"{log}.log", self.log / f"{log}.out") if f.exists()]
-                tail = "\n".join(f.read_text(errors="replace")[-800:] for f in files)
+                tail = "\n".join(f.read_text(errors="replace", encoding="utf-8")[-800:] for f in files)
                 raise Trouble(f"{what} did not come up in {seconds:.0f} s; the logs are in {self.log}\n{tail}")
             time.sleep(0.1)
 
@@ -253,7 +255,7 @@ class Cluster:
         policy = Path("/usr/sbin/policy-rc.d")  # keeps the packages' own daemons from starting
         ours = not policy.exists()
         if ours:
-            policy.write_text("#!/bin/sh\nexit 101\n")
+            policy.write_text("#!/bin/sh\nexit 101\n", encoding="utf-8")
             policy.chmod(0o755)
         try:
             for step in (["apt-get", "update", "-qq"], command):
@@ -276,8 +278,8 @@ class Cluster:
                     if probe.connect_ex(("127.0.0.1", port)):
                         free.append(port)
                 port += 1
-            kept.write_text(" ".join(map(str, free)))
-        return [int(port) for port in kept.read_text().split()]
+            kept.write_text(" ".join(map(str, free)), encoding="utf-8")
+        return [int(port) for port in kept.read_text(encoding="utf-8").split()]
 
     def _configure(self) -> None:
         ctld_port, dbd_port, *node_ports = self._ports()
@@ -313,9 +315,9 @@ class Cluster:
         }
         for name, text in texts.items():
             path = self.etc / name
-            if name == "slurm.conf" and path.exists() and path.read_text() != text:
+            if name == "slurm.conf" and path.exists() and path.read_text(encoding="utf-8") != text:
                 self.stop("slurmctld")  # its jobs go on; it reads the new text when it is started again
-            path.write_text(text)
+            path.write_text(text, encoding="utf-8")
             path.chmod(0o600 if name == "slurmdbd.conf" else 0o644)
 
     def _munge(self) -> None:
@@ -370,7 +372,7 @@ class Cluster:
     @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """One `up` or `down` at a time."""
-        with open(f"{self.folder}.lock", "w") as lock:
+        with open(f"{self.folder}.lock", "w", encoding="utf-8") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 

@@ -118,7 +118,11 @@ def release(launch: Path) -> dict[str, str]:
             what = array["job"] or f"JobName={array['name']}"
             try:
                 done = subprocess.run(
-                    ["scontrol", "release", what], capture_output=True, text=True, timeout=SCONTROL_SECONDS
+                    ["scontrol", "release", what],
+                    capture_output=True,
+                    encoding="utf-8",
+                    errors="replace",
+                    timeout=SCONTROL_SECONDS,
                 )
                 answers[array["name"]] = done.stderr.strip() if done.returncode else ""
             except (OSError, subprocess.TimeoutExpired) as error:

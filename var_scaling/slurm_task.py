@@ -143,7 +143,7 @@ def parse_span(text: str) -> float | None:
 
 def _run(*command: str) -> subprocess.CompletedProcess[str] | None:
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=COMMAND_SECONDS)
+        return subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=COMMAND_SECONDS)
     except (OSError, subprocess.TimeoutExpired):
         return None
 

@@ -136,7 +136,7 @@ class Holder:
 def _machine() -> tuple[str, str, str]:
     def read(path: str) -> str:
         try:
-            return Path(path).read_text().strip()
+            return Path(path).read_text(encoding="utf-8").strip()
         except OSError:
             return ""
 
@@ -150,7 +150,7 @@ def _machine() -> tuple[str, str, str]:
 def _process_start(pid: int) -> str | None:
     """Start time of a live process (None: there is none; a zombie is none)."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     except OSError:
         return None
     return None if fields[0] in "ZX" else fields[19]
@@ -248,7 +248,9 @@ class Attempt:
         if now - self._progress_at > 0.5 or done >= total:
             self._progress_at = now
             temporary = self.folder / ".progress"
-            temporary.write_text(json.dumps({"done": done, "total": total, "what": what, "time": time.time()}))
+            temporary.write_text(
+                json.dumps({"done": done, "total": total, "what": what, "time": time.time()}), encoding="utf-8"
+            )
             os.replace(temporary, self.folder / "progress.json")
 
     def save_checkpoint(self, name: str, state: Mapping[str, Any]) -> None:

@@ -32,6 +32,7 @@ from var_scaling.cli.options import (
     plan_of,
 )
 from var_scaling.cli.run import count, err, out, print_json
+from var_scaling.config import yaml
 from var_scaling.errors import EnvironmentProblem, RequestProblem
 from var_scaling.launch import status as state
 from var_scaling.launch.local import LocalLauncher, available_cores
@@ -97,7 +98,7 @@ def launch(
         planned = plan_of(file, set_, runs, device, found)
     how = {"set": set_, "recipe": found.model_dump(mode="json") if found else None, "address": address}
     pilots = smallest_and_largest(planned) if pilot else frozenset()
-    order = cluster.Order(file.read_text(), pilots=pilots, how=how)
+    order = cluster.Order(yaml.read_text(file), pilots=pilots, how=how)
     spend = cluster.Spend(max_gpu_hours, yes)
     if launcher == "slurm":
         assert profile is not None
@@ -147,7 +148,7 @@ def _check_data(planned: Plan, write: bool = True) -> bool:
                     "folder that holds it (the study can be planned without it)"
                 )
     for folder in to_list if write else ():
-        err.print(f"listing {folder}, once, so that ids are final", highlight=False)
+        err.print(f"listing {folder}, once, so that ids are final")
         build_manifest(folder, planned.runs / "store")
     return bool(to_list)
 
@@ -217,9 +218,9 @@ def cancel(
     if not yes:
         out.print(f"{len(works)} running or queued works would be stopped; add --yes")
     for folder, what in done.items():
-        out.print(f"{Path(folder).name}: {what}", highlight=False, soft_wrap=True)
+        out.print(f"{Path(folder).name}: {what}", soft_wrap=True)
     for text in elsewhere:
-        err.print(text, highlight=False, soft_wrap=True)
+        err.print(text, soft_wrap=True)
 
 
 def retry(
@@ -268,7 +269,7 @@ def retry(
     if not any(wanted(trial) for trial in planned.trials):
         out.print(f"nothing to retry: no trial of {folder.name} that matches has failed")
         return
-    order = cluster.Order((folder / "study.yaml").read_text(), only=wanted, failed_too=True, how=how)
+    order = cluster.Order(yaml.read_text(folder / "study.yaml"), only=wanted, failed_too=True, how=how)
     spend = cluster.Spend(max_gpu_hours, yes)
     if launcher == "slurm":
         assert profile is not None
@@ -310,5 +311,4 @@ def clean(
     word = "deleted" if yes else "would be deleted (add --yes)"
     out.print(
         f"{len(found)} files and folders, {count(sum(sizes.values()))}B, {word}; {count(free_bytes(runs))}B free",
-        highlight=False,
     )

@@ -88,7 +88,7 @@ def consent(planned: Plan, order: Order, spend: Spend, profile: Profile | None, 
     if questions and not spend.yes:
         if not sys.stdin.isatty():
             raise RequestProblem(f"this launch takes {' and '.join(questions)}: add --yes to allow it")
-        err.print(price_text(cost, planned.runs), highlight=False, soft_wrap=True)
+        err.print(price_text(cost, planned.runs), soft_wrap=True)
         typer.confirm(f"It takes {' and '.join(questions)}. Launch?", abort=True, err=True)
     return cost
 
@@ -107,7 +107,7 @@ def launch_on_slurm(
         jobs, _ = missing_jobs(planned, order.only, order.pilots, False, order.failed_too, excused)
         for text in launcher.scripts(jobs, (sweep_folder(runs, name) / "launches" / "NNN").resolve()):
             print(text)
-        err.print(profile_price(planned, profile), highlight=False, soft_wrap=True)
+        err.print(profile_price(planned, profile), soft_wrap=True)
         return
     scheduler.require()
     cost = consent(planned, order, spend, profile)
@@ -142,9 +142,7 @@ def _say_submitted(started: Launch, launcher: SlurmLauncher, cost: Price, json: 
     for array in result.arrays:
         from var_scaling.launch.resources import Resources
 
-        out.print(
-            f"array {array.job}: {len(array.folders)} tasks, {Resources(**array.resources)} each", highlight=False
-        )
+        out.print(f"array {array.job}: {len(array.folders)} tasks, {Resources(**array.resources)} each")
     finished = sum(reason.startswith("finished") for _, reason in started.skipped)
     failed = len(started.skipped) - finished
     lines = [
@@ -163,7 +161,7 @@ def _say_submitted(started: Launch, launcher: SlurmLauncher, cost: Price, json: 
     if result.mirror:
         lines.append(f"job {result.mirror.job} sends all of it to MLflow ({absolute_uri()}) when these have ended")
     lines.append(f"next: var-sweep status {name} | var-sweep watch {name} | var-sweep cancel {name} --yes")
-    out.print("\n".join(lines), highlight=False, soft_wrap=True)
+    out.print("\n".join(lines), soft_wrap=True)
 
 
 def _name(folder: str) -> str:
@@ -333,7 +331,7 @@ def doctor(
         print_json({"schema": 1, "profile": str(profile), "findings": [vars(f) for f in findings]})
     else:
         for finding in findings:
-            out.print(f"{'ok     ' if finding.ok else 'PROBLEM'} {finding.text}", markup=False, highlight=False)
+            out.print(f"{'ok     ' if finding.ok else 'PROBLEM'} {finding.text}")
     problems = [f.text for f in findings if not f.ok]
     if problems:
         raise EnvironmentProblem(f"{len(problems)} problem{'s' if len(problems) > 1 else ''} with {profile}: see above")

@@ -29,7 +29,7 @@ def drive(
     runs, name = started.plan.runs, started.plan.study.name
     for folder, reason in started.skipped:
         if not reason.startswith("finished"):
-            err.print(f"not started: {Path(folder).name}: {reason}", highlight=False)
+            err.print(f"not started: {Path(folder).name}: {reason}")
     mirror = _start_mirror(runs, name) if mlflow and started.jobs else None
     launcher.submit(started.jobs, started.folder)
     folders = [job.work.folder for job in started.jobs]
@@ -49,7 +49,7 @@ def drive(
         show_view(view)
         if gates and gates[0].open(runs):
             for line in gates.pop().lines(runs):
-                err.print(line, highlight=False, soft_wrap=True)
+                err.print(line, soft_wrap=True)
 
     before = {s: signal.signal(s, on_interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
     begin = time.monotonic()
@@ -66,7 +66,7 @@ def drive(
         if mirror:
             _finish_mirror(mirror, runs, name)
     if launcher.held_because:
-        err.print(f"the rest is held: {launcher.held_because}", highlight=False, soft_wrap=True)
+        err.print(f"the rest is held: {launcher.held_because}", soft_wrap=True)
     if interrupts:
         raise Interrupted
     if not quiet:
@@ -88,9 +88,7 @@ class _Lines:
                 self.seen[folder] = word
                 detail = f": {record.cause}: {record.message}" if record.state == "failed" else ""
                 done = sum(w == "finished" for w in self.seen.values())
-                err.print(
-                    f"[{done}/{self.total}] {word:<9} {folder}{detail}", markup=False, highlight=False, soft_wrap=True
-                )
+                err.print(f"[{done}/{self.total}] {word:<9} {folder}{detail}", soft_wrap=True)
 
 
 def _report(started: Launch, view: View, seconds: float, json: bool) -> None:
@@ -106,16 +104,15 @@ def _report(started: Launch, view: View, seconds: float, json: bool) -> None:
             f"{done} of {len(status.trials)} trials finished ({len(started.skipped)} were there already, "
             f"{len(started.jobs)} works run in {show.span(seconds)}); folder {sweep_folder(runs, name)}\n"
             f"next: var-scaling fit-laws {name} | var-sweep status {name}\n{_ui_hint(runs, name)}",
-            highlight=False,
             soft_wrap=True,
         )
     broken = [f for f, r in view.records.items() if r.state == "failed" and f.startswith("store/")]
     if failed or broken:
         for folder in broken:
             record = view.records[folder]
-            err.print(f"stage {folder} failed: {record.cause}: {record.message}", highlight=False, soft_wrap=True)
+            err.print(f"stage {folder} failed: {record.cause}: {record.message}", soft_wrap=True)
         if failed:
-            err.print(show.failures_text(status), markup=False, highlight=False, soft_wrap=True)
+            err.print(show.failures_text(status), soft_wrap=True)
         raise Failed
 
 
@@ -146,7 +143,6 @@ def _finish_mirror(mirror: subprocess.Popen[bytes], runs: Path, name: str) -> No
     err.print(
         f"MLflow has not been brought up to date ({sweep_folder(runs, name) / 'mirror.log'}); nothing is lost: "
         f"var-sweep sync {name}",
-        highlight=False,
         soft_wrap=True,
     )
 

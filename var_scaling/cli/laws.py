@@ -14,7 +14,11 @@ from var_scaling.cli.rows import Rows, problems_as_requests, with_rows
 from var_scaling.cli.run import count, err, out, print_json
 from var_scaling.errors import RequestProblem
 
+HOLDS, BROKEN = ("holds  ", "green"), ("broken ", "yellow")
+
 if TYPE_CHECKING:
+    from rich.text import Text
+
     from analysis.record import LawRecord, StudyLaws
 
 
@@ -55,7 +59,7 @@ def fit_laws(
 
       var-scaling fit-laws results.csv --x n_params --data n_tokens --y loss --offset 1.69
     """
-    from rich.markup import escape
+    from rich.text import Text
 
     from analysis.parallel import no_collection
 
@@ -68,10 +72,10 @@ def fit_laws(
 
         where = rows.locate()
         is_csv = where.is_file()
-        with err.status(escape(f"fitting {where}")) as status:
+        with err.status(Text(f"fitting {where}")) as status:
 
             def progress(part: str) -> None:
-                status.update(escape(f"{part} of {where}"))
+                status.update(Text(f"{part} of {where}"))
 
             def tell() -> None:
                 status.stop()
@@ -98,7 +102,7 @@ def fit_laws(
     if json:
         print_json(plain(document(study) | {"files": [str(path) for path in written]}))
     elif written:
-        out.print(f"{len(written)} files in {written[0].parent}", markup=False, highlight=False, soft_wrap=True)
+        out.print(f"{len(written)} files in {written[0].parent}", soft_wrap=True)
     else:
         show_study(study)
     if is_csv and not study.fitted:
@@ -109,8 +113,8 @@ def fit_laws(
 
 def show_study(study: StudyLaws) -> None:
     """The laws on a terminal: what falls, each law with interval and held-out size, refusals, notes."""
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     from analysis.checks import spread
     from analysis.comparison import deepest_checks, deepest_sentence
@@ -118,13 +122,13 @@ def show_study(study: StudyLaws) -> None:
     from analysis.table import MOST_BUDGETS
 
     out.print(
-        f"[bold]Laws of {escape(study.name)}[/bold]: {len(study.rows)} rows. "
-        + escape("; ".join(study.conventions.values())),
-        highlight=False,
+        Text.assemble(
+            (f"Laws of {study.name}", "bold"), f": {len(study.rows)} rows. {'; '.join(study.conventions.values())}"
+        ),
         soft_wrap=True,
     )
     for target in dict.fromkeys(record.target for record in study.records):
-        title = escape(target_words(target))
+        title = target_words(target)
         table = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
         for name, right in (
             ("against", False),
@@ -141,60 +145,57 @@ def show_study(study: StudyLaws) -> None:
             table.add_column(name, justify="right" if right else "left", overflow="fold")
         for record in study.find(target):
             table.add_row(*_law_cells(record))
-        out.print(table, highlight=False)
+        out.print(table)
     for (target, against), group in groupby(deepest_checks(study), itemgetter("target", "against")):
         checks = list(group)
         good = [check["within"] and check["inside"] for check in checks]
         for place in spread(len(checks), MOST_BUDGETS):
-            words = ("[green]holds[/green]  " if good[place] else "[yellow]broken[/yellow] ") + escape(
-                deepest_sentence(study, checks[place])
-            )
-            out.print(words, highlight=False, soft_wrap=True)
+            words = Text.assemble(HOLDS if good[place] else BROKEN, deepest_sentence(study, checks[place]))
+            out.print(words, soft_wrap=True)
         if len(checks) > MOST_BUDGETS:
             law = AGAINST_WORDS[against]
             words = (
                 f"{target} by laws of {law}: {sum(good)} of {len(checks)} such predictions hold; all are in laws.json"
             )
-            out.print(words, markup=False, highlight=False, soft_wrap=True)
+            out.print(words, soft_wrap=True)
     for check in study.falls:
-        found = "[green]holds[/green]  " if check.holds else "[yellow]broken[/yellow] " if check.pairs else ""
+        found = HOLDS if check.holds else BROKEN if check.pairs else ""
         out.print(
-            found + escape(check.sentence),
-            highlight=False,
+            Text.assemble(found, check.sentence),
             soft_wrap=True,
         )
     for sentence in study.other_sentences():
-        out.print(sentence, markup=False, highlight=False, soft_wrap=True)
+        out.print(sentence, soft_wrap=True)
     seen: set[str] = set()
     for record in study.records:
         if record.refusal is not None and record.refusal.code not in seen:
             seen.add(record.refusal.code)
             out.print(
-                "[yellow]refused[/yellow] "
-                + escape(f"{record.name} ({record.refusal.code}): {record.refusal.sentence}"),
-                highlight=False,
+                Text.assemble(
+                    ("refused ", "yellow"), f"{record.name} ({record.refusal.code}): {record.refusal.sentence}"
+                ),
                 soft_wrap=True,
             )
     for note in study.notes:
-        out.print(f"note {note}", markup=False, highlight=False, soft_wrap=True)
+        out.print(f"note {note}", soft_wrap=True)
     told: set[str] = set()
     for record in study.fitted:
         for note in record.law.notes:
             if note.code not in told:
                 told.add(note.code)
                 words = f"note {note.code} ({record.name}): {note.sentence}"
-                out.print(words, markup=False, highlight=False, soft_wrap=True)
+                out.print(words, soft_wrap=True)
 
 
-def _law_cells(record: LawRecord) -> list[str]:
+def _law_cells(record: LawRecord) -> list[str | Text]:
     """One law, or its refusal, as the cells of a terminal table."""
-    from rich.markup import escape
+    from rich.text import Text
 
     from analysis.lawtable import AGAINST_WORDS, floor_name, number, percent, span, told
 
     against = AGAINST_WORDS[record.against] + ("" if record.budget is None else f" at {count(record.budget)}")
     if record.law is None:
-        return [against, escape(record.form), "", f"[yellow]refused: {record.refusal.code}"]
+        return [against, record.form, "", Text(f"refused: {record.refusal.code}", "yellow")]
     law = record.law
     values = told(law)
     exponents = [
@@ -209,15 +210,15 @@ def _law_cells(record: LawRecord) -> list[str]:
     held = ["", "", record.backtest_refusal.code if record.backtest_refusal else ""]
     if record.backtests:
         test = record.backtests[-1]
-        colour = "[green]" if test.inside else "[red]"
+        colour = "green" if test.inside else "red"
         held = [
             number(test.measured),
             f"{number(test.predicted)} [{span(test.low, test.high)}]",
-            f"{colour}{percent(test.error)} % {'inside' if test.inside else 'outside'}",
+            Text(f"{percent(test.error)} % {'inside' if test.inside else 'outside'}", colour),
         ]
     return [
         against,
-        escape(record.form),
+        record.form,
         str(law.rows_used),
         "\n".join(exponents),
         offset,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.text import Text
 
 from var_scaling import store
 from var_scaling.cli import cluster, show
@@ -71,12 +72,12 @@ def plan(
         return
     out.print(show.plan_table(planned))
     if nearest := show.plan_nearest(planned):
-        out.print(nearest, highlight=False, markup=False, soft_wrap=True)
-    out.print(show.plan_totals(planned), highlight=False, soft_wrap=True)
+        out.print(nearest, soft_wrap=True)
+    out.print(show.plan_totals(planned), soft_wrap=True)
     if chosen:
-        out.print(cluster.profile_price(planned, chosen), highlight=False, soft_wrap=True)
+        out.print(cluster.profile_price(planned, chosen), soft_wrap=True)
     if changed := cluster.code_text(planned):
-        out.print(changed, highlight=False, markup=False, soft_wrap=True)
+        out.print(changed, soft_wrap=True)
 
 
 def status(
@@ -121,19 +122,21 @@ def status(
         for trial in chosen:
             record = trial.record
             out.print(
-                f"{Path(trial.folder).name}  [{show.STYLES[record.state]}]{record.state}[/]  "
-                f"{len(record.rows)} of {len(trial.budgets)} budgets  "
-                f"{record.what if record.state != 'finished' else ''}"
-                f"{f'{record.cause}: {record.message}' if record.state == 'failed' else ''}",
-                highlight=False,
+                Text.assemble(
+                    f"{Path(trial.folder).name}  ",
+                    (record.state, show.STYLES[record.state]),
+                    f"  {len(record.rows)} of {len(trial.budgets)} budgets  "
+                    f"{record.what if record.state != 'finished' else ''}"
+                    f"{f'{record.cause}: {record.message}' if record.state == 'failed' else ''}",
+                )
             )
         return
-    stages = ", ".join(f"{n.split('/')[1]} [{show.STYLES[r.state]}]{r.state}[/]" for n, r in now.stages.items())
-    out.print(f"stages: {stages}", highlight=False)
+    stages = [Text.assemble(f"{n.split('/')[1]} ", (r.state, show.STYLES[r.state])) for n, r in now.stages.items()]
+    out.print(Text("stages: ") + Text(", ").join(stages))
     out.print(show.status_table(now))
     for text in (show.failures_text(now), cluster.queue_text(now), cluster.held_text(runs, now.folder)):
         if text:
-            out.print(text, markup=False, highlight=False, soft_wrap=True)
+            out.print(text, soft_wrap=True)
 
 
 def _status_json(now: state.SweepStatus, trials: list[dict[str, Any]]) -> dict[str, Any]:
@@ -203,9 +206,9 @@ def logs(
         print_json({"schema": 1, "trial": folder.name, "attempt": attempt, "path": path, "lines": text, "end": end})
         return
     if queued:
-        err.print(f"{path} (SLURM's own log of {queued[0]}; it made no attempt)", highlight=False)
+        err.print(f"{path} (SLURM's own log of {queued[0]}; it made no attempt)")
     else:
-        err.print(f"{path} (attempt {numbers[-1] + 1} of {len(numbers)})", highlight=False)
+        err.print(f"{path} (attempt {numbers[-1] + 1} of {len(numbers)})")
     for line in text:
         print(line, flush=True)
     if follow and numbers:
@@ -236,7 +239,7 @@ def _follow(runs: Path, folder: Path, number: int, at: int) -> dict[str, Any] | 
             continue
         if later := [n for n in store.attempt_numbers(folder) if n > number]:
             number, path, at = later[0], _log_path(folder, later[0]), 0
-            err.print(f"{path}", highlight=False)
+            err.print(f"{path}")
         elif quiet > 1:  # not at the first look: the next attempt may be about to start
             return store.read_json(path.parent / "end.json")
         else:
@@ -264,20 +267,17 @@ def explain(
     if json:
         print_json({"schema": 1, "trial": folder.name, "identity": whole, "attempts": attempts, "rows": rows})
         return
-    out.print(f"[bold]{folder.name}[/bold]  ({folder})", highlight=False)
+    out.print(Text.assemble((folder.name, "bold"), f"  ({folder})"))
     for path, value in identity.flatten(whole):
-        out.print(f"  {path} = {value}", highlight=False, markup=False)
+        out.print(f"  {path} = {value}")
     for attempt in attempts:
         out.print(
             f"attempt {attempt['attempt']}: {attempt['cause']} ({attempt['holder']}) {attempt.get('message', '')}",
-            highlight=False,
-            markup=False,
         )
     for images, row in rows.items():
         out.print(
             f"budget {int(images):,}: loss {row['loss_all_scales']:.4f}, {count(row['train_flops'])} FLOPs, "
             f"{row['seconds']:.0f} s",
-            highlight=False,
         )
 
 
@@ -297,6 +297,6 @@ def diff(
         print_json({"schema": 1, "a": left.name, "b": right.name, "differs": [list(f) for f in fields]})
         return
     for path, old, new in fields:
-        out.print(f"{path}: {old} -> {new}", highlight=False, markup=False)
+        out.print(f"{path}: {old} -> {new}")
     if not fields:
         out.print("the same trial")

@@ -161,10 +161,10 @@ def evaluate(
     if json:
         print_json({"schema": 1, "trial": folder.name, "images": budget, **result})
         return
-    out.print(f"{folder.name} at {budget:,} images, {result['label']}", highlight=False)
+    out.print(f"{folder.name} at {budget:,} images, {result['label']}")
     for key, value in result.items():
         if isinstance(value, float):
-            out.print(f"  {key:<24}{value:.4f}", highlight=False)
+            out.print(f"  {key:<24}{value:.4f}")
 
 
 def sample(
@@ -191,7 +191,7 @@ def sample(
     from var_scaling.evaluation.generation import sample_grid
     from var_scaling.stages import load_model
 
-    err.print(f"sampling {folder.name} at {budget:,} images", highlight=False)
+    err.print(f"sampling {folder.name} at {budget:,} images")
     var, codes, device = load_model(runs, folder, budget)
     try:
         sample_grid(
@@ -210,7 +210,7 @@ def sample(
     if json:
         print_json({"schema": 1, "trial": folder.name, "images": budget, "file": str(to)})
     else:
-        out.print(f"wrote {to}", highlight=False)
+        out.print(f"wrote {to}")
 
 
 def _stage(
@@ -230,16 +230,16 @@ def _stage(
     )
     if report is None:
         record = read_record(runs, stage)
-        err.print(f"{stage.folder}: {record.state}: {record.message or ''}", highlight=False, soft_wrap=True)
+        err.print(f"{stage.folder}: {record.state}: {record.message or ''}", soft_wrap=True)
         raise Failed
     result = runs / stage.folder / "result"
     if json:
         print_json({"schema": 1, "stage": stage.folder, **report})
         return result
-    out.print(f"{stage.folder}", highlight=False)
+    out.print(f"{stage.folder}")
     for key, value in report.items():
         if isinstance(value, int | float | str):
-            out.print(f"  {key:<26}{value:.4f}" if isinstance(value, float) else f"  {key:<26}{value}", highlight=False)
+            out.print(f"  {key:<26}{value:.4f}" if isinstance(value, float) else f"  {key:<26}{value}")
     return result
 
 
@@ -281,7 +281,7 @@ def tokenizer_evaluate(
             "what the same FID says of images whose quality is known (validation images against training images):"
         )
         for row in sanity:
-            out.print(f"  {row['images']:<22}{row['fid']:8.3f}", highlight=False)
+            out.print(f"  {row['images']:<22}{row['fid']:8.3f}")
 
 
 @tokens.command("build")

@@ -80,15 +80,14 @@ def predict(
             }
         )
         return
-    from rich.markup import escape
+    from rich.text import Text
 
     words = f"{count(params)} parameters" + ("" if seen is None else f", {amount(study.columns.data, count(seen))}")
-    out.print(f"{words} ({study.conventions['N']})", markup=False, highlight=False)
+    out.print(f"{words} ({study.conventions['N']})")
     _print_predictions(answers)
     for column, refusal in refusals:
         out.print(
-            "[yellow]refused[/yellow] " + escape(f"{column} ({refusal.code}): {refusal.sentence}"),
-            highlight=False,
+            Text.assemble(("refused ", "yellow"), f"{column} ({refusal.code}): {refusal.sentence}"),
             soft_wrap=True,
         )
 
@@ -139,19 +138,20 @@ def allocate(
         }
         print_json(plain(document))
         return
-    from rich.markup import escape
     from rich.table import Table
+    from rich.text import Text
 
     best = plan.prediction
     size, low, high = plan.continuous
     at = int(plan.table["loss"].argmin())
     chosen = f"{count(plan.table['params'][at])} parameters" if plan.depth is None else f"depth {plan.depth}"
     out.print(
-        f"[bold]{chosen}, {escape(amount(study.columns.data, counted(plan.images)))}[/bold]: "
-        f"{escape(best.target)} {best.value:.4g} "
-        f"[95 %: {best.low:.4g} to {best.high:.4g} for one run]; best size {count(size)} "
-        f"[{count(low)} to {count(high)}] parameters",
-        highlight=False,
+        Text.assemble(
+            (f"{chosen}, {amount(study.columns.data, counted(plan.images))}", "bold"),
+            f": {best.target} {best.value:.4g} "
+            f"[95 %: {best.low:.4g} to {best.high:.4g} for one run]; best size {count(size)} "
+            f"[{count(low)} to {count(high)}] parameters",
+        ),
         soft_wrap=True,
     )
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -159,7 +159,7 @@ def allocate(
     for name in (
         *(["depth"] if "depth" in near else []),
         "params",
-        escape(amount_name(study.columns.data)),
+        amount_name(study.columns.data),
         *(["learning rate"] if "learning_rate" in near else []),
         "loss",
         "95 % of the law",
@@ -177,10 +177,10 @@ def allocate(
             f"{100 * line.chance:.0f} %",
             style="green" if line.Index == at else None,
         )
-    out.print(table, highlight=False)
-    out.print(f"law: {best.law}; candidates from {origin}", markup=False, highlight=False, soft_wrap=True)
+    out.print(table)
+    out.print(f"law: {best.law}; candidates from {origin}", soft_wrap=True)
     if rate is not None:
-        out.print(f"{hours:.3g} device hours at {rate[0]:.3g} FLOP/s ({rate[1]})", highlight=False, soft_wrap=True)
+        out.print(f"{hours:.3g} device hours at {rate[0]:.3g} FLOP/s ({rate[1]})", soft_wrap=True)
     _print_notes(plan.notes)
 
 
@@ -201,6 +201,8 @@ def expect(
 
       var-scaling expect --depth 8 --images 1e6 --loss 3.31
     """
+    from rich.text import Text
+
     from analysis.planning import expect as expectation
 
     _one_model(depth, size)
@@ -218,9 +220,11 @@ def expect(
     if answer.measured is not None:
         colour = "green" if answer.verdict == "normal" else "yellow"
         out.print(
-            f"{answer.measured:.4g} is [{colour}]{answer.verdict}[/{colour}]: {answer.deviation:+.1f} standard "
-            "deviations of a new run from the law",
-            highlight=False,
+            Text.assemble(
+                f"{answer.measured:.4g} is ",
+                (answer.verdict, colour),
+                f": {answer.deviation:+.1f} standard deviations of a new run from the law",
+            ),
         )
 
 
@@ -259,7 +263,6 @@ def design(
     if json:
         print_json(plain({"quantity": quantity, "candidates": origin, "trials": found.table.to_dict("records")}))
         return
-    from rich.markup import escape
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, header_style="bold", title=f"trials that narrow {quantity} most per FLOP")
@@ -267,7 +270,7 @@ def design(
     for name in (
         *(["depth"] if with_depth else []),
         "params",
-        escape(amount_name(study.columns.data)),
+        amount_name(study.columns.data),
         "FLOPs",
         "narrows the interval by",
         "per FLOP, of the best",
@@ -282,14 +285,14 @@ def design(
             f"{100 * line.shrinks:.1f} %",
             f"{100 * line.per_flop:.0f} %",
         )
-    out.print(table, highlight=False)
+    out.print(table)
     trial = f"each with the {found.budgets} budgets of its trunk" if found.budgets > 1 else "each of one row"
-    out.print(f"local design about the fitted law; candidates from {origin}; {trial}", highlight=False, soft_wrap=True)
+    out.print(f"local design about the fitted law; candidates from {origin}; {trial}", soft_wrap=True)
 
 
 def _study(rows: Rows, target: str | None, every: bool = False) -> tuple[StudyLaws, Path]:
     """The laws of one target, the first where none is asked for; or then with `every` of all that a study has."""
-    from rich.markup import escape
+    from rich.text import Text
 
     from analysis.table import STUDY_TARGETS
 
@@ -297,7 +300,7 @@ def _study(rows: Rows, target: str | None, every: bool = False) -> tuple[StudyLa
     targets = None if target is None else (target,)
     if targets is None and not every and not where.is_file():
         targets = STUDY_TARGETS[:1]
-    with err.status(escape(f"fitting {where}")):
+    with err.status(Text(f"fitting {where}")):
         return rows.laws(where, targets), where
 
 
@@ -341,7 +344,6 @@ def _point(
 
 
 def _print_predictions(answers: Sequence[Prediction]) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
     from analysis.lawtable import number, span, target_words
@@ -351,16 +353,16 @@ def _print_predictions(answers: Sequence[Prediction]) -> None:
         table.add_column(name)
     for answer in answers:
         table.add_row(
-            escape(target_words(answer.target)),
+            target_words(answer.target),
             number(answer.value),
             span(answer.low, answer.high),
             span(answer.law_low, answer.law_high),
-            escape(answer.law),
+            answer.law,
         )
-    out.print(table, highlight=False)
+    out.print(table)
     _print_notes([note for answer in answers for note in answer.notes])
 
 
 def _print_notes(notes: Sequence[Note]) -> None:
     for note in {note.sentence: note for note in notes}.values():
-        out.print(f"note {note}", markup=False, highlight=False, soft_wrap=True)
+        out.print(f"note {note}", soft_wrap=True)

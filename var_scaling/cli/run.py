@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import os
 import sys
@@ -13,9 +15,25 @@ from rich.console import Console
 
 from var_scaling.errors import EnvironmentProblem, RequestProblem
 
-# A pipe has no width of its own; tables are made for a wide one, so that nothing is cut in a log.
-out = Console(width=None if sys.stdout.isatty() else 150)
-err = Console(stderr=True)
+
+def _open_streams() -> None:
+    """Give every message somewhere to go: a closed stream (`>&-`, cron) is nowhere, an odd letter is spelled out.
+
+    A locale that is not UTF-8 cannot write every sentence, nor UTF-8 every file name (bytes that are no text).
+    """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+        elif isinstance(stream := getattr(sys, name), io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+_open_streams()
+
+# What is printed is text, not markup: names, paths and other people's messages may hold brackets. Colour is asked for
+# by `rich.text.Text`. A pipe has no width of its own; tables are made for a wide one, so that nothing is cut in a log.
+out = Console(width=None if sys.stdout.isatty() else 150, markup=False, highlight=False, emoji=False)
+err = Console(stderr=True, markup=False, highlight=False, emoji=False)
 
 
 class Interrupted(Exception):
@@ -33,6 +51,7 @@ def run(app: typer.Typer) -> None:
         sys.argv.remove("--debug")
     try:
         code = app(standalone_mode=False) or 0
+        sys.stdout.flush()
     except Failed:
         code = 1
     except RequestProblem as problem:
@@ -49,22 +68,28 @@ def run(app: typer.Typer) -> None:
         err.print("stopped; the same command goes on from here")
         code = 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         code = 0
     except Exception as error:
         # A usage error knows how to show itself; which module its class comes from depends on typer's version.
         if hasattr(error, "show") and hasattr(error, "exit_code"):
             error.show()
             code = 2
+        elif isinstance(error, OSError) and error.errno == errno.ENOSPC and not error.filename:
+            _drop_output()
+            _tell("environment", ["what was said does not fit where standard output goes: the disk there is full"])
+            code = 3
         else:
             if debug:
                 raise
-            err.print(
-                f"bug: {type(error).__name__}: {error} (run again with --debug for the traceback)",
-                markup=False,
-            )
+            err.print(f"bug: {type(error).__name__}: {error} (run again with --debug for the traceback)")
             code = 70
     sys.exit(code)
+
+
+def _drop_output() -> None:
+    """Nobody can read it any more: what is still in a buffer goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_json(value: Any) -> None:
@@ -76,7 +101,7 @@ def _tell(kind: str, problems: list[str] | tuple[str, ...]) -> None:
     if "--json" in sys.argv:
         print_json({"schema": 1, "error": kind, "problems": list(problems)})
     for problem in problems:
-        err.print(problem, markup=False, highlight=False, soft_wrap=True)
+        err.print(problem, soft_wrap=True)
 
 
 def count(value: float) -> str:

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 from var_scaling.cli.run import count, span
 from var_scaling.launch.status import SweepStatus, TrialStatus, read_row
@@ -48,7 +49,7 @@ def plan_table(plan: Plan, limit: int = 60) -> Table:
         config = trial.config
         table.add_row(
             _short(trial.work.folder) + ("?" if trial.provisional else ""),
-            f"[{STYLES[trial.record.state]}]{trial.reason}",
+            Text(trial.reason, STYLES[trial.record.state]),
             count(sum(flops.params(config.model).values())),
             f"{config.train.learning_rate:.2g}",
             f"{config.model.gamma_init:.0e}",
@@ -152,10 +153,10 @@ class Bars:
     def __init__(self, launch: Launch, console: Console) -> None:
         self.launch, self.console = launch, console
         self.progress = Progress(
-            TextColumn("{task.description:<34}"),
+            TextColumn("{task.description:<34}", markup=False),
             BarColumn(bar_width=28),
             TextColumn("{task.percentage:>4.0f} %"),
-            TextColumn("{task.fields[what]}"),
+            TextColumn("{task.fields[what]}", markup=False),
             TimeRemainingColumn(compact=True),
             console=console,
         )
@@ -196,9 +197,11 @@ class Bars:
 
     def _tell(self, name: str, record: Record) -> None:
         if record.state == "failed":
-            self.console.print(f"[red]failed[/red]   {name}: {record.cause}: {record.message}", soft_wrap=True)
+            self.console.print(
+                Text.assemble(("failed  ", "red"), f" {name}: {record.cause}: {record.message}"), soft_wrap=True
+            )
         else:
-            self.console.print(f"[{STYLES[record.state]}]{record.state:<8}[/] {name}")
+            self.console.print(Text.assemble((f"{record.state:<8}", STYLES[record.state]), f" {name}"))
 
 
 def rows_table(runs: Path, trials: tuple[TrialStatus, ...]) -> Table:
@@ -257,7 +260,7 @@ def status_table(status: SweepStatus) -> Table:
             str(states.count("finished")),
             str(states.count("running") + states.count("unknown")),
             str(sum(s in ("new", "interrupted", "stopped") for s in states)),
-            f"[red]{states.count('failed')}[/red]" if "failed" in states else "0",
+            Text(str(states.count("failed")), "red" if "failed" in states else ""),
             f"{trained} of {sum(len(t.budgets) for t in group)}",
             _doing(group),
         )

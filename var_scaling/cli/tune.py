@@ -70,7 +70,7 @@ def tune(
     recipe = tuning.winner(out_file.stem, first, points)
     out_file.parent.mkdir(parents=True, exist_ok=True)
     store.write_bytes(out_file, yaml.dump(recipe.model_dump(mode="python")).encode())
-    out.print(_found(recipe, file, out_file), highlight=False, soft_wrap=True)
+    out.print(_found(recipe, file, out_file), soft_wrap=True)
 
 
 def _study(file: Path, depth: int, steps: int, gammas: str | None) -> str:

@@ -116,7 +116,9 @@ def build_manifest(folder: Path, store: Path) -> Manifest:
     path = _cached_at(folder, store)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(json.dumps({"folder": str(folder.resolve()), **asdict(manifest)}, indent=1) + "\n")
+    partial.write_text(
+        json.dumps({"folder": str(folder.resolve()), **asdict(manifest)}, indent=1) + "\n", encoding="utf-8"
+    )
     os.replace(partial, path)
     return manifest
 
@@ -125,7 +127,7 @@ def read_manifest(folder: Path, store: Path | None) -> Manifest:
     """The kept summary where there is one, else a fresh walk (provisional for a large folder). Writes nothing."""
     if store is not None:
         try:
-            kept = json.loads(_cached_at(folder, store).read_text())
+            kept = json.loads(_cached_at(folder, store).read_text(encoding="utf-8"))
             kept.pop("folder")
             return Manifest(**kept)
         except (OSError, ValueError, TypeError, KeyError):

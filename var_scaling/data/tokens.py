@@ -289,7 +289,7 @@ def _verify(folder: Path, meta: dict[str, Any]) -> None:
             )
     try:
         partial = marker.with_name(f".verified.{os.getpid()}")
-        partial.write_text(json.dumps(stamps))
+        partial.write_text(json.dumps(stamps), encoding="utf-8")
         os.replace(partial, marker)
     except OSError:
         pass  # a read-only store is verified each time

@@ -62,7 +62,7 @@ def new_array(
     token = uuid.uuid4().hex[:10]
     now = datetime.datetime.now(datetime.UTC).isoformat()
     array = Array(folder / f"{token}.json", token, f"{sweep}-{token}", tuple(folders), resources, now, held)
-    array.listing.write_text("".join(f"{name}\n" for name in folders))
+    array.listing.write_text("".join(f"{name}\n" for name in folders), encoding="utf-8")
     return array.save()
 
 

@@ -152,8 +152,8 @@ def _job(profile: Profile, runs: Path) -> list[Finding]:
     folder.mkdir(parents=True, exist_ok=True)
     token = uuid.uuid4().hex[:10]
     answer, probe, listing = (folder / f"{token}.{end}" for end in ("json", "py", "list"))
-    probe.write_text(PROBE)
-    listing.write_text(f"doctor/{token}.json\n")
+    probe.write_text(PROBE, encoding="utf-8")
+    listing.write_text(f"doctor/{token}.json\n", encoding="utf-8")
     resources = Resources(0, 1 if profile.gpu else 0, profile.cpus, int(profile.memory_gb or 4), 5)
     python = shlex.split(profile.python) if profile.python else [sys.executable]
     executor, command = array_script(
@@ -181,7 +181,7 @@ def _job(profile: Profile, runs: Path) -> list[Finding]:
     if found is None:
         scheduler.run("scancel", job)
         log = folder / f"{job}_0_0_log.out"
-        last = log.read_text(errors="replace").strip().splitlines()[-3:] if log.exists() else []
+        last = log.read_text(errors="replace", encoding="utf-8").strip().splitlines()[-3:] if log.exists() else []
         shared = f"put --runs on a folder that every node mounts and a container binds; this one is {runs.resolve()}"
         if any("No such file" in line for line in last):
             reason = f"{' '.join(last)}; the node does not see the folder: {shared}"

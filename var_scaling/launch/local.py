@@ -43,7 +43,9 @@ def available_gpus() -> tuple[str, ...]:
         return tuple(name for name in visible.split(",") if name not in ("", "-1"))
     if not (program := shutil.which("nvidia-smi")):
         return ()
-    listed = subprocess.run([program, "--query-gpu=index", "--format=csv,noheader"], capture_output=True, text=True)
+    listed = subprocess.run(
+        [program, "--query-gpu=index", "--format=csv,noheader"], capture_output=True, encoding="utf-8", errors="replace"
+    )
     return tuple(listed.stdout.split()) if listed.returncode == 0 else ()
 
 

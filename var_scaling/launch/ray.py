@@ -98,7 +98,7 @@ class RayLauncher:
         if self.address is None and "RAY_AUTH_TOKEN_PATH" not in env:
             token = self._folder / "token"
             token.touch(mode=0o600)
-            token.write_text(secrets.token_hex(32))
+            token.write_text(secrets.token_hex(32), encoding="utf-8")
             env |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
             env.pop("RAY_ADDRESS", None)
         with open(self._folder / "driver.log", "ab") as log:
@@ -114,7 +114,12 @@ class RayLauncher:
         while (ready := store.read_json(self._folder / "ready.json")) is None:
             if self._driver.poll() is not None or time.monotonic() > deadline:
                 self.kill()
-                tail = (self._folder / "driver.log").read_text(errors="replace").strip().splitlines()[-1:]
+                tail = (
+                    (self._folder / "driver.log")
+                    .read_text(errors="replace", encoding="utf-8")
+                    .strip()
+                    .splitlines()[-1:]
+                )
                 raise EnvironmentProblem(f"Ray did not start ({' '.join(tail)}); its log is {self._folder}/driver.log")
             time.sleep(0.1)
         if problem := ready.get("problem"):
@@ -150,7 +155,7 @@ class RayLauncher:
 def read_state(folder: Path, work: str) -> Queue:
     """What the driver's side says of a work."""
     try:
-        return "gone" if (folder / "state" / file_name(work)).read_text() == "gone" else "running"
+        return "gone" if (folder / "state" / file_name(work)).read_text(encoding="utf-8") == "gone" else "running"
     except OSError:
         return "waiting"
 

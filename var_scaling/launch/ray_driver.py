@@ -95,7 +95,7 @@ class Turns:
         """A work's trial is over, and Tune will not start it again."""
         self.running.discard(work)
         self._look_again = 0.0
-        (self.folder / "state" / file_name(work)).write_text("gone")
+        (self.folder / "state" / file_name(work)).write_text("gone", encoding="utf-8")
 
     def _look(self) -> None:
         """Give up what was cancelled, what stands on a stage that failed, and what its pilots will never let go."""

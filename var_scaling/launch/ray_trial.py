@@ -30,16 +30,16 @@ def file_name(work: str) -> str:
 def run_work(config: dict[str, Any]) -> dict[str, Any]:
     """The trainable. It raises only where the worker was killed, which Tune answers by starting it again."""
     folder, work = Path(config["folder"]), str(config["work"])
-    jobs = json.loads((folder / "jobs.json").read_text())
+    jobs = json.loads((folder / "jobs.json").read_text(encoding="utf-8"))
     state, cancel = folder / "state" / file_name(work), folder / "cancel" / file_name(work)
     if state.exists():  # Tune starts it again, so its first process is gone, on whatever node that was
         jobs["env"]["VAR_SCALING_TAKE_OVER"] = "1"
-    state.write_text("running")
+    state.write_text("running", encoding="utf-8")
     while (code := run_child(folder, jobs, work, int(config["cpu"]))) == EXIT_HELD and not cancel.exists():
         time.sleep(HELD_SECONDS)  # another launch runs it
     if code < 0 and code != -signal.SIGTERM:
         raise RuntimeError(f"the worker of {work} was killed by signal {-code}")
-    state.write_text("gone")
+    state.write_text("gone", encoding="utf-8")
     return {"exit": code}
 
 
@@ -48,20 +48,22 @@ def climb(config: dict[str, Any]) -> None:
     from ray import tune
 
     folder, work = Path(config["folder"]), str(config["work"])
-    jobs = json.loads((folder / "jobs.json").read_text())
+    jobs = json.loads((folder / "jobs.json").read_text(encoding="utf-8"))
     trial, rungs = Path(jobs["runs"]) / work, jobs["rungs"]
     for number, images in enumerate(rungs, 1):
         row = trial / "budgets" / str(images) / "row.json"
         if not row.exists():
             path = trial / "asked" / f"{jobs['study']}.json"
-            wanted = {**json.loads(path.read_text()), "budgets": rungs[:number]}
-            path.with_suffix(".new").write_text(json.dumps(wanted))
+            wanted = {**json.loads(path.read_text(encoding="utf-8")), "budgets": rungs[:number]}
+            path.with_suffix(".new").write_text(json.dumps(wanted), encoding="utf-8")
             os.replace(path.with_suffix(".new"), path)
             run_child(folder, jobs, work, int(config["cpu"]))
         if not row.exists():  # diverged or failed: its folder says why; the worst loss ends it
             tune.report({"rung": 2 ** (len(rungs) - 1), "loss": float("inf")})
             return
-        tune.report({"rung": 2 ** (number - 1), "loss": float(json.loads(row.read_text())[jobs["metric"]])})
+        tune.report(
+            {"rung": 2 ** (number - 1), "loss": float(json.loads(row.read_text(encoding="utf-8"))[jobs["metric"]])}
+        )
 
 
 def run_child(folder: Path, jobs: dict[str, Any], work: str, threads: int) -> int:

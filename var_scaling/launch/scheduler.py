@@ -104,7 +104,7 @@ def require() -> None:
 def run(*command: str, seconds: float = SECONDS) -> subprocess.CompletedProcess[str]:
     """Run a command of SLURM; a time-out is an answer with code 124, a missing program one with 127."""
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=seconds)
+        return subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=seconds)
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(command, 124, "", f"{command[0]} gave no answer in {seconds:.0f} s")
     except OSError as error:

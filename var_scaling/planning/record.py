@@ -167,7 +167,7 @@ def gained(attempt: Path) -> bool:
     if _names(attempt / "checkpoints"):
         return True
     try:
-        text = (attempt / "journal.jsonl").read_text(errors="replace")
+        text = (attempt / "journal.jsonl").read_text(errors="replace", encoding="utf-8")
     except OSError:
         return False
     return '"event": "checkpoint"' in text or '"event": "budget"' in text
