@@ -17,8 +17,8 @@ import time
 import torch
 import torch.nn.functional as F
 
-from var_scaling.config.model import ModelConfig
-from var_scaling.models.var import build_var
+from var_scaling.families.var.config import ModelConfig
+from var_scaling.families.var.model import build_var
 from var_scaling.planning import flops
 
 

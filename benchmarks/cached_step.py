@@ -16,8 +16,8 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.steps import make_stepper
-from var_scaling.config.tokenizer import TokenizerConfig, resolve_tokenizer
-from var_scaling.models.tokenizer import build_tokenizer
+from var_scaling.tokenizers.vq.config import TokenizerConfig, resolve_tokenizer
+from var_scaling.tokenizers.vq.model import build_tokenizer
 
 SCALES = (1, 2, 3, 4, 6, 8)
 

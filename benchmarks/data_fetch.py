@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from var_scaling import store
 from var_scaling.config.data import DataConfig, resolve_data
-from var_scaling.config.tokenizer import TokenizerConfig, resolve_tokenizer
 from var_scaling.data import tokens
 from var_scaling.data.images import load_images
-from var_scaling.models.tokenizer import build_tokenizer
-from var_scaling.tracking.journal import Journal
+from var_scaling.runs import store
+from var_scaling.runs.journal import Journal
+from var_scaling.tokenizers.vq.config import TokenizerConfig, resolve_tokenizer
+from var_scaling.tokenizers.vq.model import build_tokenizer
 
 STEP_SECONDS = 64 / 2_500  # of d2, the fastest step there is
 

@@ -15,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from var_scaling.tracking.journal import Journal
+from var_scaling.runs.journal import Journal
 from var_scaling.tracking.mlflow_mirror import Mirror, prepare
 
 LINE_SECONDS = 1_280 / 2_500

@@ -16,10 +16,10 @@ import tempfile
 import time
 from pathlib import Path
 
-from var_scaling import store
-from var_scaling.config.study import load_study
 from var_scaling.launch.sweep import prepare
 from var_scaling.planning.plan import make_plan
+from var_scaling.planning.study import load_study
+from var_scaling.runs import store
 
 STUDY = """
 name: big

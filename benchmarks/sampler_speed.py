@@ -15,10 +15,10 @@ from functools import partial
 
 import torch
 
-from var_scaling.config.model import ModelConfig
-from var_scaling.models.sampling import draw
-from var_scaling.models.tokenizer import Tokenizer
-from var_scaling.models.var import VAR, build_var
+from var_scaling.families.transformer.sampling import draw
+from var_scaling.families.var.config import ModelConfig
+from var_scaling.families.var.model import VAR, build_var
+from var_scaling.tokenizers.vq.model import Tokenizer
 
 
 @torch.no_grad()

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from var_scaling.config.trial import TrialConfig
 from var_scaling.planning.resolve import resolve
+from var_scaling.planning.trial import TrialConfig
 from var_scaling.training.schedule import Trunk
 from var_scaling.training.state import fresh_state
 from var_scaling.training.step import draw_batch, train_step

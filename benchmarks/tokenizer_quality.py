@@ -23,9 +23,14 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from var_scaling import store
 from var_scaling.config.data import DataConfig, resolve_data
-from var_scaling.config.tokenizer import (
+from var_scaling.data.images import load_images
+from var_scaling.evaluation.features import load_extractor
+from var_scaling.evaluation.reconstruction import reconstruction_report, sanity_report
+from var_scaling.launch.local import MALLOC
+from var_scaling.runs import store
+from var_scaling.runs.journal import Journal
+from var_scaling.tokenizers.vq.config import (
     CodebookConfig,
     GanConfig,
     PerceptualConfig,
@@ -33,12 +38,7 @@ from var_scaling.config.tokenizer import (
     TokenizerTrainConfig,
     resolve_tokenizer,
 )
-from var_scaling.data.images import load_images
-from var_scaling.evaluation.features import load_extractor
-from var_scaling.evaluation.reconstruction import reconstruction_report, sanity_report
-from var_scaling.launch.local import MALLOC
-from var_scaling.models.tokenizer import build_tokenizer
-from var_scaling.tracking.journal import Journal
+from var_scaling.tokenizers.vq.model import build_tokenizer
 from var_scaling.training.tokenizer import Training, train_tokenizer
 
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import settings
 
 from tests.tiny import tiny, tiny_stages  # noqa: F401 (fixtures)
-from var_scaling import store
-from var_scaling.store import Attempt
-from var_scaling.tracking.journal import Journal
+from var_scaling.runs import store
+from var_scaling.runs.journal import Journal
+from var_scaling.runs.store import Attempt
 
 settings.register_profile("fast", max_examples=25, deadline=None, derandomize=True)
 settings.register_profile("nightly", max_examples=500, deadline=None)
@@ -86,7 +86,7 @@ def tokenizer():
     """Three scales, untrained."""
     import torch
 
-    from var_scaling.models.tokenizer import Tokenizer
+    from var_scaling.tokenizers.vq.model import Tokenizer
 
     torch.manual_seed(0)
     return Tokenizer(

@@ -20,8 +20,9 @@ import sys
 import time
 from pathlib import Path
 
-from var_scaling import frozen, store, worker
-from var_scaling.store import Attempt
+from var_scaling import worker
+from var_scaling.runs import frozen, store
+from var_scaling.runs.store import Attempt
 
 STEP = 1_000
 code_hash = functools.cache(frozen.code_hash)  # of what was imported

@@ -9,9 +9,10 @@ import math
 import sys
 from pathlib import Path
 
-from var_scaling import store, worker
+from var_scaling import worker
 from var_scaling.config import yaml
-from var_scaling.store import Attempt
+from var_scaling.runs import store
+from var_scaling.runs.store import Attempt
 
 
 def do(kind: str, runs: Path, folder: Path, attempt: Attempt) -> None:

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from var_scaling.config.study import parse_study
 from var_scaling.launch.local import LocalLauncher
 from var_scaling.launch.sweep import follow, prepare
 from var_scaling.planning.plan import Plan, make_plan
+from var_scaling.planning.study import parse_study
 
 STUDY = """
 name: tiny
@@ -75,7 +75,7 @@ def log(folder: Path) -> str:
 
 def rows(folder: Path) -> dict[int, dict[str, Any]]:
     """Rows without the columns that bit-equality leaves out, and a hash of the weights."""
-    from var_scaling import store
+    from var_scaling.runs import store
     from var_scaling.training.row import NOT_COMPARED
 
     found = {}

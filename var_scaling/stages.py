@@ -10,17 +10,17 @@ from typing import Any
 
 import torch
 
-from var_scaling import store
 from var_scaling.config import yaml
 from var_scaling.config.data import DataConfig
 from var_scaling.config.evaluate import ClassifierConfig, FidEvaluation
-from var_scaling.config.tokenizer import TokenizerConfig
 from var_scaling.config.train import ExecutionConfig, PlacementConfig
-from var_scaling.config.trial import TrialConfig
 from var_scaling.errors import EnvironmentProblem
-from var_scaling.frozen import code_hash
-from var_scaling.ranks import Meeting, local_rank
-from var_scaling.store import Attempt
+from var_scaling.planning.trial import TrialConfig
+from var_scaling.runs import store
+from var_scaling.runs.frozen import code_hash
+from var_scaling.runs.ranks import Meeting, local_rank
+from var_scaling.runs.store import Attempt
+from var_scaling.tokenizers.vq.config import TokenizerConfig
 
 
 def do(kind: str, runs: Path, folder: Path, config: Mapping[str, Any], attempt: Attempt) -> None:
@@ -86,7 +86,7 @@ def load_tokenizer(result: Path, device: torch.device) -> Any:
     """A trained tokenizer from its stage's result folder, frozen."""
     from safetensors.torch import load_file
 
-    from var_scaling.models.tokenizer import build_tokenizer
+    from var_scaling.tokenizers.vq.model import build_tokenizer
 
     config = yaml.load(result.parent / "config.yaml")[0]
     tokenizer = build_tokenizer(TokenizerConfig.model_validate(config["tokenizer"]))
@@ -98,7 +98,7 @@ def load_model(runs: Path, trial: Path, budget: int) -> tuple[Any, Any, torch.de
     """The annealed model of a budget and its tokenizer, ready to sample, and the device they are on."""
     from safetensors.torch import load_file
 
-    from var_scaling.models.var import build_var
+    from var_scaling.families.var.model import build_var
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     config = TrialConfig.model_validate(yaml.load(trial / "config.yaml")[0])
@@ -233,7 +233,7 @@ def _evaluate(context: Context, config: TrialConfig, asked: Asked, tokenizer: An
 
     from var_scaling.evaluation.fid import evaluate_model
     from var_scaling.evaluation.generation import sample_grid
-    from var_scaling.models.var import build_var
+    from var_scaling.families.var.model import build_var
 
     var = None
     todo = [(budget, evaluation) for budget in asked.budgets for evaluation in asked.evaluations[budget].values()]

@@ -18,14 +18,14 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from var_scaling import frozen, health, pilot, ranks, slurm_task, store
 from var_scaling.config import yaml
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.exits import EXIT_BLOCKED, EXIT_DONE, EXIT_FAILED, EXIT_HELD, EXIT_STOPPED, EXIT_WITHHELD
-from var_scaling.planning.record import FRUITLESS_LIMIT, fruitless_attempts, nothing_missing
-from var_scaling.slurm_task import SlurmTask
-from var_scaling.store import Attempt
-from var_scaling.tracking.journal import Journal, durable_images
+from var_scaling.runs import frozen, health, pilot, ranks, slurm_task, store
+from var_scaling.runs.journal import Journal, durable_images
+from var_scaling.runs.record import FRUITLESS_LIMIT, fruitless_attempts, nothing_missing
+from var_scaling.runs.slurm_task import SlurmTask
+from var_scaling.runs.store import Attempt
 
 Do = Callable[[str, Path, Path, Attempt], None]  # kind, runs, folder, attempt
 

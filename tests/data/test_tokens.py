@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from var_scaling import store
 from var_scaling.data import tokens as tokens_module
 from var_scaling.data.tokens import build_tokens, open_tokens, split_scales
 from var_scaling.errors import EnvironmentProblem
+from var_scaling.runs import store
 
 
 @pytest.fixture

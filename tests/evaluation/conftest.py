@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from var_scaling import store
 from var_scaling.config.data import DataConfig, resolve_data
 from var_scaling.config.evaluate import ClassifierConfig, EvaluateConfig, FidConfig, fid_evaluations
 from var_scaling.data.images import load_images
 from var_scaling.evaluation.classifier import train_classifier
 from var_scaling.evaluation.features import batches, evaluation_extractor, image_bytes
 from var_scaling.evaluation.reconstruction import known_images
-from var_scaling.tracking.journal import Journal
+from var_scaling.runs import store
+from var_scaling.runs.journal import Journal
 
 QUICK = ClassifierConfig(features=16, channels=(8, 16, 32), epochs=1)
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from var_scaling import store
 from var_scaling.config.data import DataConfig, resolve_data
 from var_scaling.config.evaluate import ClassifierConfig
 from var_scaling.data.images import load_images
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.evaluation.classifier import build_classifier, load_classifier, train_classifier
+from var_scaling.runs import store
 
 RECIPE = ClassifierConfig(features=7, channels=(3, 5), epochs=3, batch_size=23)
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from var_scaling import store
 from var_scaling.config.data import DataConfig, resolve_data
 from var_scaling.config.evaluate import ClassifierConfig, EvaluateConfig, FidConfig, fid_evaluations, metric_data
 from var_scaling.errors import EnvironmentProblem
@@ -14,6 +13,7 @@ from var_scaling.evaluation.features import image_bytes, load_extractor, referen
 from var_scaling.evaluation.fid import evaluate_model, evaluate_tokenizer
 from var_scaling.evaluation.generation import balanced_labels, generate, sample_grid
 from var_scaling.evaluation.reconstruction import sanity_report
+from var_scaling.runs import store
 
 
 def plain(report):

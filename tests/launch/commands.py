@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import FAKE_WORKER, ROOT
-from var_scaling import store
+from var_scaling.runs import store
 
 # The faults that the environment asks for (a clock set back) hold for the command too, not only for its workers.
 RUN = f"""

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from tests.conftest import FAKE_WORKER
 from tests.fake_worker import expected_value
-from var_scaling.config.study import load_study
 from var_scaling.launch.local import LocalLauncher
 from var_scaling.launch.status import SweepStatus, read_status
 from var_scaling.launch.sweep import Launch, View, follow, prepare
 from var_scaling.planning.plan import Plan, make_plan
+from var_scaling.planning.study import load_study
 
 
 def plan(study: Path, runs: Path) -> Plan:

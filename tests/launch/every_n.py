@@ -26,14 +26,15 @@ from tests.conftest import FAKE_STUDY
 from tests.launch import engine
 from tests.launch.faults import HOWS, Faults, How
 from tests.launch.test_slurm import FAKE_SLURM, PROFILE
-from var_scaling import frozen, store, worker
+from var_scaling import worker
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.launch.local import LocalLauncher
 from var_scaling.launch.protocol import Job
 from var_scaling.launch.slurm import SlurmLauncher
 from var_scaling.launch.status import read_status
 from var_scaling.launch.sweep import follow, prepare
-from var_scaling.planning.record import read_record
+from var_scaling.runs import frozen, store
+from var_scaling.runs.record import read_record
 
 STUDY = FAKE_STUDY.replace("[2, 3]", "[2]").replace("[0, 1]", "[0]").replace("3_000, 7_000", "1_000, 2_000")
 

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from var_scaling import store
-from var_scaling.tracking.journal import read_effective
+from var_scaling.runs import store
+from var_scaling.runs.journal import read_effective
 
 Points = dict[tuple[str, int], tuple[float, int]]  # (name, step) -> (value, timestamp in ms)
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from tests.conftest import FAKE_STUDY, FAKE_WORKER
 from tests.launch import commands, engine, faults, mirrored
 from tests.launch.commands import until
-from var_scaling import store
 from var_scaling.launch.status import TrialStatus, read_status
-from var_scaling.tracking.journal import read_effective, read_lines
+from var_scaling.runs import store
+from var_scaling.runs.journal import read_effective, read_lines
 
 CLOCKED = commands.RUN.partition("from var_scaling.cli")[0]
 
@@ -126,7 +126,7 @@ def test_a_storm_of_requeues_ends_also_where_the_nodes_clock_is_behind(fake_stud
     launch, _ = engine.start(fake_study, runs)
     stage = runs / launch.jobs[0].work.folder
     env = {**os.environ, "VAR_SCALING_LAUNCH": str(launch.folder), faults.CLOCK: "-3600 0"}
-    code = "import sys; from pathlib import Path; from var_scaling import store; store.take(Path(sys.argv[1]))"
+    code = "import sys; from pathlib import Path; from var_scaling.runs import store; store.take(Path(sys.argv[1]))"
     for _ in range(3):
         subprocess.run([sys.executable, "-c", CLOCKED + code, str(stage)], env=env, check=True)
     done = subprocess.run([*FAKE_WORKER, str(stage)], env=env, capture_output=True, text=True)

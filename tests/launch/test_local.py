@@ -14,12 +14,12 @@ import pytest
 
 from tests.conftest import FAKE_STUDY, FAKE_WORKER, ROOT
 from tests.launch import engine
-from var_scaling import store
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.launch.local import LocalLauncher
 from var_scaling.launch.status import read_status, select
 from var_scaling.launch.sweep import View, follow, prepare
-from var_scaling.planning.record import read_record
+from var_scaling.runs import store
+from var_scaling.runs.record import read_record
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_what_stands_on_a_failed_stage_is_not_started(fake_study: Path, runs: Pa
 def test_a_trial_killed_three_times_without_progress_is_failed(runs: Path) -> None:
     folder = runs / "trials" / "var-d2-s0-abc"
     folder.mkdir(parents=True)
-    code = "import sys; from pathlib import Path; from var_scaling import store; store.take(Path(sys.argv[1]))"
+    code = "import sys; from pathlib import Path; from var_scaling.runs import store; store.take(Path(sys.argv[1]))"
     for attempt in range(3):
         record = read_record(runs, "trials/var-d2-s0-abc", [5])
         assert record.state == ("new" if attempt == 0 else "interrupted")

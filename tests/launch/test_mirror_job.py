@@ -15,7 +15,7 @@ from var_scaling.launch.profile import load_profile
 from var_scaling.launch.slurm import SlurmLauncher
 from var_scaling.launch.status import read_status
 from var_scaling.launch.sweep import prepare
-from var_scaling.tracking.journal import read_effective
+from var_scaling.runs.journal import read_effective
 
 PROFILE = load_profile(ROOT / "slurm" / "profiles" / "local-test.yaml").model_copy(update={"mirror": True})
 

@@ -10,14 +10,14 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.tiny import STUDY, Tiny, log, rows
-from var_scaling import store
 from var_scaling.errors import RequestProblem
 from var_scaling.launch.arrays import read_arrays
 from var_scaling.launch.profile import Gpu, Profile, load_profile
 from var_scaling.launch.slurm import SlurmLauncher
 from var_scaling.launch.sweep import prepare
-from var_scaling.planning.record import nothing_missing
-from var_scaling.tracking.journal import read_effective
+from var_scaling.runs import store
+from var_scaling.runs.journal import read_effective
+from var_scaling.runs.record import nothing_missing
 
 pytestmark = pytest.mark.usefixtures("slurm_cluster")
 PROFILE = load_profile(ROOT / "slurm" / "profiles" / "local-test.yaml")

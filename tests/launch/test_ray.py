@@ -15,7 +15,6 @@ import pytest
 from tests.conftest import FAKE_WORKER, ROOT
 from tests.launch import engine
 from tests.tiny import STUDY, Tiny, rows
-from var_scaling import store
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.exits import EXIT_STOPPED
 from var_scaling.launch import scheduler
@@ -23,6 +22,7 @@ from var_scaling.launch.ray import RayLauncher, check_feasible, read_state
 from var_scaling.launch.ray_driver import Turns
 from var_scaling.launch.status import read_status
 from var_scaling.launch.sweep import follow, prepare
+from var_scaling.runs import store
 
 pytestmark = pytest.mark.xdist_group("ray")
 

@@ -13,9 +13,9 @@ from tests.launch import commands, mirrored
 from tests.launch.commands import until
 from tests.launch.storm import PROFILE
 from tests.tiny import STUDY, Tiny, log, rows
-from var_scaling import store
 from var_scaling.launch.status import TrialStatus, read_status
-from var_scaling.tracking.journal import read_effective
+from var_scaling.runs import store
+from var_scaling.runs.journal import read_effective
 
 pytestmark = pytest.mark.xdist_group("own-slurm")
 LONGER = STUDY.replace("images: [200, 400]", "images: [200, 2_000]")

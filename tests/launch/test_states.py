@@ -20,8 +20,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from tests.conftest import FAKE_STUDY
 from tests.fake_worker import expected_value
 from tests.launch import engine
-from var_scaling import store
 from var_scaling.launch.sweep import follow
+from var_scaling.runs import store
 
 
 class Engine(RuleBasedStateMachine):

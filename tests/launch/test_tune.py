@@ -12,13 +12,13 @@ import pytest
 
 from tests.conftest import ROOT
 from tests.launch import engine
-from var_scaling import store
 from var_scaling.cli import tune
-from var_scaling.config.study import parse_study
 from var_scaling.launch.sweep import prepare
 from var_scaling.launch.tune import winner
 from var_scaling.planning.plan import make_plan
+from var_scaling.planning.study import parse_study
 from var_scaling.planning.tuned import FACTOR, Point, TunedRecipe, load_recipe
+from var_scaling.runs import store
 
 pytestmark = pytest.mark.xdist_group("ray")
 WORKER = (sys.executable, str(ROOT / "tests" / "planted_worker.py"))

@@ -12,9 +12,9 @@ import pytest
 from pydantic import create_model
 
 from var_scaling.config.base import Neutral, Strict
-from var_scaling.config.trial import NOT_IDENTITY, TrialConfig
 from var_scaling.planning import identity
 from var_scaling.planning.resolve import resolve
+from var_scaling.planning.trial import NOT_IDENTITY, TrialConfig
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "ids.json"
 SMALL: dict[str, Any] = {"model": {"head_dim": 16, "depth": 3}}

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from var_scaling.config import yaml
-from var_scaling.config.model import ModelConfig
 from var_scaling.config.train import TrainConfig
-from var_scaling.config.trial import TrialConfig
 from var_scaling.errors import RequestProblem
+from var_scaling.families.var.config import ModelConfig
+from var_scaling.planning.trial import TrialConfig
 from var_scaling.planning.tuned import FACTOR, Point, TunedRecipe, apply_recipe, candidate_rates, load_recipe
 
 POINT = Point(learning_rate=0.01, gamma_init=1e-4, images=1_000, loss=3.5)

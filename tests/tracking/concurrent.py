@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.tracking.conftest import Sweep, run_count, stored_points
-from var_scaling.tracking.journal import Journal, read_effective
+from var_scaling.runs.journal import Journal, read_effective
 
 ROOT = Path(__file__).parents[2]
 STEP = 100

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from var_scaling.runs.journal import Journal
 from var_scaling.tracking import mlflow_mirror
-from var_scaling.tracking.journal import Journal
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 

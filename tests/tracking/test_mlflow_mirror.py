@@ -12,9 +12,9 @@ import pytest
 
 from tests.tracking.concurrent import mirrored
 from tests.tracking.conftest import Sweep, run_count, stored_points
-from var_scaling import store
+from var_scaling.runs import store
+from var_scaling.runs.journal import read_effective
 from var_scaling.tracking import mlflow_mirror
-from var_scaling.tracking.journal import read_effective
 from var_scaling.tracking.mlflow_mirror import Mirror, main, prepare, read_ui_address, ui_address
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from tests.tiny import Tiny, log, rows
 from tests.training.test_trial import effective
-from var_scaling import store
-from var_scaling.tracking.journal import read_effective
+from var_scaling.runs import store
+from var_scaling.runs.journal import read_effective
 
 TWO = ("placement.gpus=2", "placement.device=cpu")
 

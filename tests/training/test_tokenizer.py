@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from var_scaling import store
-from var_scaling.config.tokenizer import (
+from var_scaling.runs import store
+from var_scaling.runs.journal import Journal, read_effective
+from var_scaling.tokenizers.vq.config import (
     CodebookConfig,
     GanConfig,
     PerceptualConfig,
@@ -17,8 +18,7 @@ from var_scaling.config.tokenizer import (
     TokenizerTrainConfig,
     resolve_tokenizer,
 )
-from var_scaling.models.tokenizer import build_tokenizer
-from var_scaling.tracking.journal import Journal, read_effective
+from var_scaling.tokenizers.vq.model import build_tokenizer
 from var_scaling.training import tokenizer as subject
 from var_scaling.training.failures import Diverged
 from var_scaling.training.tokenizer import ArraySource, Training, learning_rate, train_tokenizer

@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from var_scaling.config.tokenizer import CodebookConfig
-from var_scaling.models.quantizer import MultiScaleQuantizer, Quantised
+from var_scaling.tokenizers.vq.config import CodebookConfig
+from var_scaling.tokenizers.vq.quantizer import MultiScaleQuantizer, Quantised
 from var_scaling.training.codebook import Codebook, Hits
 
 SIDES, VOCAB, LATENT = (1, 2, 3), 11, 5

@@ -11,8 +11,8 @@ import pytest
 from safetensors.torch import load_file
 
 from tests.tiny import STUDY, Tiny, log, rows
-from var_scaling import store
-from var_scaling.tracking.journal import read_effective
+from var_scaling.runs import store
+from var_scaling.runs.journal import read_effective
 
 
 @pytest.fixture(scope="module")

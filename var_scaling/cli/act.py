@@ -13,7 +13,6 @@ from typing import Annotated
 
 import typer
 
-from var_scaling import store
 from var_scaling.cli import cluster
 from var_scaling.cli.drive import drive
 from var_scaling.cli.options import (
@@ -40,6 +39,7 @@ from var_scaling.launch.ray import RayLauncher, check_address
 from var_scaling.launch.sweep import ask_to_withdraw, free_bytes, smallest_and_largest
 from var_scaling.planning.plan import Plan, PlannedTrial
 from var_scaling.planning.tuned import TunedRecipe, load_recipe
+from var_scaling.runs import store
 from var_scaling.tracking.filesystem import check_store
 from var_scaling.tracking.mlflow_mirror import read_ui_address, tracking_uri
 

@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from var_scaling import health, pilot, store
 from var_scaling.cli.run import count, err, out, print_json, span
 from var_scaling.errors import EnvironmentProblem, RequestProblem
-from var_scaling.frozen import changed_files, code_hash
 from var_scaling.launch import scheduler
 from var_scaling.launch.price import Price, check_spend, price
 from var_scaling.launch.profile import Profile, load_profile
 from var_scaling.launch.status import SweepStatus
 from var_scaling.launch.sweep import Launch, free_bytes, missing_jobs, prepare, sweep_folder
 from var_scaling.planning.plan import Plan, PlannedTrial
-from var_scaling.planning.record import row_path
+from var_scaling.runs import health, pilot, store
+from var_scaling.runs.frozen import changed_files, code_hash
+from var_scaling.runs.record import row_path
 from var_scaling.tracking.filesystem import check_store
 from var_scaling.tracking.mlflow_mirror import absolute_uri, tracking_uri
 

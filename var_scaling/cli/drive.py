@@ -11,12 +11,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from var_scaling import pilot
 from var_scaling.cli import show
 from var_scaling.cli.run import Failed, Interrupted, err, out, print_json
 from var_scaling.launch import status as state
 from var_scaling.launch.local import LocalLauncher
 from var_scaling.launch.sweep import Launch, View, follow, sweep_folder
+from var_scaling.runs import pilot
 
 if TYPE_CHECKING:
     from var_scaling.launch.ray import RayLauncher

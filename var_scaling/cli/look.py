@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from var_scaling import store
 from var_scaling.cli import cluster, show
 from var_scaling.cli.options import (
     Filters,
@@ -29,8 +28,9 @@ from var_scaling.launch import status as state
 from var_scaling.launch.arrays import ask_once, read_arrays
 from var_scaling.launch.usage import read_usage
 from var_scaling.planning import identity
-from var_scaling.planning.record import read_record
 from var_scaling.planning.tuned import load_recipe
+from var_scaling.runs import store
+from var_scaling.runs.record import read_record
 
 FOLLOW_SECONDS = 0.5
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from var_scaling import store
 from var_scaling.cli.options import Json, Overrides, Runs
 from var_scaling.cli.run import Failed, err, out, print_json
 from var_scaling.errors import EnvironmentProblem, RequestProblem
+from var_scaling.runs import store
 
 if TYPE_CHECKING:  # the engine is imported by the commands that use it, so that the laws start without it
     from var_scaling.planning.plan import Plan
@@ -43,8 +43,8 @@ def _plan(
 ) -> tuple[Plan, str]:
     """The plan of one trial: the base of a sweep file, or the defaults of a small ladder, with overrides."""
     from var_scaling.config import yaml
-    from var_scaling.config.study import parse_study
     from var_scaling.planning.plan import Plan, make_plan
+    from var_scaling.planning.study import parse_study
 
     if base is None:
         raw: dict[str, Any] = {"model": {"head_dim": 16, "depth": 4}}
@@ -128,10 +128,10 @@ def evaluate(
     """
     from var_scaling.cli.drive import drive
     from var_scaling.config import yaml
-    from var_scaling.config.study import parse_study
     from var_scaling.launch.local import LocalLauncher
     from var_scaling.launch.sweep import prepare
     from var_scaling.planning.plan import make_plan
+    from var_scaling.planning.study import parse_study
 
     folder, budget = _trained(runs, trial, images)
     fid = {
@@ -220,7 +220,7 @@ def _stage(
     from var_scaling.cli.drive import drive
     from var_scaling.launch.local import LocalLauncher
     from var_scaling.launch.sweep import prepare
-    from var_scaling.planning.record import read_record
+    from var_scaling.runs.record import read_record
 
     planned, text = _plan(base, overrides, runs, 10**9, {"samples": 2_000, "features": "classifier"} if fid else None)
     drive(prepare(planned, text, "local", stages_only=(kind,)), LocalLauncher(runs, cores), False, False, quiet=True)

@@ -29,9 +29,9 @@ def plan_of(
     file: Path, overrides: list[str], runs: Path, device: str | None = None, recipe: TunedRecipe | None = None
 ) -> Plan:
     """The plan of a sweep file as things stand."""
-    from var_scaling.config.study import load_study
     from var_scaling.launch.arrays import ask_once
     from var_scaling.planning.plan import make_plan
+    from var_scaling.planning.study import load_study
     from var_scaling.planning.tuned import apply_recipe
 
     study, configs = load_study(file, overrides)

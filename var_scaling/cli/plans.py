@@ -318,8 +318,8 @@ def _candidates(study: StudyLaws, where: Path) -> tuple[pd.DataFrame, str]:
     if file.is_file():
         import pandas as pd
 
-        from var_scaling.config.study import load_study
         from var_scaling.planning.candidates import candidate_table
+        from var_scaling.planning.study import load_study
 
         _, configs = load_study(file)
         return pd.DataFrame(candidate_table(configs[0])), f"the recipe of {file}"

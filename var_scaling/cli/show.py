@@ -19,7 +19,7 @@ from var_scaling.launch.sweep import Launch, View, free_bytes
 from var_scaling.launch.usage import Usage
 from var_scaling.planning import flops
 from var_scaling.planning.plan import Plan, PlannedTrial
-from var_scaling.planning.record import Record
+from var_scaling.runs.record import Record
 
 STYLES = {
     "finished": "green",
@@ -228,7 +228,7 @@ def rows_table(runs: Path, trials: tuple[TrialStatus, ...]) -> Table:
 
 
 def _evaluations(trial: Path, budget: int) -> list[Mapping[str, Any]]:
-    from var_scaling import store
+    from var_scaling.runs import store
 
     found = [store.read_json(path) for path in sorted((trial / "budgets" / str(budget) / "evaluations").glob("*.json"))]
     return [value for value in found if value]

@@ -8,18 +8,18 @@ from typing import Annotated
 
 import typer
 
-from var_scaling import store
 from var_scaling.cli.cluster import worker_command
 from var_scaling.cli.options import Address, Runs
 from var_scaling.cli.run import err, out
 from var_scaling.config import yaml
-from var_scaling.config.study import load_study, parse_study
 from var_scaling.errors import EnvironmentProblem, RequestProblem
 from var_scaling.launch.local import LocalLauncher, available_cores
 from var_scaling.launch.sweep import follow, prepare
 from var_scaling.planning.plan import make_plan
 from var_scaling.planning.resolve import resolve
+from var_scaling.planning.study import load_study, parse_study
 from var_scaling.planning.tuned import TunedRecipe, candidate_rates
+from var_scaling.runs import store
 
 
 def register(app: typer.Typer) -> None:

@@ -26,14 +26,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from var_scaling import store
 from var_scaling.config.data import DataConfig
 from var_scaling.data.images import Images, Split
 from var_scaling.errors import EnvironmentProblem
+from var_scaling.runs import store
 
 if TYPE_CHECKING:
-    from var_scaling.models.tokenizer import Tokenizer
-    from var_scaling.store import Attempt
+    from var_scaling.runs.store import Attempt
+    from var_scaling.tokenizers.vq.model import Tokenizer
 
 
 FORMAT = 1

@@ -19,14 +19,15 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from var_scaling import randomness, store
+from var_scaling import randomness
 from var_scaling.config.data import DataConfig
 from var_scaling.config.evaluate import ClassifierConfig
 from var_scaling.data.images import Images
 from var_scaling.errors import EnvironmentProblem
+from var_scaling.runs import store
 
 if TYPE_CHECKING:
-    from var_scaling.store import Attempt
+    from var_scaling.runs.store import Attempt
 
 
 class Classifier(nn.Module):

@@ -24,7 +24,7 @@ from var_scaling.evaluation.generation import balanced_labels, generate
 from var_scaling.evaluation.reconstruction import evaluate_tokenizer
 
 if TYPE_CHECKING:
-    from var_scaling.store import Attempt
+    from var_scaling.runs.store import Attempt
 
 __all__ = ["evaluate_model", "evaluate_tokenizer", "measure"]
 

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from var_scaling import randomness, store
+from var_scaling import randomness
 from var_scaling.config.evaluate import FidEvaluation
 from var_scaling.data.images import Images
 from var_scaling.evaluation.features import (
@@ -29,10 +29,11 @@ from var_scaling.evaluation.features import (
 )
 from var_scaling.evaluation.frechet import Reference, frechet
 from var_scaling.evaluation.generation import save_grid
+from var_scaling.runs import store
 
 if TYPE_CHECKING:
-    from var_scaling.models.tokenizer import Tokenizer
-    from var_scaling.store import Attempt
+    from var_scaling.runs.store import Attempt
+    from var_scaling.tokenizers.vq.model import Tokenizer
 
 
 def evaluate_tokenizer(

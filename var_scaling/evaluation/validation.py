@@ -15,7 +15,7 @@ from torch import nn
 from var_scaling.data.tokens import TokenCache
 
 if TYPE_CHECKING:
-    from var_scaling.models.tokenizer import Tokenizer
+    from var_scaling.tokenizers.vq.model import Tokenizer
 
 COMPUTE_BATCH = 50  # images of one forward pass, padded up to it: matrix products round differently at other sizes
 

@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from var_scaling import store
 from var_scaling.launch import scheduler
+from var_scaling.runs import store
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from var_scaling import frozen, store
 from var_scaling.launch import quota, scheduler
 from var_scaling.launch.profile import Profile
 from var_scaling.launch.resources import Resources
 from var_scaling.launch.script import array_script
-from var_scaling.slurm_task import parse_span
+from var_scaling.runs import frozen, store
+from var_scaling.runs.slurm_task import parse_span
 
 JOB_SECONDS = 120.0
 

@@ -15,12 +15,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from var_scaling import frozen, pilot
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.exits import EXIT_BLOCKED, EXIT_HELD
 from var_scaling.launch.protocol import Job, Queue
 from var_scaling.launch.ray_trial import file_name
-from var_scaling.planning.record import nothing_missing, read_record
+from var_scaling.runs import frozen, pilot
+from var_scaling.runs.record import nothing_missing, read_record
 
 # glibc gives freed tensors back to the kernel and faults them in again at every step; kept, d2 and d4 train 9 to 16 %
 # faster (measured; page faults a step fall from some 2,000 to 40). No number changes.

@@ -9,10 +9,10 @@ from pydantic import Field, ValidationError, field_validator
 
 from var_scaling.config import yaml
 from var_scaling.config.base import Strict
-from var_scaling.config.study import (
+from var_scaling.errors import RequestProblem
+from var_scaling.planning.study import (
     _problems as problems_of,
 )  # the one place that turns pydantic's errors into sentences
-from var_scaling.errors import RequestProblem
 
 OURS = set("job-name comment array output error dependency requeue signal hold kill-on-invalid-dep".split())
 

@@ -20,7 +20,7 @@ class Job:
     after: tuple[str, ...]
     seconds: float  # expected; longer ones start first
     memory_bytes: int = 0  # expected: weights, moments and activations
-    held: bool = False  # not before the launch's pilots have passed (`var_scaling.pilot`)
+    held: bool = False  # not before the launch's pilots have passed (`var_scaling.runs.pilot`)
 
     @property
     def processes(self) -> int:

@@ -21,11 +21,11 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from var_scaling import frozen, health, pilot, store
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.launch.local import available_cores
 from var_scaling.launch.protocol import Job, Queue
 from var_scaling.launch.ray_trial import file_name
+from var_scaling.runs import frozen, health, pilot, store
 
 CONNECT_SECONDS = 2.0
 START_SECONDS = 120.0

@@ -13,10 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from var_scaling import pilot, store
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.launch.ray import check_feasible
 from var_scaling.launch.ray_trial import file_name, run_work
+from var_scaling.runs import pilot, store
 
 INFRASTRUCTURE_RETRIES = 2
 NODE_SECONDS = 90.0

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from var_scaling import store
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.launch.protocol import Queue
-from var_scaling.slurm_task import STATES, parse_holder, parse_span
+from var_scaling.runs import store
+from var_scaling.runs.slurm_task import STATES, parse_holder, parse_span
 
 SECONDS = 30.0
 

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-from var_scaling import frozen, pilot, store
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.launch import quota, scheduler
 from var_scaling.launch.arrays import Array, Queued, look_up, new_array, read_arrays
@@ -20,6 +19,7 @@ from var_scaling.launch.profile import Profile
 from var_scaling.launch.protocol import Job, Queue
 from var_scaling.launch.resources import Resources, levels, resources
 from var_scaling.launch.script import ArrayExecutor, array_script
+from var_scaling.runs import frozen, pilot, store
 from var_scaling.tracking.mlflow_mirror import absolute_uri
 
 # Words of an overloaded controller: the same request may pass in a minute. Everything else is a refusal.

@@ -11,14 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from var_scaling import health, pilot, store
 from var_scaling.config import yaml
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.launch.protocol import Job, Launcher, Queue
 from var_scaling.launch.ray_trial import file_name
 from var_scaling.planning.plan import Plan, PlannedTrial
-from var_scaling.planning.record import Record, nothing_missing, read_record
 from var_scaling.planning.works import Kind, Work
+from var_scaling.runs import health, pilot, store
+from var_scaling.runs.record import Record, nothing_missing, read_record
 
 
 @dataclass(frozen=True)

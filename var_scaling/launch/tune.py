@@ -11,13 +11,13 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from var_scaling import frozen, store
 from var_scaling.launch.ray_driver import connect
 from var_scaling.launch.ray_trial import climb
 from var_scaling.launch.sweep import Launch
 from var_scaling.planning.plan import PlannedTrial
-from var_scaling.planning.record import row_path
 from var_scaling.planning.tuned import Point, TunedRecipe
+from var_scaling.runs import frozen, store
+from var_scaling.runs.record import row_path
 
 METRIC = "loss_all_scales"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from var_scaling.config.trial import TrialConfig
 from var_scaling.planning import flops
 from var_scaling.planning.resolve import resolve
+from var_scaling.planning.trial import TrialConfig
 
 
 def candidate_table(base: TrialConfig, depths: Iterable[int] = range(2, 61)) -> list[dict[str, Any]]:

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from var_scaling import store
-from var_scaling.config.trial import TrialConfig
 from var_scaling.planning import flops
+from var_scaling.planning.trial import TrialConfig
+from var_scaling.runs import store
 
 ASSUMED_CPU_FLOPS = 15e9  # one thread on small models (docs/log.md: 10 to 40 GFLOP/s from depth 2 to 8)
 ASSUMED_MFU = 0.35  # on a GPU whose peak is known

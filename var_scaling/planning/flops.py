@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from itertools import accumulate
 
-from var_scaling.config.model import ModelConfig
+from var_scaling.families.var.config import ModelConfig
 
 
 def params(config: ModelConfig) -> dict[str, int]:

@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from var_scaling.config.base import Neutral
-from var_scaling.config.trial import NOT_IDENTITY, TrialConfig
+from var_scaling.planning.trial import NOT_IDENTITY, TrialConfig
 
 Identity = dict[str, Any]
 

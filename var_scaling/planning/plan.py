@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from var_scaling import store
-from var_scaling.config.study import Study
-from var_scaling.config.trial import TrialConfig
 from var_scaling.errors import RequestProblem
 from var_scaling.planning import estimate, flops, identity
-from var_scaling.planning.record import Record, read_record
 from var_scaling.planning.resolve import asked_images, branch_point, resolve
+from var_scaling.planning.study import Study
+from var_scaling.planning.trial import TrialConfig
 from var_scaling.planning.works import TrialWorks, Work, works_of
+from var_scaling.runs import store
+from var_scaling.runs.record import Record, read_record
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from functools import lru_cache
 from pathlib import Path
 
 from var_scaling.config.data import DataConfig, mirrors, resolve_data
-from var_scaling.config.model import ModelConfig
-from var_scaling.config.study import Budgets
-from var_scaling.config.tokenizer import TokenizerConfig, resolve_tokenizer
 from var_scaling.config.train import TrainConfig
-from var_scaling.config.trial import TrialConfig
 from var_scaling.errors import RequestProblem
+from var_scaling.families.var.config import ModelConfig
 from var_scaling.planning import flops, recipes
+from var_scaling.planning.study import Budgets
+from var_scaling.planning.trial import TrialConfig
+from var_scaling.tokenizers.vq.config import TokenizerConfig, resolve_tokenizer
 
 NUMERICS = {"var": 1}  # per family; raised by hand when a change of code alters the numbers of a finished trial
 

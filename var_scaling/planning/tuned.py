@@ -9,8 +9,8 @@ from pydantic import Field, ValidationError
 
 from var_scaling.config import yaml
 from var_scaling.config.base import Strict
-from var_scaling.config.trial import TrialConfig
 from var_scaling.errors import RequestProblem
+from var_scaling.planning.trial import TrialConfig
 
 FACTOR = 1.41  # between neighbouring learning rates: near the best a step of that costs less than seeds differ
 

@@ -23,10 +23,10 @@ from var_scaling.config.evaluate import (
     fid_evaluations,
     metric_data,
 )
-from var_scaling.config.tokenizer import TokenizerConfig
 from var_scaling.config.train import ExecutionConfig, PlacementConfig
-from var_scaling.config.trial import TrialConfig
 from var_scaling.planning import identity
+from var_scaling.planning.trial import TrialConfig
+from var_scaling.tokenizers.vq.config import TokenizerConfig
 
 Kind = Literal["tokenizer", "classifier", "tokens", "reconstruction", "trial"]
 STAGES: tuple[Kind, ...] = ("tokenizer", "classifier", "tokens", "reconstruction")

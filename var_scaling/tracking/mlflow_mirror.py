@@ -29,11 +29,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from var_scaling import store
 from var_scaling.errors import EnvironmentProblem
+from var_scaling.runs import store
+from var_scaling.runs.journal import attempt_journals, read_effective
 from var_scaling.tracking import points
 from var_scaling.tracking.filesystem import check_store
-from var_scaling.tracking.journal import attempt_journals, read_effective
 from var_scaling.tracking.points import Point
 
 DEFAULT_URI = "sqlite:///mlflow.db"

@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from var_scaling import store
-from var_scaling.tracking.journal import attempt_journals, durable_images
+from var_scaling.runs import store
+from var_scaling.runs.journal import attempt_journals, durable_images
 
 SUCCESS = frozenset({"finished", "stopped"})
 

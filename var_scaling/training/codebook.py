@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from var_scaling import randomness
-from var_scaling.config.tokenizer import CodebookConfig
-from var_scaling.models.quantizer import MultiScaleQuantizer, Quantised
+from var_scaling.tokenizers.vq.config import CodebookConfig
+from var_scaling.tokenizers.vq.quantizer import MultiScaleQuantizer, Quantised
 
 EMA_FLOOR = 1e-3  # keeps the mean of a code that nothing chose finite
 

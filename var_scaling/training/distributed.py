@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from var_scaling.errors import EnvironmentProblem
-from var_scaling.ranks import ARRIVAL_SECONDS, Meeting, open_meeting
-from var_scaling.slurm_task import this_task
-from var_scaling.store import Attempt, Lost
+from var_scaling.runs.ranks import ARRIVAL_SECONDS, Meeting, open_meeting
+from var_scaling.runs.slurm_task import this_task
+from var_scaling.runs.store import Attempt, Lost
 
 if TYPE_CHECKING:
     from var_scaling.training.state import State

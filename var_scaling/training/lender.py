@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from var_scaling.config.trial import TrialConfig
 from var_scaling.data.tokens import TokenCache
+from var_scaling.planning.trial import TrialConfig
 from var_scaling.training.distributed import Ranks
 from var_scaling.training.state import fresh_state
 from var_scaling.training.step import draw_batch, train_step

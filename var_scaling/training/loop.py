@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 import torch
 
-from var_scaling.config.trial import TrialConfig
 from var_scaling.data.tokens import TokenCache
 from var_scaling.planning import flops
-from var_scaling.store import Attempt
+from var_scaling.planning.trial import TrialConfig
+from var_scaling.runs.store import Attempt
 from var_scaling.training.distributed import Ranks
 from var_scaling.training.failures import Diverged
 from var_scaling.training.schedule import Schedule

@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
-from var_scaling.config.trial import TrialConfig
 from var_scaling.planning import flops, identity
 from var_scaling.planning.resolve import branch_point
+from var_scaling.planning.trial import TrialConfig
 from var_scaling.training.state import State
 
 # Columns that may differ between two runs that are bit-equal (DESIGN): time, place, versions, attempts.

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from var_scaling.config.trial import TrialConfig
-from var_scaling.models.var import build_var
+from var_scaling.families.var.model import build_var
+from var_scaling.planning.trial import TrialConfig
 from var_scaling.training.distributed import ALONE, Ranks
 from var_scaling.training.optimizer import make_optimizer
 

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from var_scaling import randomness
-from var_scaling.config.trial import TrialConfig
 from var_scaling.data.tokens import TokenCache
+from var_scaling.planning.trial import TrialConfig
 from var_scaling.training.distributed import ALONE, Ranks
 from var_scaling.training.optimizer import set_rates
 from var_scaling.training.state import State

@@ -23,17 +23,18 @@ from numpy.typing import NDArray
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from var_scaling import randomness, store
-from var_scaling.config.tokenizer import GanConfig, PerceptualConfig, TokenizerConfig, TokenizerTrainConfig
-from var_scaling.models.quantizer import Quantised
-from var_scaling.models.tokenizer import Tokenizer, build_tokenizer
+from var_scaling import randomness
+from var_scaling.runs import store
+from var_scaling.tokenizers.vq.config import GanConfig, PerceptualConfig, TokenizerConfig, TokenizerTrainConfig
+from var_scaling.tokenizers.vq.model import Tokenizer, build_tokenizer
+from var_scaling.tokenizers.vq.quantizer import Quantised
 from var_scaling.training.codebook import Codebook, Hits
 from var_scaling.training.discriminator import build_critic
 from var_scaling.training.failures import Diverged
 from var_scaling.training.tokenizer_losses import adaptive_weight, hinge_for_critic, perceptual_network, psnr
 
 if TYPE_CHECKING:
-    from var_scaling.store import Attempt
+    from var_scaling.runs.store import Attempt
 
 JOURNAL_IMAGES = 1_280  # a line of the journal about this often
 CHECKPOINT_SECONDS = 30.0

@@ -20,13 +20,13 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from var_scaling import store
-from var_scaling.config.trial import TrialConfig
 from var_scaling.data.tokens import TokenCache
 from var_scaling.evaluation.validation import validation_loss
-from var_scaling.models.tokenizer import Tokenizer
 from var_scaling.planning.resolve import branch_point
-from var_scaling.store import Attempt
+from var_scaling.planning.trial import TrialConfig
+from var_scaling.runs import store
+from var_scaling.runs.store import Attempt
+from var_scaling.tokenizers.vq.model import Tokenizer
 from var_scaling.training.distributed import ALONE, Ranks
 from var_scaling.training.failures import Diverged
 from var_scaling.training.loop import Run, advance

@@ -14,8 +14,8 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 from var_scaling.config import yaml
 from var_scaling.config.base import Strict
 from var_scaling.config.evaluate import EvaluateConfig
-from var_scaling.config.trial import TrialConfig
 from var_scaling.errors import RequestProblem
+from var_scaling.planning.trial import TrialConfig
 
 MAX_TRIALS = 100_000
 OVERRIDE = 0  # the "line" of a key that the command line has set

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from var_scaling.models.sampling import draw, filter_logits
+from var_scaling.families.transformer.sampling import draw, filter_logits
 
 PROBABILITIES = [0.5, 0.05, 0.25, 0.2]
 

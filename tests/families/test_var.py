@@ -6,10 +6,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from var_scaling.config.model import ModelConfig
-from var_scaling.models.attention import attention, block_causal_attention, masked_attention
-from var_scaling.models.tokenizer import Tokenizer
-from var_scaling.models.var import VAR, build_var
+from var_scaling.families.transformer.attention import attention, block_causal_attention, masked_attention
+from var_scaling.families.var.config import ModelConfig
+from var_scaling.families.var.model import VAR, build_var
+from var_scaling.tokenizers.vq.model import Tokenizer
 
 SIDES, BATCH, HEADS, HEAD_DIM, VOCAB, LATENT, CLASSES, DEPTH = (1, 2, 3), 2, 3, 5, 11, 7, 13, 2
 TOKENS = 14

@@ -6,9 +6,9 @@ from pydantic import Field
 
 from var_scaling.config.base import Strict
 from var_scaling.config.data import DataConfig
-from var_scaling.config.model import ModelConfig
-from var_scaling.config.tokenizer import TokenizerConfig
 from var_scaling.config.train import ExecutionConfig, PlacementConfig, TrainConfig
+from var_scaling.families.var.config import ModelConfig
+from var_scaling.tokenizers.vq.config import TokenizerConfig
 
 NOT_IDENTITY = frozenset({"execution", "placement"})
 

@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from var_scaling import store
+from var_scaling.runs import store
 
 EQUAL_FAILURES = 3
 DEAD_ON_NODE = 2

@@ -14,10 +14,10 @@ import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from var_scaling import store
+from var_scaling.runs import store
 from var_scaling.errors import EnvironmentProblem
 
-PACKAGE = Path(__file__).parent
+PACKAGE = Path(__file__).parents[1]
 ENVIRONMENT = "VAR_SCALING_CODE"
 
 

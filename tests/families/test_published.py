@@ -5,9 +5,9 @@ import re
 import pytest
 import torch
 
-from var_scaling.models.official import load_tokenizer, load_var
-from var_scaling.models.tokenizer import Tokenizer
-from var_scaling.models.var import VAR
+from var_scaling.families.var.model import VAR
+from var_scaling.published import load_tokenizer, load_var
+from var_scaling.tokenizers.vq.model import Tokenizer
 
 SIDES = (1, 2, 3)
 

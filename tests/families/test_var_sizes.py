@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from var_scaling.config.model import ModelConfig
-from var_scaling.models.var import build_var
+from var_scaling.families.var.config import ModelConfig
+from var_scaling.families.var.model import build_var
 from var_scaling.planning import flops
 
 

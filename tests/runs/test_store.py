@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from var_scaling import store
+from var_scaling.runs import store
 
 
 def _race(folder: str, barrier: object, results: object) -> None:
@@ -44,7 +44,7 @@ def test_of_eight_that_reach_for_a_folder_at_once_one_gets_it(tmp_path: Path) ->
 
 
 def test_a_dead_holder_is_followed_by_a_new_attempt(tmp_path: Path) -> None:
-    code = "import sys; from pathlib import Path; from var_scaling import store; store.take(Path(sys.argv[1]))"
+    code = "import sys; from pathlib import Path; from var_scaling.runs import store; store.take(Path(sys.argv[1]))"
     subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True)
     assert store.take(tmp_path).number == 1
 

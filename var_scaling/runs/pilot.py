@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from var_scaling import store
-from var_scaling.planning.record import read_record
-from var_scaling.tracking.journal import attempt_journals, read_lines
+from var_scaling.runs import store
+from var_scaling.runs.record import read_record
+from var_scaling.runs.journal import attempt_journals, read_lines
 
 SCONTROL_SECONDS = 30.0
 

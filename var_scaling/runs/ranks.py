@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from var_scaling import store
-from var_scaling.slurm_task import SlurmTask, this_task
-from var_scaling.store import Attempt
+from var_scaling.runs import store
+from var_scaling.runs.slurm_task import SlurmTask, this_task
+from var_scaling.runs.store import Attempt
 
 RANK = "VAR_SCALING_RANK"  # set by rank 0 for the processes that it starts
 ATTEMPT = "VAR_SCALING_ATTEMPT"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from var_scaling.models.official import load_tokenizer, load_var
+from var_scaling.published import load_tokenizer, load_var
 
 GOLDEN = Path(__file__).parents[3] / "shared" / "golden" / "var_tiny.npz"
 pytestmark = pytest.mark.skipif(not GOLDEN.exists(), reason="no ../shared/golden/var_tiny.npz beside the repository")

@@ -2,7 +2,7 @@
 
 import json
 
-from var_scaling.tracking.journal import Journal, durable_images, read_effective, read_lines
+from var_scaling.runs.journal import Journal, durable_images, read_effective, read_lines
 
 
 def journal(trial, attempt):

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from var_scaling.models.attention import Attend, KeyValueCache, SelfAttention
+from var_scaling.families.transformer.attention import Attend, KeyValueCache, SelfAttention
 
 NORM_EPSILON = 1e-6
 GELU_SLOPE, GELU_CUBIC = 2 * math.sqrt(2 / math.pi), 0.044715

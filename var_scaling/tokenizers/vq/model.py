@@ -14,9 +14,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from var_scaling.config.tokenizer import TokenizerConfig
-from var_scaling.models.autoencoder import Decoder, Encoder, ResidualBlock
-from var_scaling.models.quantizer import MultiScaleQuantizer
+from var_scaling.tokenizers.autoencoder import Decoder, Encoder, ResidualBlock
+from var_scaling.tokenizers.vq.config import TokenizerConfig
+from var_scaling.tokenizers.vq.quantizer import MultiScaleQuantizer
 
 
 class Tokenizer(nn.Module):

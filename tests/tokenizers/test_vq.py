@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from var_scaling.config.tokenizer import TokenizerConfig, resolve_tokenizer
-from var_scaling.models.quantizer import MultiScaleQuantizer, phi_of_scale
-from var_scaling.models.tokenizer import Tokenizer, build_tokenizer
+from var_scaling.tokenizers.vq.config import TokenizerConfig, resolve_tokenizer
+from var_scaling.tokenizers.vq.model import Tokenizer, build_tokenizer
+from var_scaling.tokenizers.vq.quantizer import MultiScaleQuantizer, phi_of_scale
 
 SIDES, BATCH, VOCAB, LATENT = (1, 2, 3, 5), 2, 23, 7
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from var_scaling.config.study import load_study
 from var_scaling.errors import EnvironmentProblem, RequestProblem
 from var_scaling.planning.plan import make_plan
+from var_scaling.planning.study import load_study
 
 GOOD = """
 name: x

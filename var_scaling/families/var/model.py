@@ -22,13 +22,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from var_scaling.config.model import ModelConfig
-from var_scaling.models.attention import KeyValueCache, block_causal_attention, masked_attention
-from var_scaling.models.layers import Block, HeadNorm, Modulation
-from var_scaling.models.sampling import draw, filter_logits
+from var_scaling.families.transformer.attention import KeyValueCache, block_causal_attention, masked_attention
+from var_scaling.families.transformer.layers import Block, HeadNorm, Modulation
+from var_scaling.families.transformer.sampling import draw, filter_logits
+from var_scaling.families.var.config import ModelConfig
 
 if TYPE_CHECKING:
-    from var_scaling.models.tokenizer import Tokenizer
+    from var_scaling.tokenizers.vq.model import Tokenizer
 
 
 class VAR(nn.Module):

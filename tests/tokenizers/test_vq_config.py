@@ -3,7 +3,7 @@
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from var_scaling.config.tokenizer import (
+from var_scaling.tokenizers.vq.config import (
     CodebookConfig,
     GanConfig,
     TokenizerConfig,

@@ -33,7 +33,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from var_scaling.slurm_task import parse_holder, this_task
+from var_scaling.runs.slurm_task import parse_holder, this_task
 
 Life = Literal["alive", "dead", "unknown"]
 AskScheduler = Callable[[str], Life]

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
-from var_scaling.models.tokenizer import Tokenizer
-from var_scaling.models.var import VAR
+from var_scaling.families.var.model import VAR
+from var_scaling.tokenizers.vq.model import Tokenizer
 
 StateDict = Mapping[str, Tensor]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from var_scaling import store
+from var_scaling.runs import store
 
 if TYPE_CHECKING:  # a worker starts without pydantic: it only looks at folders
     from var_scaling.planning.works import Work
