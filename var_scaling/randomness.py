@@ -60,3 +60,16 @@ def order(seed: int, size: int, start: int, count: int) -> tuple[NDArray[np.int6
         here = epochs == epoch
         items[here] = permutation(seed, "order", epoch, size)[places[here]]
     return items, epochs
+
+
+def normal(seed: int, stream: str, size: int, *counters: NDArray[np.int64] | int) -> NDArray[np.float32]:
+    """`size` unit-normal numbers for every element of the broadcast counters, along a last axis that is added.
+
+    Box and Muller's transform: two uniform numbers give two normal ones.
+    """
+    pairs = np.arange((size + 1) // 2)
+    places = [np.asarray(counter)[..., None] for counter in counters]
+    radius = np.sqrt(-2.0 * np.log1p(-uniform(seed, f"{stream}-radius", *places, pairs)))
+    angle = 2.0 * np.pi * uniform(seed, f"{stream}-angle", *places, pairs)
+    both = np.concatenate((radius * np.cos(angle), radius * np.sin(angle)), axis=-1)
+    return both[..., :size].astype(np.float32)

@@ -1,0 +1,115 @@
+"""Published DiT weights as a module of ours: sizes are read from the tensors' shapes, every difference is named."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from var_scaling.families.dit.config import published_heads
+from var_scaling.families.dit.model import DiT
+
+SIZE_GIVERS = {  # names that the sizes are read from, and the number of dimensions that they must have
+    "pos_embed": 3,
+    "x_embedder.proj.weight": 4,
+    "y_embedder.embedding_table.weight": 2,
+    "final_layer.linear.weight": 2,
+}
+
+
+def load_dit(state_dict: Mapping[str, Any], heads: int | None = None) -> DiT:
+    """A published DiT checkpoint as a module in evaluation mode.
+
+    Args:
+        state_dict: the published names and shapes, loaded with `torch.load(path, weights_only=True)`; or a training
+            checkpoint that holds such a state dict under "ema", whose average is then taken, as published results do.
+            The last row of the label table is taken for "no class".
+        heads: attention heads. They show in no shape: the published sizes have theirs, others must be given.
+
+    Returns:
+        A `DiT` with target "noise"; learned variances where the last layer has twice the latent's channels.
+
+    Raises:
+        ValueError: one sentence: names or shapes that differ, all listed; or heads that are neither known nor given.
+    """
+    state = state_dict.get("ema", state_dict) if isinstance(state_dict, Mapping) else state_dict
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
+        raise ValueError("this is not the state dict of a DiT: it must map names to tensors, maybe below a key ema")
+    shapes = {name: tuple(value.shape) for name, value in state.items()}
+    sizes = _sizes(shapes)
+    width, depth = sizes["width"], sizes["depth"]
+    heads = published_heads(depth, width) if heads is None else heads
+    if heads is None:
+        raise ValueError(
+            f"the heads of a DiT of depth {depth} and width {width} show in no shape and it is no published size; "
+            "give heads="
+        )
+    if heads < 1 or width % heads:
+        raise ValueError(f"a width of {width} does not divide into {heads} heads; give heads= a divisor of it")
+    model = DiT(heads=heads, **sizes)
+    _compare({name: tuple(value.shape) for name, value in model.state_dict().items()}, shapes)
+    model.load_state_dict(dict(state))
+    return model.eval()
+
+
+def _sizes(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
+    """The arguments of `DiT` but heads."""
+    missing = [name for name in SIZE_GIVERS if name not in shapes]
+    if missing:
+        listed = ", ".join(f"{name}{_nearest(name, shapes)}" for name in missing)
+        raise ValueError(f"this is not the state dict of a DiT: it has no {listed}")
+    for name, dimensions in SIZE_GIVERS.items():
+        if len(shapes[name]) != dimensions or not all(shapes[name]):
+            raise ValueError(
+                f"this is not the state dict of a DiT: {name} has shape {shapes[name]} "
+                f"where one of {dimensions} dimensions is expected"
+            )
+    width, channels, patch, _ = shapes["x_embedder.proj.weight"]
+    tokens, outputs = shapes["pos_embed"][1], shapes["final_layer.linear.weight"][0]
+    side, output_channels = math.isqrt(tokens), outputs / patch**2
+    if side * side != tokens:
+        raise ValueError(f"pos_embed has {tokens} positions, which are no square; only square latents are known")
+    if output_channels not in (channels, 2 * channels):
+        raise ValueError(
+            f"final_layer.linear.weight ends in {outputs} numbers a token, which with {channels} latent channels and "
+            f"patches of {patch}x{patch} must be {channels * patch**2}, or {2 * channels * patch**2} with variances"
+        )
+    if width % 4:
+        raise ValueError(f"the width of x_embedder.proj.weight is {width}, which must divide by 4")
+    numbers = [int(match[1]) for name in shapes if (match := re.match(r"blocks\.(\d+)\.", name))]
+    absent = sorted(set(range(max(numbers, default=0) + 1)) - set(numbers))
+    if absent:
+        listed = ", ".join(f"blocks.{number}" for number in absent[:20])
+        raise ValueError(f"this is not the state dict of a whole DiT: it has no {listed}")
+    return {
+        "depth": len(set(numbers)),
+        "width": width,
+        "patch_size": patch,
+        "latent_size": side * patch,
+        "channels": channels,
+        "num_classes": shapes["y_embedder.embedding_table.weight"][0] - 1,
+        "learned_variance": output_channels == 2 * channels,
+    }
+
+
+def _compare(ours: dict[str, tuple[int, ...]], theirs: dict[str, tuple[int, ...]]) -> None:
+    problems = [
+        f"{name} is missing{_nearest(name, theirs.keys() - ours.keys())}" for name in ours.keys() - theirs.keys()
+    ]
+    problems += [f"{name} is unknown{_nearest(name, ours)}" for name in theirs.keys() - ours.keys()]
+    problems += [
+        f"{name} has shape {theirs[name]}, expected {ours[name]}"
+        for name in ours.keys() & theirs.keys()
+        if ours[name] != theirs[name]
+    ]
+    if problems:
+        raise ValueError("the checkpoint does not fit a DiT of its own sizes: " + "; ".join(sorted(problems)))
+
+
+def _nearest(name: str, names: Any) -> str:
+    near = difflib.get_close_matches(name, list(names), n=1)
+    return f" (nearest: {near[0]})" if near else ""

@@ -1,0 +1,110 @@
+"""Parameters, FLOPs and memory of a diffusion transformer, as exact integers, without torch.
+
+FLOPs equal torch's own counter (multiply and add apart, matrix products only) with `==`. The paper's "Gflops" are
+multiply-accumulates: half of these numbers. A third of a block's weights are adaptive-norm projections, which act once
+an image, so 6ND is wrong here as it is for VAR. Everything takes a resolved `DiTConfig`.
+"""
+
+from __future__ import annotations
+
+from var_scaling.families.dit.config import DiTConfig, DiTSampler
+
+FREQUENCIES = 256  # numbers that describe a time before its small network (published)
+
+
+def params(config: DiTConfig) -> dict[str, int]:
+    """Trainable parameters by part; the sum of the values is the total. Positions are frozen: `frozen_params`.
+
+    blocks: attention and feed-forward. adaln: the blocks' adaptive-norm projections. embedding: patches, times and
+    classes. head: the output layer. head_norm: the adaptive norm before it.
+    """
+    depth, width, classes = config.depth, config.width, _known(config.num_classes)
+    patch, outputs = _patch_numbers(config)
+    return {
+        "blocks": depth * (12 * width**2 + 9 * width),
+        "adaln": depth * (6 * width**2 + 6 * width),
+        "embedding": (patch + 1) * width + (FREQUENCIES + 1) * width + (width + 1) * width + (classes + 1) * width,
+        "head": outputs * (width + 1),
+        "head_norm": 2 * width**2 + 2 * width,
+    }
+
+
+def params_total(config: DiTConfig) -> int:
+    """All trainable parameters."""
+    return sum(params(config).values())
+
+
+def frozen_params(config: DiTConfig) -> int:
+    """Numbers of the position table: in the published parameter counts, not trained."""
+    return config.tokens_per_image * config.width
+
+
+def forward_flops(config: DiTConfig, *, visible: bool = False) -> dict[str, int]:
+    """FLOPs of one forward pass on one image, by part; the sum of the values is the total.
+
+    Args:
+        config: resolved.
+        visible: without effect: every token sees every token.
+
+    Source: Peebles and Xie 2022, table 4, whose "Gflops" this doubles.
+    """
+    depth, width, tokens = config.depth, config.width, config.tokens_per_image
+    patch, outputs = _patch_numbers(config)
+    return {
+        "blocks": 2 * 12 * depth * width**2 * tokens,
+        "attention": 2 * 2 * depth * width * tokens**2,
+        "adaln": 2 * 6 * depth * width**2,
+        "embedding": 2 * (patch * width * tokens + FREQUENCIES * width + width**2),
+        "head": 2 * width * outputs * tokens,
+        "head_norm": 2 * 2 * width**2,
+    }
+
+
+def forward_flops_total(config: DiTConfig) -> int:
+    """FLOPs of one forward pass on one image."""
+    return sum(forward_flops(config).values())
+
+
+def train_flops_total(config: DiTConfig) -> int:
+    """FLOPs of forward and backward on one image: latents and times that are read need no gradient."""
+    patch, _ = _patch_numbers(config)
+    read = 2 * config.width * (patch * config.tokens_per_image + FREQUENCIES)
+    return 3 * forward_flops_total(config) - read
+
+
+def sample_flops(config: DiTConfig, sampler: DiTSampler) -> int:
+    """FLOPs of drawing one latent, without the tokenizer; guidance doubles them.
+
+    One image by itself. In a batch, times are embedded once a step and adaptive norms once a class, not once an image.
+    """
+    return sampler.steps * forward_flops_total(config) * (2 if sampler.guidance else 1)
+
+
+def activation_bytes(config: DiTConfig, bytes_per_number: int = 4) -> int:
+    """Memory that one image's forward pass holds for its backward pass: an estimate.
+
+    Basis: the tensors that autograd saves in our form, counted with saved-tensor hooks (tests/families), with fused
+    attention that keeps no scores. The loss, the allocator's slack and the framework's own come on top.
+
+    Args:
+        config: resolved.
+        bytes_per_number: 4 for float32, 2 for bfloat16.
+    """
+    depth, width, tokens = config.depth, config.width, config.tokens_per_image
+    a_token = (SAVED_WIDTHS_A_BLOCK * depth + SAVED_WIDTHS) * width
+    an_image = (SAVED_WIDTHS_OF_NORMS * depth + SAVED_WIDTHS_OF_NORMS) * width
+    return bytes_per_number * (a_token * tokens + an_image)
+
+
+SAVED_WIDTHS_A_BLOCK, SAVED_WIDTHS, SAVED_WIDTHS_OF_NORMS = 26, 3, 8
+
+
+def _patch_numbers(config: DiTConfig) -> tuple[int, int]:
+    """Numbers that a token is made of, and that it ends in."""
+    area = config.patch_size**2
+    return _known(config.latent_channels) * area, config.output_channels * area
+
+
+def _known(value: int | None) -> int:
+    assert value is not None, "resolve the config first"
+    return value
