@@ -6,14 +6,14 @@ Expects the state dict itself, loaded with `torch.load(path, weights_only=True)`
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from torch import Tensor, nn
-
+from var_scaling.families.dit.published import load_dit
 from var_scaling.families.var.model import VAR
+from var_scaling.state_dicts import StateDict, count, fit, require
 from var_scaling.tokenizers.vq.model import Tokenizer
 
-StateDict = Mapping[str, Tensor]
+__all__ = ["load_dit", "load_tokenizer", "load_var"]
 
 # Buffers of the published modules that hold no weights: masks, level ids, a zero bias, hit counts.
 VAR_BUFFERS = re.compile(r"lvl_1L|attn_bias_for_masking|blocks\.\d+\.attn\.zero_k_bias")
@@ -32,7 +32,7 @@ def load_var(state_dict: StateDict, patch_nums: Sequence[int], heads: int | None
         ValueError: names or shapes that differ, all listed; or heads that can neither be read nor were given.
     """
     state = {name: value for name, value in state_dict.items() if not VAR_BUFFERS.fullmatch(name)}
-    _require(state, ["word_embed.weight", "class_emb.weight", "head.weight"], "a VAR checkpoint")
+    require(state, ["word_embed.weight", "class_emb.weight", "head.weight"], "a VAR checkpoint")
     width, latent_dim = state["word_embed.weight"].shape
     temperatures = state.get("blocks.0.attn.scale_mul_1H11")
     if temperatures is not None:
@@ -44,7 +44,7 @@ def load_var(state_dict: StateDict, patch_nums: Sequence[int], heads: int | None
     if width % heads:
         raise ValueError(f"a width of {width} does not divide into {heads} heads; give heads= a divisor of it")
     model = VAR(
-        depth=_count(state, r"blocks\.(\d+)\."),
+        depth=count(state, r"blocks\.(\d+)\."),
         width=width,
         heads=heads,
         patch_nums=tuple(patch_nums),
@@ -54,7 +54,7 @@ def load_var(state_dict: StateDict, patch_nums: Sequence[int], heads: int | None
         shared_adaln="shared_ada_lin.1.weight" in state,
         l2_norm=temperatures is not None,
     )
-    return _load(model, state, "VAR")
+    return fit(model, state, "VAR")
 
 
 def load_tokenizer(state_dict: StateDict, patch_nums: Sequence[int]) -> Tokenizer:
@@ -69,56 +69,29 @@ def load_tokenizer(state_dict: StateDict, patch_nums: Sequence[int]) -> Tokenize
     """
     state = {name: value for name, value in state_dict.items() if not TOKENIZER_BUFFERS.fullmatch(name)}
     state = {_our_phi_name(name): value for name, value in state.items()}
-    _require(state, ["encoder.conv_in.weight", "quantize.embedding.weight", "decoder.conv_in.weight"], "a tokenizer")
+    require(state, ["encoder.conv_in.weight", "quantize.embedding.weight", "decoder.conv_in.weight"], "a tokenizer")
     channels, image_channels, kernel, _ = state["encoder.conv_in.weight"].shape
     vocab_size, latent_dim = state["quantize.embedding.weight"].shape
-    levels = _count(state, r"encoder\.down\.(\d+)\.")
+    levels = count(state, r"encoder\.down\.(\d+)\.")
     firsts = [f"encoder.down.{level}.block.0.conv1.weight" for level in range(levels)]
-    _require(state, firsts, "a tokenizer")
+    require(state, firsts, "a tokenizer")
     model = Tokenizer(
         patch_nums=tuple(patch_nums),
         vocab_size=vocab_size,
         latent_dim=latent_dim,
         channels=channels,
         multipliers=tuple(state[name].shape[0] // channels for name in firsts),
-        blocks=_count(state, r"encoder\.down\.0\.block\.(\d+)\."),
+        blocks=count(state, r"encoder\.down\.0\.block\.(\d+)\."),
         middle="encoder.mid.block_1.conv1.weight" in state,
         attention=f"encoder.down.{levels - 1}.attn.0.qkv.weight" in state,
         stem_stride=1 if kernel == 3 else kernel // 2,
         image_channels=image_channels,
-        phi_count=_count(state, r"quantize\.phis\.(\d+)\."),
+        phi_count=count(state, r"quantize\.phis\.(\d+)\."),
     )
-    return _load(model, state, "tokenizer")
+    return fit(model, state, "tokenizer")
 
 
 def _our_phi_name(name: str) -> str:
     """One list of phis for the three ways in which published checkpoints name them."""
     name = re.sub(r"^quantize\.quant_resi\.(?:qresi_ls\.)?(\d+)\.", r"quantize.phis.\1.conv.", name)
     return re.sub(r"^quantize\.quant_resi\.qresi\.", "quantize.phis.0.conv.", name)
-
-
-def _count(state: StateDict, pattern: str) -> int:
-    """One more than the highest number that the pattern finds in the names."""
-    return 1 + max((int(match[1]) for name in state if (match := re.match(pattern, name))), default=-1)
-
-
-def _require(state: StateDict, names: list[str], what: str) -> None:
-    missing = [name for name in names if name not in state]
-    if missing:
-        raise ValueError(f"this is not the state dict of {what}: it has no {', '.join(missing)}")
-
-
-def _load(model: nn.Module, state: StateDict, what: str) -> nn.Module:
-    ours = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    theirs = {name: tuple(value.shape) for name, value in state.items()}
-    problems = [f"{name} is missing" for name in ours.keys() - theirs.keys()]
-    problems += [f"{name} is unknown" for name in theirs.keys() - ours.keys()]
-    problems += [
-        f"{name} has shape {theirs[name]}, expected {ours[name]}"
-        for name in ours.keys() & theirs.keys()
-        if ours[name] != theirs[name]
-    ]
-    if problems:
-        raise ValueError(f"the checkpoint does not fit a {what} of its own sizes: " + "; ".join(sorted(problems)))
-    model.load_state_dict(state)
-    return model.eval()

@@ -10,7 +10,7 @@ from tests.conftest import SHARED
 from var_scaling.families.dit.diffusion import GaussianDiffusion
 from var_scaling.families.dit.model import time_frequencies
 from var_scaling.families.dit.published import load_dit
-from var_scaling.models.layers import modulated_norm, tanh_gelu
+from var_scaling.families.transformer.layers import modulated_norm, tanh_gelu
 
 GOLDEN = SHARED / "golden" / "dit_tiny.npz"
 pytestmark = pytest.mark.skipif(not GOLDEN.exists(), reason="no ../shared/golden/dit_tiny.npz beside the repository")

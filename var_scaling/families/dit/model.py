@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from var_scaling.families.dit.config import DiTConfig, Target, problems
 from var_scaling.families.dit.sizes import FREQUENCIES
-from var_scaling.models.layers import FeedForward, modulated_norm
+from var_scaling.families.transformer.layers import FeedForward, modulated_norm
 
 Modulation = tuple[Tensor, ...]  # (B, 1, D) each
 

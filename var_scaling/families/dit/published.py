@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from var_scaling.families.dit.config import published_heads
 from var_scaling.families.dit.model import DiT
+from var_scaling.state_dicts import fit, require
 
 SIZE_GIVERS = {  # names that the sizes are read from, and the number of dimensions that they must have
     "pos_embed": 3,
@@ -39,6 +39,7 @@ def load_dit(state_dict: Mapping[str, Any], heads: int | None = None) -> DiT:
     state = state_dict.get("ema", state_dict) if isinstance(state_dict, Mapping) else state_dict
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError("this is not the state dict of a DiT: it must map names to tensors, maybe below a key ema")
+    require(state, SIZE_GIVERS, "a DiT")
     shapes = {name: tuple(value.shape) for name, value in state.items()}
     sizes = _sizes(shapes)
     width, depth = sizes["width"], sizes["depth"]
@@ -50,18 +51,11 @@ def load_dit(state_dict: Mapping[str, Any], heads: int | None = None) -> DiT:
         )
     if heads < 1 or width % heads:
         raise ValueError(f"a width of {width} does not divide into {heads} heads; give heads= a divisor of it")
-    model = DiT(heads=heads, **sizes)
-    _compare({name: tuple(value.shape) for name, value in model.state_dict().items()}, shapes)
-    model.load_state_dict(dict(state))
-    return model.eval()
+    return fit(DiT(heads=heads, **sizes), state, "DiT")
 
 
 def _sizes(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
     """The arguments of `DiT` but heads."""
-    missing = [name for name in SIZE_GIVERS if name not in shapes]
-    if missing:
-        listed = ", ".join(f"{name}{_nearest(name, shapes)}" for name in missing)
-        raise ValueError(f"this is not the state dict of a DiT: it has no {listed}")
     for name, dimensions in SIZE_GIVERS.items():
         if len(shapes[name]) != dimensions or not all(shapes[name]):
             raise ValueError(
@@ -94,22 +88,3 @@ def _sizes(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
         "num_classes": shapes["y_embedder.embedding_table.weight"][0] - 1,
         "learned_variance": output_channels == 2 * channels,
     }
-
-
-def _compare(ours: dict[str, tuple[int, ...]], theirs: dict[str, tuple[int, ...]]) -> None:
-    problems = [
-        f"{name} is missing{_nearest(name, theirs.keys() - ours.keys())}" for name in ours.keys() - theirs.keys()
-    ]
-    problems += [f"{name} is unknown{_nearest(name, ours)}" for name in theirs.keys() - ours.keys()]
-    problems += [
-        f"{name} has shape {theirs[name]}, expected {ours[name]}"
-        for name in ours.keys() & theirs.keys()
-        if ours[name] != theirs[name]
-    ]
-    if problems:
-        raise ValueError("the checkpoint does not fit a DiT of its own sizes: " + "; ".join(sorted(problems)))
-
-
-def _nearest(name: str, names: Any) -> str:
-    near = difflib.get_close_matches(name, list(names), n=1)
-    return f" (nearest: {near[0]})" if near else ""
