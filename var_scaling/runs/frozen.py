@@ -14,8 +14,8 @@ import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from var_scaling.runs import store
 from var_scaling.errors import EnvironmentProblem
+from var_scaling.runs import store
 
 PACKAGE = Path(__file__).parents[1]
 ENVIRONMENT = "VAR_SCALING_CODE"

@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from var_scaling.runs import store
-from var_scaling.runs.record import read_record
 from var_scaling.runs.journal import attempt_journals, read_lines
+from var_scaling.runs.record import read_record
 
 SCONTROL_SECONDS = 30.0
 
