@@ -12,7 +12,18 @@ REQUIRED = ("trial", "images_seen")
 
 # What an evaluation file says about the metric rather than measures: its column is fid_features_<label>, not
 # features_<label>.
-DESCRIPTIONS = ("features", "reference", "samples", "guidance", "top_k", "top_p")
+DESCRIPTIONS = ("features", "reference", "class_shares", "samples", "guidance", "top_k", "top_p")
+
+# What sampling decides, with the stem of its interval's ends; evaluations that differ in their seed alone are averaged.
+MEASURED = {
+    "fid": None,
+    "fid_corrected": "fid",
+    "fid_reference_bias": None,
+    "kid": "kid",
+    "precision": None,
+    "recall": None,
+    "inception_score": None,
+}
 
 
 def load_runs(path: str | Path) -> pd.DataFrame:
@@ -208,22 +219,48 @@ def _read_budget(trial: Path, budget: Path, wanted: set[str] | None) -> dict | N
         return None
     row = {name: value for name, value in _read_json(file).items() if value is not None}
     row["folder"] = trial.name
-    chosen: dict[str, dict] = {}
+    of_label: dict[str, list[dict]] = {}
     for evaluation_file in sorted((budget / "evaluations").glob("*.json")):
-        if wanted and not {evaluation_file.stem, evaluation_file.stem.rsplit("-", 1)[-1]} & wanted:
+        if wanted is not None and not {evaluation_file.stem, evaluation_file.stem.rsplit("-", 1)[-1]} & wanted:
             continue
         evaluation = _read_json(evaluation_file)
         label = str(evaluation.get("label") or evaluation.get("features") or evaluation.get("kind"))
-        # two evaluations of one label differ in samples or guidance; without a study to choose, more samples win
-        if label not in chosen or evaluation.get("samples", 0) > chosen[label].get("samples", 0):
-            chosen[label] = evaluation
-    for label, evaluation in chosen.items():
+        of_label.setdefault(label, []).append(evaluation)
+    for label, evaluations in of_label.items():
+        evaluation = _over_seeds(evaluations)
         kind = str(evaluation.get("kind", "fid"))
         for name, value in evaluation.items():
             if name in ("kind", "label") or value is None or isinstance(value, (dict, list)):
                 continue
             row[f"{kind}_{name}_{label}" if name in DESCRIPTIONS else f"{name}_{label}"] = value
     return row
+
+
+def _over_seeds(evaluations: list[dict]) -> dict:
+    """One evaluation of several sampling seeds: means, the interval of the mean, and the spread of one seed.
+
+    Evaluations of one label that differ otherwise were not made by this toolkit's rule of names; the one with the most
+    samples counts.
+    """
+    most = max(evaluation.get("samples", 0) for evaluation in evaluations)
+    alike = {
+        evaluation.get("seed", 0): evaluation for evaluation in evaluations if evaluation.get("samples", 0) == most
+    }
+    if len(alike) == 1:
+        return next(iter(alike.values()))
+    table = pd.DataFrame(list(alike.values()))
+    found = {name: value for name, value in table.iloc[0].dropna().items() if name != "seed"} | {"seeds": len(table)}
+    for name, stem in MEASURED.items():
+        if name not in table or table[name].isna().all():
+            continue
+        found[name] = float(table[name].mean())
+        if stem is None or f"{stem}_low" not in table:
+            continue
+        margins = (table[f"{stem}_high"] - table[f"{stem}_low"]) / 2
+        margin = float((margins**2).sum() ** 0.5 / margins.count())
+        found |= {f"{stem}_low": found[name] - margin, f"{stem}_high": found[name] + margin}
+        found[f"{stem}_spread"] = float(table[name].std()) if margins.count() > 1 else 0.0
+    return found
 
 
 def _cause(trial: Path) -> str:

@@ -43,7 +43,7 @@ def coverage(features_nD, labels, reference: Reference, samples: int, repeats: i
     for _ in range(repeats):
         if iid:
             rows, strata = rng.integers(0, len(labels), samples), None
-        else:  # rank by rank, as `balanced_labels` asks for them
+        else:  # rank by rank, as `labels_by_share` asks for them
             rows = np.stack([rng.choice(rows, samples // classes) for rows in by_class], axis=1).reshape(-1)
             strata = labels[rows]
         found = frechet(features_nD[rows], reference, strata)

@@ -154,7 +154,8 @@ def _fid_words(study: StudyLaws, target: str) -> str:
         return ""
     return (
         f"FID in {values(f'fid_features_{label}')} features against {values(f'fid_reference_{label}')} images, "
-        f"{values(f'fid_samples_{label}')} samples ({values(f'samples_per_dimension_{label}')} a dimension), guidance "
+        f"{values(f'fid_samples_{label}')} samples ({values(f'samples_per_dimension_{label}')} a dimension) with "
+        f"{values(f'fid_class_shares_{label}') or 'balanced'} class shares, guidance "
         f"{values(f'fid_guidance_{label}')}."
     )
 

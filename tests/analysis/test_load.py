@@ -56,6 +56,31 @@ def test_only_the_evaluations_of_the_study_are_joined(runs):
     assert analysis.load_runs(runs)["fid_inception"].count() == 1
 
 
+def test_sampling_seeds_are_averaged_as_on_the_terminal(runs):
+    from var_scaling.runs.evaluations import pooled
+
+    trial = next((runs / "trials").glob("depth=3-seed=0*"))
+    folder = trial / "budgets" / "1000" / "evaluations"
+    values = []
+    for seed, fid in ((5, 3.0), (6, 5.0), (7, 4.5)):
+        value = {"kind": "fid", "label": "x", "seed": seed, "samples": 400, "fid": fid + 1, "fid_corrected": fid}
+        values.append(value | {"fid_low": fid - 0.3, "fid_high": fid + 0.3, "kid": fid / 10, "precision": 0.5})
+        (folder / f"fid-{seed}.json").write_text(json.dumps(values[-1]))
+    row = analysis.load_runs(trial).set_index("images_seen").loc[1000]
+    terminal = pooled(values)
+    for name in ("fid_corrected", "fid_low", "fid_high", "fid_spread", "kid", "seeds", "precision", "fid"):
+        assert row[f"{name}_x"] == pytest.approx(terminal[name]), name
+    assert row["fid_corrected_x"] == pytest.approx(12.5 / 3)
+    assert row["fid_high_x"] - row["fid_corrected_x"] == pytest.approx(0.3 / 3**0.5)
+    assert row["fid_spread_x"] == pytest.approx(1.040833)
+
+
+def test_a_study_without_evaluations_shows_none_of_anothers(runs):
+    study = runs / "sweeps" / "depth" / "study.json"
+    study.write_text(json.dumps(json.loads(study.read_text()) | {"evaluations": []}))
+    assert not [name for name in analysis.load_runs(study.parent).columns if name.startswith("fid")]
+
+
 def test_a_missing_value_is_missing_and_a_half_written_budget_gives_no_row(runs):
     trial = next((runs / "trials").glob("depth=3-seed=0*"))
     (trial / "budgets" / "1000" / "row.json").unlink()

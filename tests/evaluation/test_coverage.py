@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.fid_coverage import coverage
-from var_scaling.evaluation.frechet import Gaussian, Reference, kernel_distance
+from var_scaling.evaluation.frechet import Gaussian, Reference, frechet, kernel_distance
 
 
 @pytest.mark.parametrize("damage", ["blurred (3x3 mean)", "shrunk to 8x8 and back"])
@@ -26,6 +26,25 @@ def test_it_bites_the_raw_interval_does_not_cover(populations, images):
     assert found["covers raw"] < 0.2, found
     assert found["covers"] > 0.9, found
     assert found["bias raw"] > 3 * abs(found["bias"])
+
+
+@pytest.mark.parametrize("shares", [(900, *[20] * 9), (401, 21, 19), (90, 3, 2, 1, 1, 1)])
+def test_real_images_of_unequal_classes_hold_zero(shares):
+    """Draws at the reference's shares, in rank order as a folder's images lie, the large class alone at the end."""
+    rng, size = np.random.default_rng(1), 4
+    centres = rng.normal(size=(len(shares), size)) * 3
+    labels = np.repeat(np.arange(len(shares)), shares)
+    rank = np.concatenate([np.arange(n) for n in shares])
+    labels = labels[np.lexsort((labels, rank))]
+    many = np.repeat(np.arange(len(shares)), np.multiply(shares, 400))
+    reference = Reference(Gaussian.of(centres[many] + rng.normal(size=(len(many), size))))
+    held, corrected = [], []
+    for _ in range(300):
+        found = frechet(centres[labels] + rng.normal(size=(len(labels), size)), reference, labels)
+        held.append(found.low <= 0 <= found.high)
+        corrected.append(found.corrected)
+    assert np.mean(held) >= 0.9, np.mean(held)
+    assert abs(np.mean(corrected)) < 0.5 * np.std(corrected)
 
 
 def test_a_perfect_models_kernel_distance_holds_zero(populations, images):

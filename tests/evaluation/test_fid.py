@@ -9,10 +9,18 @@ from var_scaling.config.evaluate import ClassifierConfig, EvaluateConfig, FidCon
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.evaluation import features as features_module
 from var_scaling.evaluation import fid as fid_module
-from var_scaling.evaluation.features import image_bytes, load_extractor, reference_features, to_bytes
-from var_scaling.evaluation.fid import evaluate_model, evaluate_tokenizer
-from var_scaling.evaluation.generation import balanced_labels, generate, sample_grid
+from var_scaling.evaluation.features import (
+    ReferenceFeatures,
+    image_bytes,
+    load_extractor,
+    reference_features,
+    to_bytes,
+)
+from var_scaling.evaluation.fid import evaluate_model, evaluate_tokenizer, measure
+from var_scaling.evaluation.frechet import Gaussian
+from var_scaling.evaluation.generation import generate, labels_by_share, sample_grid
 from var_scaling.evaluation.reconstruction import sanity_report
+from var_scaling.planning import identity
 from var_scaling.runs import store
 
 
@@ -22,7 +30,9 @@ def plain(report):
 
 def test_a_perfect_model_is_near_zero_and_everything_is_named(model, evaluation, images, classifier_folder, tmp_path):
     report = evaluate_model(model, None, evaluation, images, extractor_folder=classifier_folder, cache=tmp_path)
-    assert report["label"] == "classifier-train-400-g1.5"
+    assert report["label"] == identity.evaluation_label(evaluation)
+    assert report["class_shares"] == "reference"
+    assert abs(report["fid_reference_bias"]) < 0.1, "20,000 images of 16 features are a reference without a size"
     assert (report["features"], report["reference"], report["reference_images"]) == ("classifier", "train", 20_000)
     assert (report["samples"], report["guidance"], report["top_k"], report["top_p"]) == (400, 1.5, 0, 0.0)
     assert report["samples_per_dimension"] == 25
@@ -71,7 +81,7 @@ def test_another_model_does_not_go_on_from_it(model, evaluation, images, classif
 
 
 def test_samples_are_addressed(model):
-    labels = balanced_labels(230, 10)
+    labels = labels_by_share(230, np.ones(10))
     whole = torch.cat([i for _, i in generate(model, None, labels, guidance=1.5, seed=3)])
     tail = torch.cat([i for _, i in generate(model, None, labels, guidance=1.5, seed=3, first=100)])
     other = torch.cat([i for _, i in generate(model, None, labels, guidance=1.5, seed=4)])
@@ -82,7 +92,7 @@ def test_samples_are_addressed(model):
 
 def test_the_mode_of_the_model_is_left_as_it_was(model):
     model.train()
-    list(generate(model, None, balanced_labels(10, 10), guidance=0.0))
+    list(generate(model, None, labels_by_share(10, np.ones(10)), guidance=0.0))
     assert model.training
 
 
@@ -160,7 +170,7 @@ def test_missing_weights_are_the_environments_fault(features, images, tmp_path):
     [
         (FidConfig(samples=300), "4.7 for each of the 64 dimensions of classifier features.*use 320 or more"),
         (FidConfig(features="inception"), "1.0 for each of the 2048 dimensions.*use 10240 or more"),
-        (FidConfig(samples=2_005), "two halves balanced over 10 classes; use 2000"),
+        (FidConfig(samples=2_005, labels="balanced"), "two halves balanced over 10 classes; use 2000"),
     ],
 )
 def test_a_fid_that_means_nothing_is_refused_while_planning(fid, says):
@@ -175,18 +185,100 @@ def test_the_metric_is_the_same_for_every_subset_and_view():
     assert (whole.unique_images, whole.views, whole.flip) == (50_000, 1, False)
 
 
+def label(data=DataConfig(), classifier=ClassifierConfig(), **fid):  # noqa: B008
+    config = EvaluateConfig(fid=FidConfig(**fid), classifier=classifier)
+    (found,) = fid_evaluations(config, resolve_data(data))
+    return identity.evaluation_label(found)
+
+
 def test_labels_tell_kinds_of_fid_apart():
-    labels = {
-        FidConfig(**fields).label
-        for fields in (
-            {},
-            {"samples": 4_000},
-            {"guidance": 0.0},
-            {"top_k": 900},
-            {"top_p": 0.96},
-            {"reference": "validation"},
-            {"features": "clip"},
-        )
-    }
-    assert len(labels) == 7
-    assert ClassifierConfig().model_dump() == ClassifierConfig().model_dump()
+    labels = [
+        label(),
+        label(samples=4_000),
+        label(guidance=0.0),
+        label(top_k=900),
+        label(top_p=0.96),
+        label(reference="validation"),
+        label(features="clip", samples=2_560),
+        label(labels="balanced"),
+        label(classifier=ClassifierConfig(epochs=40)),
+        label(classifier=ClassifierConfig(seed=1)),
+        label(DataConfig(name="cifar10")),
+        label(DataConfig(resolution=28)),
+    ]
+    assert len(set(labels)) == len(labels), labels
+    assert all(name.startswith(("classifier-", "clip-")) for name in labels)
+
+
+def test_sampling_seeds_and_subsets_of_a_set_share_a_label():
+    assert label(seed=5) == label(seed=6)
+    assert label(DataConfig(unique_images=500)) == label()
+
+
+def test_labels_follow_the_shares_in_every_prefix():
+    shares = np.array([400, 20, 20, 7])
+    labels = labels_by_share(1_000, shares)
+    exact = shares / shares.sum()
+    for end in (1, 100, 333, 500, 1_000):
+        assert np.abs(np.bincount(labels[:end], minlength=4) - end * exact).max() < 1.6, end
+    assert np.abs(np.bincount(labels) - 1_000 * exact).max() < 1
+    assert labels_by_share(25, np.full(5, 3)).tolist() == list(range(5)) * 5
+    assert np.bincount(labels_by_share(3, np.ones(1_000))).sum() == 3
+    assert np.bincount(labels_by_share(7, np.array([1_000_000, 1])), minlength=2).tolist() == [7, 0]
+
+
+def test_the_kept_features_of_a_reference_have_its_class_shares(images, extractor, monkeypatch):
+    uneven = np.concatenate(
+        [np.flatnonzero(images.validation_labels == c)[:n] for c, n in ((0, 400), (1, 20), (2, 20))]
+    )
+    order = uneven[np.lexsort((images.validation_labels[uneven], uneven))]
+
+    class Uneven:
+        content_hash = "uneven"
+        config = images.config
+
+        def count(self, split):
+            return len(order)
+
+        def labels(self, split):
+            return images.validation_labels[order]
+
+        def batch(self, rows, views=0, split="validation"):
+            return images.batch(order[np.asarray(rows)], views, split)
+
+    monkeypatch.setattr(features_module, "KEPT_FEATURES", 110)
+    found = reference_features(Uneven(), "validation", extractor)
+    assert found.gaussian.count == 440
+    assert np.bincount(found.labels).tolist() == [100, 5, 5]
+    again = extractor(image_bytes(images, "validation", order))[0]
+    for row in range(0, 110, 13):
+        assert (again == found.features[row]).all(1).any()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 40])
+def test_a_small_reference_leaves_out_what_it_cannot_carry(count, populations):
+    features = populations["real (validation)"]
+    gaussian = Gaussian.of(features[:count]) if count > 1 else Gaussian(features[0], np.zeros((16, 16)), 1)
+    reference = ReferenceFeatures(gaussian, features[:count], np.zeros(count, np.int64))
+    found = measure(features[:800], reference, None, np.arange(800) % 10)
+    assert "fid" not in found
+    assert f"{count} reference images are {count / 16:.1f} for each of 16" in found["note"]
+    assert ("kid" in found) == (count > 1)
+    assert ("recall" in found) == (count > 3)
+    assert all(np.isfinite(value) for value in found.values() if not isinstance(value, str))
+
+
+def test_what_a_reference_adds_is_told(populations):
+    """Real images against 320 others of 16 features: the truth is 0, and the excess is the reference's."""
+    real = populations["real (validation)"]
+    labels = np.zeros(320, np.int64)
+    rng = np.random.default_rng(0)
+    pairs = []
+    for _ in range(40):
+        rows = rng.permutation(len(real))
+        small = real[rows[:320]]
+        found = measure(real[rows[320:2_920]], ReferenceFeatures(Gaussian.of(small), small, labels))
+        pairs.append((found["fid_corrected"], found["fid_reference_bias"]))
+    corrected, bias = np.mean(pairs, axis=0)
+    assert corrected > 0.05, "the premise: the reference shows"
+    assert bias == pytest.approx(corrected, rel=0.25)

@@ -69,6 +69,8 @@ def test_too_few_samples_are_refused(pair):
     with pytest.raises(ValueError, match=r"64 samples are 4.9 for each of 13 feature dimensions.*use 65 or more"):
         frechet(pair[0][:64], Reference(Gaussian.of(pair[1])))
     frechet(pair[0][:65], Reference(Gaussian.of(pair[1])))
+    with pytest.raises(ValueError, match=r"64 reference images are 4.9 for each of 13 feature dimensions"):
+        Reference(Gaussian.of(pair[1][:64]))
 
 
 def test_dead_features_do_no_harm(pair):
@@ -84,7 +86,7 @@ def test_strata_narrow_the_interval_where_classes_differ():
     x = rng.normal(size=(700, 3)) + 5 * labels[:, None]
     reference = Reference(Gaussian.of(rng.normal(size=(900, 3)) * 3))
     wide, narrow = frechet(x, reference), frechet(x, reference, labels)
-    assert (wide.raw, wide.corrected) == (narrow.raw, narrow.corrected)
+    assert (wide.raw, wide.corrected) == (narrow.raw, narrow.corrected), "labels that cycle: the halves are the same"
     assert narrow.high - narrow.low < 0.5 * (wide.high - wide.low)
 
 

@@ -23,7 +23,8 @@ class Sweep:
         self.folder = self.runs / "sweeps" / self.name
         self.trials = {f"{depth:02d}aa": f"var-d{depth}-s0-{depth:02d}aa" for depth in depths}
         budgets = [{"asked": 900, "images": 900}, {"asked": 2000, "images": 2000}]
-        listed = [{"trial": t, "folder": f, "budgets": budgets} for t, f in self.trials.items()]
+        asked = {"budgets": budgets, "evaluations": ["fid-123.json", "fid-124.json"]}
+        listed = [{"trial": t, "folder": f, **asked} for t, f in self.trials.items()]
         self._json(self.folder / "study.json", {"name": self.name, "launched": "2026-01-02", "trials": listed})
         jobs = [f"trials/{f}" for f in self.trials.values()]
         launched = "2026-01-02T03:04:05.000006+00:00"
@@ -73,8 +74,8 @@ class Sweep:
         }
         self._json(self.trial(trial) / "budgets" / str(budget) / "row.json", row)
 
-    def evaluation(self, trial, budget, fid):
-        path = self.trial(trial) / "budgets" / str(budget) / "evaluations" / "fid-123.json"
+    def evaluation(self, trial, budget, fid, name="fid-123.json", **more):
+        path = self.trial(trial) / "budgets" / str(budget) / "evaluations" / name
         finished = 1_700_010_000.0 + budget
         value = {
             "label": "classifier-train-2000-g1.5",
@@ -83,7 +84,7 @@ class Sweep:
             "kid": 0.01,
             "tokenizer_rfid": 3.25,
         }
-        self._json(path, {**value, "finished": finished})
+        self._json(path, {**value, "finished": finished, **more})
 
 
 @pytest.fixture

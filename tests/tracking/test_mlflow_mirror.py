@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -74,6 +75,21 @@ def test_it_equals_the_effective_journal_over_attempts_branches_and_rounds(sweep
     assert stored["fid/classifier-train-2000-g1.5", 900][0] == 5.25
     assert stored["fid/classifier-train-2000-g1.5_raw", 900][0] == 5.75
     assert stored["fid/classifier-train-2000-g1.5_floor", 900][0] == 3.25
+
+
+def test_a_fid_metric_holds_the_studys_own_number_and_the_mean_over_its_seeds(sweep, uri, tmp_path):
+    mirror = mlflow_mirror.Mirror(sweep.runs, sweep.name, uri)
+    sweep.durable(sweep.journal("03aa"), "trunk", 900)
+    sweep.row("03aa", 900, branch=720)
+    sweep.evaluation("03aa", 900, fid=5.0, name="fid-123.json", seed=5)
+    sweep.evaluation("03aa", 900, fid=7.0, name="fid-124.json", seed=6)
+    sweep.evaluation("03aa", 900, fid=40.0, name="fid-of-another-study.json", seed=0)
+    mirror.sync()
+    stored = stored_points(tmp_path / "mlflow.db", "03aa")
+    assert stored["fid/classifier-train-2000-g1.5", 900][0] == 6.0
+    with sqlite3.connect(tmp_path / "mlflow.db") as database:
+        query = "SELECT count(*) FROM metrics WHERE key = 'fid/classifier-train-2000-g1.5'"
+        assert database.execute(query).fetchone() == (1,)
 
 
 def test_a_lost_state_and_a_kill_between_making_a_run_and_remembering_it_make_no_ghost(

@@ -19,6 +19,7 @@ from var_scaling.launch.sweep import Launch, View, free_bytes
 from var_scaling.launch.usage import Usage
 from var_scaling.planning import flops
 from var_scaling.planning.plan import Plan, PlannedTrial
+from var_scaling.runs.evaluations import read_evaluations
 from var_scaling.runs.record import Record
 
 STYLES = {
@@ -206,8 +207,14 @@ class Bars:
 
 def rows_table(runs: Path, trials: tuple[TrialStatus, ...]) -> Table:
     """One line a row: what was trained, and how good it is."""
-    labels = _evaluation_labels(runs, trials)
-    table = _table("rows", "d", "seed", "params", "images", "FLOPs", "loss", "last", "error", *labels, "img/s")
+    measured = {
+        (t.folder, b): read_evaluations(runs / t.folder / "budgets" / str(b), t.evaluations)
+        for t in trials
+        for b in t.budgets
+    }
+    labels = list(dict.fromkeys(label for found in measured.values() for label in found))
+    fids = [_fid_header(label) for label in labels]
+    table = _table("rows", "d", "seed", "params", "images", "FLOPs", "loss", "last", "error", *fids, "img/s")
     for trial in sorted(trials, key=lambda t: (t.depth, t.seed)):
         for budget in trial.budgets:
             row = read_row(runs / trial.folder, budget)
@@ -221,29 +228,26 @@ def rows_table(runs: Path, trials: tuple[TrialStatus, ...]) -> Table:
                     f"{row['loss_all_scales']:.4f}",
                     f"{row['loss_last_scale']:.4f}",
                     f"{row['error_all_scales']:.4f}",
-                    *(_fid(runs / trial.folder, budget, label) for label in labels),
+                    *(_fid(measured[trial.folder, budget].get(label)) for label in labels),
                     f"{row['images_per_second']:,.0f}",
                 )
     return table
 
 
-def _evaluations(trial: Path, budget: int) -> list[Mapping[str, Any]]:
-    from var_scaling.runs import store
-
-    found = [store.read_json(path) for path in sorted((trial / "budgets" / str(budget) / "evaluations").glob("*.json"))]
-    return [value for value in found if value]
-
-
-def _evaluation_labels(runs: Path, trials: tuple[TrialStatus, ...]) -> list[str]:
-    found = {e["label"]: None for t in trials for b in t.budgets for e in _evaluations(runs / t.folder, b)}
-    return [f"FID {label}" for label in found]
+def _fid_header(label: str) -> str:
+    """The whole name of a FID in lines that leave room for other columns."""
+    parts = label.split("-")
+    return f"FID {'-'.join(parts[:2])}\n{'-'.join(parts[2:])}"
 
 
-def _fid(trial: Path, budget: int, label: str) -> str:
-    for value in _evaluations(trial, budget):
-        if f"FID {value['label']}" == label:
-            return f"{value['fid_corrected']:.2f} ({value['fid_low']:.2f}-{value['fid_high']:.2f})"
-    return ""
+def _fid(value: Mapping[str, Any] | None) -> str:
+    """Corrected, with its interval; with several sampling seeds their mean and how many."""
+    if value is None:
+        return ""
+    if "fid_corrected" not in value:
+        return "too few images"
+    seeds = f", {value['seeds']} seeds" if "seeds" in value else ""
+    return f"{value['fid_corrected']:.2f} ({value['fid_low']:.2f}-{value['fid_high']:.2f}{seeds})"
 
 
 def status_table(status: SweepStatus) -> Table:

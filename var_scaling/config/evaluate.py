@@ -50,14 +50,8 @@ class FidConfig(Strict):
     top_k: int = Field(default=0, ge=0)  # 0: off
     top_p: float = Field(default=0.0, ge=0, le=1)  # 0: off
     seed: int = Field(default=0, ge=0, lt=2**31)
-    labels: Literal["balanced"] = "balanced"  # the same number of samples of every class
-    numerics: int = 1  # raised by hand when a change of code alters the number
-
-    @property
-    def label(self) -> str:
-        """A short name that tells two kinds of FID apart; no two kinds share an axis."""
-        filters = "".join(f"-{n}{v:g}" for n, v in (("k", self.top_k), ("p", self.top_p)) if v)
-        return f"{self.features}-{self.reference}-{self.samples}-g{self.guidance:g}{filters}"
+    labels: Literal["reference", "balanced"] = "reference"  # shares of the classes among the samples
+    numerics: int = 2  # raised by hand when a change of code alters the number
 
 
 class EvaluateConfig(Strict):
@@ -104,7 +98,7 @@ def fid_evaluations(config: EvaluateConfig, data: DataConfig) -> tuple[FidEvalua
     """Every FID that a study asks for on resolved data, checked.
 
     Raises:
-        ValueError: too few samples for the features or the halves, or samples that do not divide over the classes.
+        ValueError: too few samples for the features, or balanced samples that do not divide over the classes.
     """
     problems = [problem for fid in config.fids if (problem := _problem(fid, config.classifier, data))]
     if problems:
@@ -125,18 +119,47 @@ def feature_dimension(features: str, classifier: ClassifierConfig) -> int:
     return classifier.features if features == "classifier" else FEATURE_DIMENSIONS[features]
 
 
+def images_needed(features: str, classifier: ClassifierConfig) -> int:
+    """Fewest images that a Frechet distance in these features may stand on: of samples, and of a reference."""
+    return SAMPLES_PER_DIMENSION * feature_dimension(features, classifier)
+
+
+def too_few_images(evaluation: FidEvaluation) -> dict[Reference, str]:
+    """What cannot be measured because a split has too few images, as a sentence by split. Nothing else is lost."""
+    classifier = evaluation.extractor if isinstance(evaluation.extractor, ClassifierConfig) else ClassifierConfig()
+    features, data = evaluation.fid.features, evaluation.data
+    needed, size = images_needed(features, classifier), feature_dimension(features, classifier)
+    found: dict[Reference, str] = {}
+    counts: tuple[tuple[Reference, int | None], ...] = (
+        ("train", data.unique_images),
+        ("validation", data.validation_images),
+    )
+    for split, images in counts:
+        if images is None or images >= needed:
+            continue
+        lost = ["the tokenizer's rFID"] + (["FID"] if split == evaluation.fid.reference else [])
+        fewer = images // SAMPLES_PER_DIMENSION
+        way = f" or evaluate.classifier.features {fewer} or fewer" if features == "classifier" and fewer > 1 else ""
+        found[split] = (
+            f"{images:,} {split} images are {images / size:.1f} for each of the {size} dimensions of {features} "
+            f"features: without {' and '.join(lost)}, which need {needed:,} {split} images ({SAMPLES_PER_DIMENSION} a "
+            f"dimension){way}"
+        )
+    return found
+
+
 def _problem(fid: FidConfig, classifier: ClassifierConfig, data: DataConfig) -> str | None:
     classes = data.classes or 0
     dimension = feature_dimension(fid.features, classifier)
-    least = SAMPLES_PER_DIMENSION * dimension
+    least = images_needed(fid.features, classifier)
     if fid.samples < least:
-        enough = -(-least // (2 * classes)) * 2 * classes
+        enough = -(-least // (2 * classes)) * 2 * classes if fid.labels == "balanced" else least
         return (
             f"evaluate.fid.samples {fid.samples} is {fid.samples / dimension:.1f} for each of the {dimension} "
             f"dimensions of {fid.features} features; below {SAMPLES_PER_DIMENSION} neither the number nor its interval "
             f"means anything: use {enough} or more, or smaller features"
         )
-    if fid.samples % (2 * classes):  # the corrected value compares with two balanced halves
+    if fid.labels == "balanced" and fid.samples % (2 * classes):  # the corrected value compares with two halves
         nearest = max(round(fid.samples / (2 * classes)), -(-least // (2 * classes))) * 2 * classes
         return (
             f"evaluate.fid.samples {fid.samples} does not divide into two halves balanced over {classes} classes; "

@@ -138,7 +138,7 @@ def load_extractor(
         if not path.is_file():
             raise EnvironmentProblem(
                 f"{features} features need the weights {WEIGHT_FILES[features]} in {weights_folder}, and they are not "
-                "there; put them there, or leave placement.feature_weights out to download them"
+                "there; put them there, or name no folder (placement.feature_weights, --weights) to download them"
             )
     network = _published(features, path, device)
     weights = weights_hash(network)[:16] if isinstance(network, torch.nn.Module) else ""
@@ -181,8 +181,9 @@ def _published(features: Features, path: Path | None, device: torch.device) -> F
     except (OSError, RuntimeError, ValueError, KeyError, EOFError, pickle.UnpicklingError) as error:
         where = f"read from {path}" if path is not None else "downloaded"
         raise EnvironmentProblem(
-            f"the weights of {features} features cannot be {where} ({error}); set placement.feature_weights to a "
-            f"folder that holds {WEIGHT_FILES[features]}, or use features: classifier"
+            f"the weights of {features} features cannot be {where} ({error}); name a folder that holds "
+            f"{WEIGHT_FILES[features]} (placement.feature_weights in a study, --weights of a command), or use "
+            "features: classifier"
         ) from None
 
 
@@ -204,11 +205,26 @@ def batches(count: int, size: int = BATCH) -> Iterator[NDArray[np.int64]]:
 
 @dataclass(frozen=True)
 class ReferenceFeatures:
-    """Moments of all images of a split; features and labels of its first `KEPT_FEATURES`, which are class-balanced."""
+    """Moments of all images of a split; features and labels of `KEPT_FEATURES` with the same class shares.
+
+    They lie so that every prefix has these shares too.
+    """
 
     gaussian: Gaussian
     features: NDArray[np.float32]
     labels: NDArray[np.int64]
+
+
+def alike_order(labels_n: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows in an order in which every prefix has the classes' shares; a class keeps its own order.
+
+    The k-th of a class of n stands at (k + 1/2) / n of the way. Rows that cycle through the classes stay as they are.
+    """
+    counts = np.bincount(labels_n)
+    order = np.argsort(labels_n, kind="stable")
+    ranks = np.empty(len(labels_n), np.int64)
+    ranks[order] = np.arange(len(labels_n)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return np.lexsort((labels_n, (ranks + 0.5) / counts[labels_n]))
 
 
 def reference_features(
@@ -228,19 +244,25 @@ def reference_features(
         cache: a folder of the store, or None.
         beat: called with (images done, images in all).
     """
-    key = hashlib.sha256(f"1\0{extractor.identity}\0{images.content_hash}\0{split}".encode()).hexdigest()[:16]
+    key = hashlib.sha256(f"2\0{extractor.identity}\0{images.content_hash}\0{split}".encode()).hexdigest()[:16]
     path = cache / f"{extractor.features}-{split}-{key}.npz" if cache is not None else None
-    labels = images.labels(split)[:KEPT_FEATURES]
+    kept_rows = alike_order(images.labels(split))[:KEPT_FEATURES]
+    labels = images.labels(split)[kept_rows]
     if path is not None and (kept := _read_reference(path, labels)) is not None:
         return kept
-    moments, kept_parts, total = Moments(), [], images.count(split)
+    moments, total = Moments(), images.count(split)
+    place = np.full(total, -1)
+    place[kept_rows] = np.arange(len(kept_rows))
+    kept_nD = np.zeros((0, 0), np.float32)
     for rows in batches(total):
         features_BD, _ = extractor(image_bytes(images, split, rows))
         moments.add(features_BD)
-        if rows[0] < KEPT_FEATURES:
-            kept_parts.append(features_BD)
+        if not len(kept_nD):
+            kept_nD = np.empty((len(kept_rows), features_BD.shape[1]), features_BD.dtype)
+        places = place[rows]
+        kept_nD[places[places >= 0]] = features_BD[places >= 0]
         beat(int(rows[-1]) + 1, total)
-    found = ReferenceFeatures(moments.gaussian(), np.concatenate(kept_parts)[:KEPT_FEATURES], labels)
+    found = ReferenceFeatures(moments.gaussian(), kept_nD, labels)
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{os.getpid()}.npz")

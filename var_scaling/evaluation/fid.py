@@ -15,13 +15,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from var_scaling.config.evaluate import FidConfig, FidEvaluation
+from var_scaling.config.evaluate import SAMPLES_PER_DIMENSION, FidConfig, FidEvaluation
 from var_scaling.data.images import Images
 from var_scaling.data.tokens import weights_hash
 from var_scaling.evaluation.features import Extractor, ReferenceFeatures, evaluation_extractor, reference_features
-from var_scaling.evaluation.frechet import Reference, frechet, inception_score, kernel_distance, precision_recall
-from var_scaling.evaluation.generation import balanced_labels, generate
+from var_scaling.evaluation.frechet import (
+    Reference,
+    frechet,
+    inception_score,
+    kernel_distance,
+    precision_recall,
+    reference_bias,
+)
+from var_scaling.evaluation.generation import generate, labels_by_share
 from var_scaling.evaluation.reconstruction import evaluate_tokenizer
+from var_scaling.planning.identity import evaluation_label
 
 if TYPE_CHECKING:
     from var_scaling.runs.store import Attempt
@@ -30,6 +38,7 @@ __all__ = ["evaluate_model", "evaluate_tokenizer", "measure"]
 
 SAVE_SECONDS = 60.0  # features are saved this often, so that an interrupted evaluation goes on
 KID_SAMPLES, KID_REFERENCE = 10_000, 5_000  # images in the kernel distance; its cost grows with the square
+NEIGHBOURS = 3  # of precision and recall, as published; fewer other images have no third
 
 
 def evaluate_model(
@@ -44,7 +53,7 @@ def evaluate_model(
     attempt: Attempt | None = None,
     device: torch.device | str = "cpu",
 ) -> dict[str, Any]:
-    """Draws balanced samples and measures them in one feature space; trains nothing.
+    """Draws samples at the reference's class shares and measures them in one feature space; trains nothing.
 
     Args:
         var: see `generation.generate`.
@@ -58,10 +67,9 @@ def evaluate_model(
         device: where it runs.
 
     Returns:
-        The evaluation as it is stored; what could not be measured is absent.
+        The evaluation as it is stored; what could not be measured is absent, and `note` says why.
 
     Raises:
-        ValueError: fewer than 5 samples a feature dimension.
         EnvironmentProblem: feature weights are missing.
     """
     started = time.monotonic()
@@ -70,18 +78,21 @@ def evaluate_model(
     beat = _beat(attempt, "reference images")
     reference = reference_features(images, fid.reference, extractor, cache=cache, beat=beat)
     assert evaluation.data.classes is not None
-    labels_n = balanced_labels(fid.samples, evaluation.data.classes)
+    shares_Y = np.bincount(images.labels(fid.reference), minlength=evaluation.data.classes)
+    labels_n = labels_by_share(fid.samples, np.ones_like(shares_Y) if fid.labels == "balanced" else shares_Y)
     # One checkpoint a (weights, evaluation): an interrupted one goes on, another is never mistaken for it.
     key = f"{evaluation.model_dump_json()}{weights_hash(var)}{extractor.identity}"
     name = f"evaluation_{hashlib.sha256(key.encode()).hexdigest()[:12]}"
     features_nD, logits_nY = _sample_features(var, tokenizer, fid, labels_n, extractor, attempt, name, device)
     report = {
         "kind": "fid",
-        "label": fid.label,
+        "label": evaluation_label(evaluation),
         "features": fid.features,
         "network": extractor.identity,
         "reference": fid.reference,
         "reference_images": reference.gaussian.count,
+        "reference_per_dimension": reference.gaussian.count / len(reference.gaussian.mean),
+        "class_shares": fid.labels,
         "samples": fid.samples,
         "guidance": fid.guidance,
         "top_k": fid.top_k,
@@ -102,38 +113,46 @@ def measure(
     reference: ReferenceFeatures,
     logits_nY: NDArray[Any] | None = None,
     strata: NDArray[np.int64] | None = None,
-) -> dict[str, float]:
+) -> dict[str, float | str]:
     """Every metric of a feature sample against a reference.
 
     Args:
-        features_nD: (n, D), halves alike.
+        features_nD: (n, D), every prefix alike in class shares.
         reference: moments and features.
         logits_nY: (n, Y) for the Inception score; None: absent.
-        strata: (n,) balanced labels; see `frechet.frechet`.
+        strata: (n,) labels of fixed shares; see `frechet.frechet`.
+
+    Returns:
+        What the images suffice for; `note` says which of samples or reference are too few for a FID.
     """
-    distance = frechet(features_nD, Reference(reference.gaussian), strata)
-    kid = kernel_distance(
-        features_nD[:KID_SAMPLES],
-        reference.features[:KID_REFERENCE],
-        None if strata is None else strata[:KID_SAMPLES],
-        None if strata is None else reference.labels[:KID_REFERENCE],
-    )
+    found: dict[str, float | str] = {"samples_per_dimension": len(features_nD) / features_nD.shape[1]}
+    try:
+        distance = frechet(features_nD, Reference(reference.gaussian), strata)
+        found |= {
+            "fid": distance.raw,
+            "fid_corrected": distance.corrected,
+            "fid_low": distance.low,
+            "fid_high": distance.high,
+        }
+        if len(reference.features) >= 2 * SAMPLES_PER_DIMENSION * features_nD.shape[1]:
+            bias = reference_bias(features_nD, reference.features, reference.labels)
+            found["fid_reference_bias"] = bias * len(reference.features) / reference.gaussian.count
+    except ValueError as problem:
+        found["note"] = str(problem)
+    if len(features_nD) > 1 and len(reference.features) > 1:
+        kid = kernel_distance(
+            features_nD[:KID_SAMPLES],
+            reference.features[:KID_REFERENCE],
+            None if strata is None else strata[:KID_SAMPLES],
+            None if strata is None else reference.labels[:KID_REFERENCE],
+        )
+        found |= {"kid": kid.value, "kid_low": kid.low, "kid_high": kid.high}
     # Equal numbers on both sides: precision falls and recall rises with the other side's density.
     both = min(len(features_nD), len(reference.features))
-    precision, recall = precision_recall(features_nD[:both], reference.features[:both])
-    return {
-        "fid": distance.raw,
-        "fid_corrected": distance.corrected,
-        "fid_low": distance.low,
-        "fid_high": distance.high,
-        "samples_per_dimension": distance.samples_per_dimension,
-        "kid": kid.value,
-        "kid_low": kid.low,
-        "kid_high": kid.high,
-        "precision": precision,
-        "recall": recall,
-        **({} if logits_nY is None else {"inception_score": inception_score(logits_nY)}),
-    }
+    if both > NEIGHBOURS:
+        precision, recall = precision_recall(features_nD[:both], reference.features[:both])
+        found |= {"precision": precision, "recall": recall}
+    return found | ({} if logits_nY is None else {"inception_score": inception_score(logits_nY)})
 
 
 def _sample_features(

@@ -3,7 +3,8 @@
 FID at n samples is biased upwards by far more than its own standard error, about as 1/n. Twice the value at n less the
 value at n/2 removes that term, and the influence function gives the error; on classifier, Gaussian and
 heavy-tailed features the interval covers 93 to 97 % for n >= 5 d (benchmarks/fid_coverage.py). The interval is
-of the generated sample: the reference is taken as it is.
+of the generated sample: the reference is taken as it is. What its own size adds is a number of its own
+(`reference_bias`), for it is the same in every model that is compared.
 
 Dimension key: n samples, m reference samples, D features.
 """
@@ -35,10 +36,13 @@ class Gaussian:
     count: int
 
     @classmethod
-    def of(cls, features_nD: NDArray[Any]) -> Gaussian:
-        """The sample's, with the unbiased covariance; in float64."""
+    def of(cls, features_nD: NDArray[Any], weights_n: Float | None = None) -> Gaussian:
+        """The sample's, with the unbiased covariance; in float64. Equal weights are none."""
         x_nD = np.asarray(features_nD, np.float64)
-        return cls(x_nD.mean(0), np.atleast_2d(np.cov(x_nD, rowvar=False)), len(x_nD))
+        if weights_n is None or np.ptp(weights_n) == 0:
+            return cls(x_nD.mean(0), np.atleast_2d(np.cov(x_nD, rowvar=False)), len(x_nD))
+        covariance = np.atleast_2d(np.cov(x_nD, rowvar=False, aweights=weights_n))
+        return cls(np.average(x_nD, axis=0, weights=weights_n), covariance, len(x_nD))
 
 
 class Moments:
@@ -59,14 +63,19 @@ class Moments:
 
     def gaussian(self) -> Gaussian:
         mean = self._sum / self.count
-        covariance = (self._outer - self.count * np.outer(mean, mean)) / (self.count - 1)
+        covariance = (self._outer - self.count * np.outer(mean, mean)) / max(self.count - 1, 1)
         return Gaussian(self._origin + mean, covariance, self.count)
 
 
 class Reference:
-    """A reference Gaussian with the root of its covariance, which every distance to it needs."""
+    """A reference Gaussian with the root of its covariance, which every distance to it needs.
+
+    Raises:
+        ValueError: fewer than 5 images a dimension: with 1 a dimension a perfect model's FID was 23 (64 dimensions).
+    """
 
     def __init__(self, gaussian: Gaussian) -> None:
+        _enough(gaussian.count, len(gaussian.mean), "reference images")
         self.gaussian = gaussian
         values, vectors = scipy.linalg.eigh(gaussian.covariance)
         self.root = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
@@ -91,6 +100,14 @@ class Reference:
         return float(gap @ gap + trace - 2 * cross)
 
 
+def _enough(count: int, size: int, what: str) -> None:
+    if count < SAMPLES_PER_DIMENSION * size:
+        raise ValueError(
+            f"{count} {what} are {count / size:.1f} for each of {size} feature dimensions; below "
+            f"{SAMPLES_PER_DIMENSION} a FID and its interval mean nothing: use {SAMPLES_PER_DIMENSION * size} or more"
+        )
+
+
 @dataclass(frozen=True)
 class Fid:
     """Raw value at n samples, half-sample corrected value and its 95 % interval."""
@@ -107,10 +124,11 @@ def frechet(features_nD: NDArray[Any], reference: Reference, strata: NDArray[Any
     """FID of a feature sample against a reference.
 
     Args:
-        features_nD: (n, D), in an order whose two halves are alike (generated labels cycle through the classes).
+        features_nD: (n, D).
         reference: what to compare with.
-        strata: (n,) the class of each sample, where the classes' shares are fixed (balanced labels): what varies
-            between classes is then no sampling error, and counting it would make the interval too wide.
+        strata: (n,) the class of each sample, where the classes' shares are fixed: what varies between classes is then
+            no sampling error, and counting it would make the interval too wide. The halves have the same shares.
+            None: independent draws, in any order.
 
     Raises:
         ValueError: fewer than 5 samples a dimension, where the interval is known not to cover.
@@ -120,15 +138,10 @@ def frechet(features_nD: NDArray[Any], reference: Reference, strata: NDArray[Any
     """
     x_nD = np.asarray(features_nD, np.float64)
     count, size = x_nD.shape
-    if count < SAMPLES_PER_DIMENSION * size:
-        raise ValueError(
-            f"{count} samples are {count / size:.1f} for each of {size} feature dimensions; below "
-            f"{SAMPLES_PER_DIMENSION} a FID and its interval mean nothing: use {SAMPLES_PER_DIMENSION * size} or more"
-        )
+    _enough(count, size, "samples")
     sample = Gaussian.of(x_nD)
     raw, transport = reference.distance_and_transport(sample)
-    half = count // 2
-    halves = [reference.distance(Gaussian.of(part)) for part in (x_nD[:half], x_nD[count - half :])]
+    halves = [reference.distance(half) for half in _halves(x_nD, strata)]
     corrected = 2 * raw - sum(halves) / 2
     gap = sample.mean - reference.gaussian.mean
     influence = []
@@ -140,6 +153,57 @@ def frechet(features_nD: NDArray[Any], reference: Reference, strata: NDArray[Any
     return Fid(raw, corrected, corrected - margin, corrected + margin, count, count / size)
 
 
+def _halves(x_nD: Float, strata: NDArray[Any] | None) -> tuple[Gaussian, Gaussian]:
+    """Two halves with the same share of each class as the whole; a class's own order decides within it.
+
+    The middle one of an odd class is in both, and its class's images weigh as much as their share asks for. Where
+    classes cycle, these are the first and the second half of the rows.
+    """
+    count = len(x_nD)
+    if strata is None:
+        half = count // 2
+        return Gaussian.of(x_nD[:half]), Gaussian.of(x_nD[count - half :])
+    firsts, seconds, share_n = [], [], np.empty(count)
+    for stratum in np.unique(strata):
+        rows = np.flatnonzero(strata == stratum)
+        half = (len(rows) + 1) // 2
+        firsts.append(rows[:half])
+        seconds.append(rows[len(rows) - half :])
+        share_n[rows] = len(rows) / half
+    parts = (np.sort(np.concatenate(rows)) for rows in (firsts, seconds))
+    first, second = (Gaussian.of(x_nD[rows], share_n[rows]) for rows in parts)
+    return first, second
+
+
+def _classes(strata: NDArray[Any]) -> list[NDArray[np.int64]]:
+    """Rows of each class; classes of a single row, in which nothing can vary, are taken together."""
+    classes = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
+    single = [rows for rows in classes if len(rows) < 2]
+    classes = [rows for rows in classes if len(rows) > 1]
+    if len(single) == 1 and classes:
+        single.append(classes.pop(int(np.argmin([len(rows) for rows in classes]))))
+    return classes + ([np.concatenate(single)] if single else [])
+
+
+def reference_bias(features_nD: NDArray[Any], reference_mD: NDArray[Any], strata: NDArray[Any]) -> float:
+    """What the finite size of a reference adds to a FID, about: the mean distance to its halves less that to all of it.
+
+    As a sample's, the bias falls as one over the images, so that a half has twice as much of it.
+
+    Args:
+        features_nD: (n, D) of the sample.
+        reference_mD: (m, D), half of it at least 5 a dimension.
+        strata: (m,) classes of the reference.
+
+    Raises:
+        ValueError: too few images.
+    """
+    sample = Gaussian.of(features_nD)
+    y_mD = np.asarray(reference_mD, np.float64)
+    whole, first, second = (Reference(part).distance(sample) for part in (Gaussian.of(y_mD), *_halves(y_mD, strata)))
+    return (first + second) / 2 - whole
+
+
 def _margin(influence_n: Float, strata: NDArray[Any] | None) -> float:
     """Half a 95 % interval of a mean; within strata where their shares are fixed.
 
@@ -147,9 +211,7 @@ def _margin(influence_n: Float, strata: NDArray[Any] | None) -> float:
     Influences on a Frechet distance are squares and heavy-tailed: 160 samples of 16 features leave 30 degrees.
     """
     count = len(influence_n)
-    groups = [] if strata is None else [influence_n[strata == stratum] for stratum in np.unique(strata)]
-    if not groups or min(map(len, groups)) < 2:
-        groups = [influence_n]
+    groups = [influence_n] if strata is None else [influence_n[rows] for rows in _classes(strata)]
     away = np.concatenate([group - group.mean() for group in groups])
     variance = sum(len(group) * float(group.var(ddof=1)) for group in groups) / count
     if variance == 0:
@@ -176,8 +238,8 @@ def kernel_distance(
 ) -> Kid:
     """KID on all pairs: the unbiased MMD^2 with the kernel (x y / D + 1)^3, which torch-fidelity averages over subsets.
 
-    With strata (classes of fixed shares) a pair of one class is weighted as it occurs among independent draws; in a
-    balanced sample it is rarer, and a perfect model's KID would lie below zero by more than its error.
+    With strata (classes of fixed shares) a pair of one class is weighted as it occurs among independent draws; in such
+    a sample it is rarer, and a perfect model's KID would lie below zero by more than its error.
 
     Args:
         features_nD: (n, D).
@@ -202,10 +264,7 @@ def _means_within(x: Float, strata: NDArray[Any] | None) -> Float:
     if strata is None:
         return (sums - own) / (count - 1)
     alike, weight = np.zeros(count), np.ones(count)
-    for stratum in np.unique(strata):
-        rows = np.flatnonzero(strata == stratum)
-        if len(rows) < 2:
-            return (sums - own) / (count - 1)
+    for rows in _classes(strata):
         alike[rows] = _kernel_sums(x[rows], x[rows])
         weight[rows] = len(rows) / (len(rows) - 1)
     return (sums - alike + weight * (alike - own)) / count

@@ -16,14 +16,26 @@ from PIL import Image
 from torch import Tensor
 
 from var_scaling import randomness
-from var_scaling.evaluation.features import to_bytes
+from var_scaling.evaluation.features import alike_order, to_bytes
 
 BATCH = 100  # images drawn together; part of what a sample is, since a batch shares one generator
 
 
-def balanced_labels(count: int, classes: int) -> NDArray[np.int64]:
-    """Class 0, 1, ..., classes - 1 and again: every prefix that divides by `classes` is balanced."""
-    return np.arange(count, dtype=np.int64) % classes
+def labels_by_share(count: int, classes_Y: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Labels (count,) in which each class has its share, as near as whole samples can; so has every prefix.
+
+    Equal shares give class 0, 1, ..., Y - 1 and again.
+
+    Args:
+        count: how many.
+        classes_Y: images of each class; only their ratios count.
+    """
+    exact_Y = count * (classes_Y / classes_Y.sum())
+    counts_Y = np.floor(exact_Y + 1e-9).astype(np.int64)
+    largest_rest = np.argsort(counts_Y - exact_Y, kind="stable")
+    counts_Y[largest_rest[: count - counts_Y.sum()]] += 1
+    labels_n = np.repeat(np.arange(len(classes_Y)), counts_Y)
+    return labels_n[alike_order(labels_n)]
 
 
 @torch.no_grad()

@@ -21,6 +21,7 @@ from var_scaling.data.images import Images
 from var_scaling.evaluation.features import (
     Extractor,
     ReferenceFeatures,
+    alike_order,
     batches,
     evaluation_extractor,
     image_bytes,
@@ -69,7 +70,8 @@ def evaluate_tokenizer(
     report = reconstruction_report(tokenizer, images, extractor, cache=cache, attempt=attempt, device=device)
     if out is not None:
         store.write_json(out / "report.json", report)
-        if evaluation.fid.features == "classifier":  # seconds on small sets; published networks would take hours
+        # Seconds on small sets; published networks would take hours.
+        if evaluation.fid.features == "classifier" and "note" not in report:
             sanity = sanity_report(images, extractor, tokenizer=tokenizer, cache=cache, device=device)
             store.write_json(out / "sanity.json", sanity)
         _save_pairs(tokenizer, images, out / "reconstructions.png", device)
@@ -143,20 +145,21 @@ def reconstruction_report(
         return report
     features_nD = np.concatenate(parts)
     report |= {"features": extractor.features, "network": extractor.identity}
-    try:
-        for split in ("train", "validation"):
-            kept = reference_features(images, split, extractor, cache=cache)
+    for split in ("train", "validation"):
+        kept = reference_features(images, split, extractor, cache=cache)
+        try:
             distance = frechet(features_nD, Reference(kept.gaussian), images.validation_labels)
-            report[f"rfid_{split}"] = distance.raw
-            report["samples_per_dimension"] = distance.samples_per_dimension
-            if split == "train":
-                report |= {
-                    "rfid_train_corrected": distance.corrected,
-                    "rfid_train_low": distance.low,
-                    "rfid_train_high": distance.high,
-                }
-    except ValueError as problem:
-        report["note"] = str(problem)
+        except ValueError as problem:
+            report.setdefault("note", str(problem))
+            continue
+        report[f"rfid_{split}"] = distance.raw
+        report["samples_per_dimension"] = distance.samples_per_dimension
+        if split == "train":
+            report |= {
+                "rfid_train_corrected": distance.corrected,
+                "rfid_train_low": distance.low,
+                "rfid_train_high": distance.high,
+            }
     return report
 
 
@@ -180,7 +183,7 @@ def sanity_report(
         images: the whole set.
         extractor: the feature network.
         tokenizer: adds its reconstructions.
-        count: validation images used, a multiple of twice the classes; None: all.
+        count: validation images used; None: all.
         cache: see `features.reference_features`.
         device: of the tokenizer.
 
@@ -188,13 +191,17 @@ def sanity_report(
         One row each: images, fid, fid_corrected, fid_low, fid_high against the training images.
     """
     reference = reference_features(images, "train", extractor, cache=cache)
-    total = count or images.count("validation")
+    used = alike_order(images.validation_labels)[:count]
+    labels = images.validation_labels[used]
     rows = []
     for name, make in known_images(tokenizer, device).items():
         features_nD = np.concatenate(
-            [extractor(make(image_bytes(images, "validation", part), part))[0] for part in batches(total)]
+            [
+                extractor(make(image_bytes(images, "validation", used[part]), used[part]))[0]
+                for part in batches(len(used))
+            ]
         )
-        rows.append({"images": name, "count": total, **_row(features_nD, reference, images.validation_labels[:total])})
+        rows.append({"images": name, "count": len(used), **_row(features_nD, reference, labels)})
     return rows
 
 

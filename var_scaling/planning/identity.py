@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from var_scaling.config.base import Neutral
+from var_scaling.config.evaluate import FidEvaluation
 from var_scaling.planning.trial import NOT_IDENTITY, TrialConfig
 
 Identity = dict[str, Any]
@@ -49,6 +50,24 @@ def _section(config: BaseModel) -> Identity:
 def of_trial(config: TrialConfig) -> Identity:
     """The identity of a resolved trial: everything but execution and placement."""
     return {"kind": "trial", **canonical(config, NOT_IDENTITY)}
+
+
+def evaluation_name(evaluation: FidEvaluation) -> str:
+    """Its file in a budget's `evaluations/`."""
+    return f"fid-{digest(canonical(evaluation))}.json"
+
+
+def evaluation_label(evaluation: FidEvaluation) -> str:
+    """The name of a FID: all that makes two comparable, in words and, to be complete, as a hash of all but the seed.
+
+    Two evaluations of one label differ in their sampling seed alone and may be averaged; two labels never share an
+    axis, a column or a metric.
+    """
+    fid = evaluation.fid
+    filters = "".join(f"-{n}{v:g}" for n, v in (("k", fid.top_k), ("p", fid.top_p)) if v)
+    shares = "" if fid.labels == "reference" else f"-{fid.labels}"
+    same = canonical(evaluation) | {"fid": canonical(fid, frozenset({"seed"}))}
+    return f"{fid.features}-{fid.reference}-{fid.samples}{shares}-g{fid.guidance:g}{filters}-{digest(same)[:6]}"
 
 
 def digest(identity: Mapping[str, Any]) -> str:

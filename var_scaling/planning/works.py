@@ -107,7 +107,7 @@ def _reconstruction(evaluation: FidEvaluation, data: DataConfig, tokenizer: Toke
 
 def _plain(evaluation: FidEvaluation) -> FidEvaluation:
     """The part of an evaluation that a tokenizer's own rFID depends on: features and data, not sampling."""
-    fid = FidConfig(features=evaluation.fid.features, samples=evaluation.fid.samples)
+    fid = FidConfig(features=evaluation.fid.features)
     return evaluation.model_copy(update={"fid": fid})
 
 
@@ -117,12 +117,14 @@ class Evaluation:
 
     config: FidEvaluation
     name: str  # of its file in a budget's evaluations/
+    label: str  # see `identity.evaluation_label`
     classifier: str | None  # folder of the feature network, where it is ours
     reconstruction: str  # folder of the tokenizer's own figures
 
     def dump(self) -> dict[str, Any]:
         return {
             "name": self.name,
+            "label": self.label,
             "config": self.config.model_dump(mode="python"),
             "classifier": self.classifier,
             "reconstruction": self.reconstruction,
@@ -153,9 +155,14 @@ def works_of(config: TrialConfig, evaluate: EvaluateConfig) -> TrialWorks:
         classifier = _classifier(evaluation, how)
         reconstruction = _reconstruction(evaluation, config.data, config.tokenizer, how)
         stages += [classifier, reconstruction] if classifier else [reconstruction]
-        name = f"fid-{identity.digest(identity.canonical(evaluation))}.json"
         evaluations.append(
-            Evaluation(evaluation, name, classifier.folder if classifier else None, reconstruction.folder)
+            Evaluation(
+                evaluation,
+                identity.evaluation_name(evaluation),
+                identity.evaluation_label(evaluation),
+                classifier.folder if classifier else None,
+                reconstruction.folder,
+            )
         )
     stages = list({stage.folder: stage for stage in stages}.values())
     whole = identity.of_trial(config)

@@ -23,7 +23,7 @@ import signal
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from urllib.parse import quote
 
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.runs import store
+from var_scaling.runs.evaluations import read_evaluations
 from var_scaling.runs.journal import attempt_journals, read_effective
 from var_scaling.tracking import points
 from var_scaling.tracking.filesystem import check_store
@@ -275,7 +276,7 @@ class Mirror:
                 known["phases"][phase] = images
                 self.state.save()
                 sent += len(batch)
-        for name, batch in self._budget_points(folder, rows):
+        for name, batch in self._budget_points(folder, rows, trial.get("evaluations", ())):
             if name not in known["once"]:
                 self._log(run_id, batch)
                 known["once"].append(name)
@@ -294,15 +295,16 @@ class Mirror:
         self._status(key, run_id, "FINISHED" if done else points.status(folder), end or None)
         return sent
 
-    def _budget_points(self, folder: Path, rows: Mapping[int, Mapping[str, Any]]) -> Iterator[tuple[str, list[Point]]]:
+    def _budget_points(
+        self, folder: Path, rows: Mapping[int, Mapping[str, Any]], evaluations: Sequence[str]
+    ) -> Iterator[tuple[str, list[Point]]]:
         for budget, row in rows.items():
             at = int(float(row.get("finished", 0)) * 1000)
             yield f"row:{budget}", list(points.row_points(row, at, int(row.get("images_seen", budget))))
-            for path in sorted((folder / "budgets" / str(budget) / "evaluations").glob("*.json")):
-                evaluation = store.read_json(path)
-                if evaluation is not None:
-                    at = int(float(evaluation.get("finished", path.stat().st_mtime)) * 1000)
-                    yield f"{budget}/{path.name}", list(points.evaluation_points(evaluation, at, budget))
+            for label, evaluation in read_evaluations(folder / "budgets" / str(budget), evaluations).items():
+                at = int(float(evaluation.get("finished", row.get("finished", 0))) * 1000)
+                seeds = evaluation.get("seeds", 1)  # one more makes another mean
+                yield f"{budget}/{label}/{seeds}", list(points.evaluation_points(evaluation, at, budget))
 
     # ---- what is sent
 
