@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.tracking.concurrent import mirrored
 from tests.tracking.conftest import Sweep
 from tests.tracking.test_mlflow_mirror import Server, free_port
-from var_scaling.tracking import mlflow_mirror
+from var_scaling.tracking.connect import prepare
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
             root = Path(name)
             database = root / "mlflow.db"
             os.chdir(root)
-            mlflow_mirror.prepare(f"sqlite:///{database}", "depth")
+            prepare(f"sqlite:///{database}", "depth")
             sweep = Sweep(root, depths=range(2, 2 + asked.trials))
             server = Server(database, free_port()) if kind == "server" else None
             uri = server.address if server else f"sqlite:///{database}"

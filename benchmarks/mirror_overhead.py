@@ -16,7 +16,8 @@ import time
 from pathlib import Path
 
 from var_scaling.runs.journal import Journal
-from var_scaling.tracking.mlflow_mirror import Mirror, prepare
+from var_scaling.tracking.connect import prepare
+from var_scaling.tracking.mlflow_mirror import Mirror
 
 LINE_SECONDS = 1_280 / 2_500
 FIELDS = {

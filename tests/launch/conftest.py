@@ -132,9 +132,7 @@ def empty_mlflow(tmp_path_factory: pytest.TempPathFactory) -> Path:
     address in the environment, and what a later test starts would write there.
     """
     path = tmp_path_factory.mktemp("mlflow") / "empty.db"
-    code = (
-        "import sys; from var_scaling.tracking import mlflow_mirror as m; m._client(sys.argv[1]).search_experiments()"
-    )
+    code = "import sys; from var_scaling.tracking import connect as m; m.connect(sys.argv[1]).search_experiments()"
     subprocess.run([sys.executable, "-c", code, f"sqlite:///{path}"], cwd=ROOT, check=True)
     path.chmod(0o444)
     return path

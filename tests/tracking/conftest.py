@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from var_scaling.runs.journal import Journal
-from var_scaling.tracking import mlflow_mirror
+from var_scaling.tracking.connect import connect
 
 os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
@@ -96,7 +96,7 @@ def sweep(tmp_path):
 def empty_store(tmp_path_factory):
     """Making the schema takes seconds: once a session, then copied."""
     path = tmp_path_factory.mktemp("mlflow") / "empty.db"
-    mlflow_mirror._client(f"sqlite:///{path}").search_experiments()
+    connect(f"sqlite:///{path}").search_experiments()
     return path
 
 

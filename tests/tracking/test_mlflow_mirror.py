@@ -16,7 +16,9 @@ from tests.tracking.conftest import Sweep, run_count, stored_points
 from var_scaling.runs import store
 from var_scaling.runs.journal import read_effective
 from var_scaling.tracking import mlflow_mirror
-from var_scaling.tracking.mlflow_mirror import Mirror, main, prepare, read_ui_address, ui_address
+from var_scaling.tracking.address import read_ui_address, state_path, ui_address
+from var_scaling.tracking.connect import prepare
+from var_scaling.tracking.mlflow_mirror import Mirror, main
 
 
 def effective_points(sweep, trial, limits):
@@ -187,7 +189,7 @@ def test_a_store_that_was_emptied_gets_everything_again(sweep, uri, tmp_path, em
     emptied = f"sqlite:///{tmp_path / 'emptied.db'}"
     # What the mirror remembers of the old store, as if it were of this one (one process cannot swap an open file).
     folder = sweep.folder
-    mlflow_mirror._state_path(folder, uri).rename(mlflow_mirror._state_path(folder, emptied))
+    state_path(folder, uri).rename(state_path(folder, emptied))
     if not same_experiment_id:
         prepare(emptied, "something else")
     Mirror(sweep.runs, sweep.name, emptied).sync()
@@ -197,7 +199,7 @@ def test_a_store_that_was_emptied_gets_everything_again(sweep, uri, tmp_path, em
 def test_the_address_of_the_page_that_shows_curves():
     assert ui_address("http://10.0.0.5:5000/", "7") == (
         "http://10.0.0.5:5000/#/experiments/7/runs?workflowType=machine_learning&compareRunsMode=CHART"
-        "&orderByKey=metrics.%60val%2Floss%60"
+        "&orderByKey=metrics.%60val%2Floss%60&orderByAsc=true"
     )
     assert ui_address("sqlite:///mlflow.db", "7").startswith("http://127.0.0.1:5000/#/experiments/7/")
 
@@ -331,7 +333,7 @@ def test_a_tracker_that_is_down_costs_one_try_and_says_so(sweep, uri, monkeypatc
 def test_a_store_whose_creation_is_killed_is_made_by_the_next(tmp_path):
     database = tmp_path / "killed.db"
     uri = f"sqlite:///{database}"
-    command = [sys.executable, "-c", f"from var_scaling.tracking import mlflow_mirror as m; m.prepare({uri!r}, 'x')"]
+    command = [sys.executable, "-c", f"from var_scaling.tracking import connect as m; m.prepare({uri!r}, 'x')"]
     kills = 0
     for delay in (0.05, 0.4, 1.0):
         process = subprocess.Popen(command, cwd=tmp_path)

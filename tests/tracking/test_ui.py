@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.launch import engine
-from var_scaling.tracking.mlflow_mirror import read_ui_address
+from var_scaling.tracking.address import read_ui_address
 
 BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 # No background traffic, since there is no network to answer it; no sandbox, since tests may run as root.

@@ -40,8 +40,8 @@ from var_scaling.launch.sweep import ask_to_withdraw, free_bytes, smallest_and_l
 from var_scaling.planning.plan import Plan, PlannedTrial
 from var_scaling.planning.tuned import TunedRecipe, load_recipe
 from var_scaling.runs import store
+from var_scaling.tracking.address import read_ui_address, shown, tracking_uri
 from var_scaling.tracking.filesystem import check_store
-from var_scaling.tracking.mlflow_mirror import read_ui_address, tracking_uri
 
 
 def register(app: typer.Typer) -> None:
@@ -163,17 +163,25 @@ def sync(sweep: SweepName = "last", runs: Runs = Path("runs"), json: Json = Fals
     """
     folder = state.find_sweep(runs, sweep)
     check_store(tracking_uri())
-    code = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-m", "var_scaling.tracking.mlflow_mirror", str(runs), folder.name, "--once"],
-        env=dict(os.environ, OMP_NUM_THREADS="1"),
-    ).returncode
-    if code:
+        env=dict(os.environ, OMP_NUM_THREADS="1", PYTHONUTF8="1"),
+        stdout=sys.stderr.fileno(),
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
+    )
+    said = done.stderr.strip()
+    if done.returncode:
         raise EnvironmentProblem(
-            "MLflow could not be brought up to date; the journals are untouched, so run it again when it answers"
+            f"MLflow could not be brought up to date; the journals are untouched, so run it again when it "
+            f"{'answers' if done.returncode == 1 else 'takes it'}: {said}"
         )
+    if said:
+        err.print(said, soft_wrap=True)
     if json:
         address = read_ui_address(runs, folder.name)
-        print_json({"schema": 1, "sweep": folder.name, "tracker": tracking_uri(), "page": address})
+        print_json({"schema": 1, "sweep": folder.name, "tracker": shown(tracking_uri()), "page": address})
 
 
 def cancel(

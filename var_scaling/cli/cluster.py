@@ -23,8 +23,8 @@ from var_scaling.planning.plan import Plan, PlannedTrial
 from var_scaling.runs import health, pilot, store
 from var_scaling.runs.frozen import changed_files, code_hash
 from var_scaling.runs.record import row_path
+from var_scaling.tracking.address import absolute_uri, shown, tracking_uri
 from var_scaling.tracking.filesystem import check_store
-from var_scaling.tracking.mlflow_mirror import absolute_uri, tracking_uri
 
 if TYPE_CHECKING:
     from var_scaling.launch.slurm import SlurmLauncher
@@ -159,7 +159,9 @@ def _say_submitted(started: Launch, launcher: SlurmLauncher, cost: Price, json: 
             "have passed their first checkpoint; `status` shows it, `launch` without --pilot lets them go at once"
         )
     if result.mirror:
-        lines.append(f"job {result.mirror.job} sends all of it to MLflow ({absolute_uri()}) when these have ended")
+        lines.append(
+            f"job {result.mirror.job} sends all of it to MLflow ({shown(absolute_uri())}) when these have ended"
+        )
     lines.append(f"next: var-sweep status {name} | var-sweep watch {name} | var-sweep cancel {name} --yes")
     out.print("\n".join(lines), soft_wrap=True)
 

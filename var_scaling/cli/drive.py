@@ -17,6 +17,7 @@ from var_scaling.launch import status as state
 from var_scaling.launch.local import LocalLauncher
 from var_scaling.launch.sweep import Launch, View, follow, sweep_folder
 from var_scaling.runs import pilot
+from var_scaling.tracking.address import read_ui_address, shown, tracking_uri
 
 if TYPE_CHECKING:
     from var_scaling.launch.ray import RayLauncher
@@ -149,10 +150,9 @@ def _finish_mirror(mirror: subprocess.Popen[bytes], runs: Path, name: str) -> No
 
 def _ui_hint(runs: Path, name: str) -> str:
     """Where to look at the curves: the page that shows all trials at once, and how to serve it."""
-    from var_scaling.tracking.mlflow_mirror import read_ui_address, tracking_uri
-
     address = read_ui_address(runs, name)
     if address is None:
         return f"curves: var-sweep sync {name} sends them to MLflow"
-    serve = "" if tracking_uri().startswith("http") else f"mlflow ui --backend-store-uri {tracking_uri()}, then "
+    uri = tracking_uri()
+    serve = "" if uri.startswith("http") else f"mlflow ui --backend-store-uri {shown(uri)}, then "
     return f"curves: {serve}{address}"

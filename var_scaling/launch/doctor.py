@@ -16,6 +16,7 @@ from var_scaling.launch.resources import Resources
 from var_scaling.launch.script import array_script
 from var_scaling.runs import frozen, store
 from var_scaling.runs.slurm_task import parse_span
+from var_scaling.tracking.address import shown
 
 JOB_SECONDS = 120.0
 
@@ -30,11 +31,8 @@ found["torch"], found["gpus"] = torch.__version__, torch.cuda.device_count()
 found["import_seconds"] = round(time.time() - begin, 1)
 uri = os.environ.get("MLFLOW_TRACKING_URI", "")
 if uri.startswith("http"):
-    import urllib.request
-    try:
-        found["tracker"] = urllib.request.urlopen(uri.rstrip("/") + "/health", timeout=10).status
-    except Exception as error:
-        found["tracker"] = str(error)
+    from var_scaling.tracking.address import answer
+    found["tracker"] = answer(uri)
 temporary = sys.argv[1] + ".new"
 json.dump(found, open(temporary, "w"))
 os.replace(temporary, sys.argv[1])
@@ -199,7 +197,9 @@ def _job(profile: Profile, runs: Path) -> list[Finding]:
     ]  # fmt: skip
     if "tracker" in found:
         findings.append(
-            Finding(found["tracker"] == 200, f"tracker {os.environ['MLFLOW_TRACKING_URI']}: {found['tracker']}")
+            Finding(
+                found["tracker"] == "200", f"tracker {shown(os.environ['MLFLOW_TRACKING_URI'])}: {found['tracker']}"
+            )
         )
     elif os.environ.get("MLFLOW_TRACKING_URI", "").startswith("sqlite"):
         who = "the last job of a launch opens it" if profile.mirror else "only `sync` beside you opens it, no node does"

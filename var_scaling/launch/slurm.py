@@ -20,7 +20,7 @@ from var_scaling.launch.protocol import Job, Queue
 from var_scaling.launch.resources import Resources, levels, resources
 from var_scaling.launch.script import ArrayExecutor, array_script
 from var_scaling.runs import frozen, pilot, store
-from var_scaling.tracking.mlflow_mirror import absolute_uri
+from var_scaling.tracking.address import URI_FILE, write_uri
 
 # Words of an overloaded controller: the same request may pass in a minute. Everything else is a refusal.
 TRANSIENT = (
@@ -221,6 +221,8 @@ class SlurmLauncher:
         python = self.profile.python or shlex.quote(sys.executable)
         # The script hands a command the folder that its index names, here the sweep's.
         module = f'exec {python} -P -u -m var_scaling.tracking.mlflow_mirror "${{0%/sweeps/*}}" "${{0##*/}}" --once'
+        address = launch / "slurm" / "tracker"
+        write_uri(address)
         executor, command = array_script(
             self.profile,
             MIRROR,
@@ -232,7 +234,7 @@ class SlurmLauncher:
             worker=("sh", "-c", module),
             runs=self.runs,
             listing=array.listing,
-            env={"MLFLOW_TRACKING_URI": absolute_uri(), "OMP_NUM_THREADS": "1", **self.env},
+            env={URI_FILE: str(address), "OMP_NUM_THREADS": "1", **self.env},
             ends=[str(a.job) for a in arrays],
         )
         return self._queue(array, executor, command)

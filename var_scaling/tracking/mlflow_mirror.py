@@ -17,126 +17,34 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
+import io
 import os
 import signal
 import sys
 import time
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import unquote, urlsplit
 
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.runs import store
 from var_scaling.runs.evaluations import read_evaluations
 from var_scaling.runs.journal import attempt_journals, read_effective
 from var_scaling.tracking import points
+from var_scaling.tracking.address import shown, state_path, tracking_uri
+from var_scaling.tracking.connect import connect, experiment_of, may_pass
 from var_scaling.tracking.filesystem import check_store
+from var_scaling.tracking.origin import folder_id, origin_of
 from var_scaling.tracking.points import Point
 
-DEFAULT_URI = "sqlite:///mlflow.db"
 BATCH = 1_000  # metrics in one request; 100 of params and tags
 POLL_SECONDS = 2.0
 
 
-def tracking_uri() -> str:
-    """MLFLOW_TRACKING_URI, else a file in the working folder."""
-    return os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI
-
-
-def absolute_uri() -> str:
-    """`tracking_uri` as it means the same in any folder."""
-    uri = tracking_uri()
-    path = uri.removeprefix("sqlite:///")
-    return f"sqlite:///{Path(path).resolve()}" if path != uri else uri
-
-
-def ui_address(uri: str, experiment: str) -> str:
-    """The page that draws all trials' curves over each other (the default page of an experiment is empty).
-
-    Args:
-        uri: of the tracking store; a file's page is served by `mlflow ui --backend-store-uri URI`.
-        experiment: its id.
-    """
-    server = uri.rstrip("/") if uri.startswith("http") else "http://127.0.0.1:5000"
-    # Nested runs are folded, and folded runs are not drawn; sorting by a metric unfolds them.
-    query = f"workflowType=machine_learning&compareRunsMode=CHART&orderByKey={quote('metrics.`val/loss`', safe='.')}"
-    return f"{server}/#/experiments/{experiment}/runs?{query}"
-
-
-def read_ui_address(runs: Path, sweep: str, uri: str | None = None) -> str | None:
-    """`ui_address` of a sweep that has been mirrored to this store, or None. Imports no mlflow."""
-    uri = uri or tracking_uri()
-    state = store.read_json(_state_path(runs / "sweeps" / sweep, uri))
-    return ui_address(uri, state["experiment"]) if state and state.get("experiment") else None
-
-
-def _state_path(sweep_folder: Path, uri: str) -> Path:
-    return sweep_folder / "mirror" / f"{hashlib.sha256(uri.encode()).hexdigest()[:12]}.json"
-
-
-def _client(uri: str) -> Any:
-    """A client that fails fast, since waiting is ours to do, and that reports to nobody."""
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
-    os.environ["MLFLOW_ENABLE_ASYNC_LOGGING"] = "false"  # it loses metrics in an outage (measured)
-    os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
-    os.environ["DO_NOT_TRACK"] = "true"
-    import logging
-
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    import mlflow
-    from mlflow.tracking import MlflowClient
-
-    path = Path(uri.removeprefix("sqlite:///"))
-    if uri.startswith("sqlite:///") and not path.exists():
-        _create_database(path)
-    mlflow.set_tracking_uri(uri)
-    return MlflowClient(tracking_uri=uri)
-
-
-def _create_database(path: Path) -> None:
-    """An empty store, whole or not at all.
-
-    MLflow's own way is forty migrations in place; killed half-way, it leaves a file that it never opens again.
-    """
-    from mlflow.tracking import MlflowClient
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    prepared = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
-    MlflowClient(tracking_uri=f"sqlite:///{prepared}").search_experiments(max_results=1)
-    with contextlib.suppress(FileExistsError):  # another process was faster
-        os.link(prepared, path)
-    prepared.unlink()
-
-
-def prepare(uri: str, sweep: str) -> str:
-    """Creates the store and the sweep's experiment where they are missing; returns the experiment's id.
-
-    Called by one process before any other opens a new store: sixteen at once left none that could be opened.
-    """
-    return _experiment(_client(uri), uri, sweep)
-
-
-def _experiment(client: Any, uri: str, sweep: str) -> str:
-    from mlflow.exceptions import MlflowException
-
-    found = client.get_experiment_by_name(sweep)
-    if found is not None:
-        if found.lifecycle_stage == "deleted":
-            client.restore_experiment(found.experiment_id)
-        return str(found.experiment_id)
-    # With a file, artifacts would go below the folder of whoever creates the experiment, for ever: say where.
-    location = None if uri.startswith("http") else (Path("mlruns").resolve() / sweep).as_uri()
-    try:
-        return str(client.create_experiment(sweep, artifact_location=location))
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise
-        return str(client.get_experiment_by_name(sweep).experiment_id)
+class NotTaken(Exception):
+    """The tracker took the rest, but not this."""
 
 
 @dataclass
@@ -160,45 +68,78 @@ class State:
 class Mirror:
     """Everything that one sweep has to say to one store."""
 
-    def __init__(self, runs: Path, sweep: str, uri: str | None = None) -> None:
-        self.runs, self.sweep, self.uri = runs, sweep, uri or tracking_uri()
+    def __init__(
+        self, runs: Path, sweep: str, uri: str | None = None, ask: store.AskScheduler | None = None, live: bool = False
+    ) -> None:
+        self.runs, self.sweep, self.uri, self.ask = runs, sweep, uri or tracking_uri(), ask
+        self.live = live  # a launcher is at work on it
         self.folder = runs / "sweeps" / sweep
-        self.state = State.read(_state_path(self.folder, self.uri))
+        self.state = State.read(state_path(self.folder, self.uri))
         self._seen: dict[str, Any] = {}  # trial -> what its files looked like when all was sent
-        self._checked: set[str] = set()  # runs that this process has seen in the store
+        self._checked: dict[str, str] = {}  # runs that this process has seen in the store -> where their files go
+        self._problems: dict[str, list[str]] = {}  # of this round: words -> of what
         self._client: Any = None
 
     def sync(self) -> int:
-        """Sends what is new; returns the number of points and files sent. Any exception: try again later."""
+        """Sends what is new; returns the number of points and files sent.
+
+        Raises:
+            NotTaken: some of it was refused, or its files cannot be written; all else has arrived.
+            Exception: the tracker is silent; try again later.
+        """
         if self._client is None:
-            self._client = _client(self.uri)
-        experiment = _experiment(self._client, self.uri, self.sweep)
+            self._client = connect(self.uri)
+        experiment = experiment_of(self._client, self.uri, self.sweep)
         if experiment != self.state.experiment:  # a new store, or one that was emptied
             self.state.experiment, self.state.runs, self._seen = experiment, {}, {}
             self.state.save()
+        self._problems = {}
         study = store.read_json(self.folder / "study.json") or {"trials": []}
         sent = 0
         launches = self._launches()
         parents = {number: self._parent(number, launch) for number, launch in launches.items()}
-        ended = True
+        files: list[tuple[str, str, Mapping[Path, str]]] = []  # after all curves, for they may be refused
+        looks: dict[str, Any] = {}
         for trial in study["trials"]:
             folder = self.runs / "trials" / trial["folder"]
-            look = points.look(folder)
-            if self._seen.get(trial["trial"]) == look:
-                continue
-            if not attempt_journals(folder):
-                ended = False
-                continue  # not started: a run with nothing in it would be a ghost
+            done = points.finished(self.runs, trial)
+            look = (points.look(folder), done or points.status(folder, self.ask))
+            if self._seen.get(trial["trial"]) == look or not attempt_journals(folder):
+                continue  # nothing new, or not started: a run with nothing in it would be a ghost
             parent = next((p for n, p in parents.items() if points.launched(launches[n], trial)), None)
-            sent += self._trial(trial, folder, parent or next(iter(parents.values()), None))
-            self._seen[trial["trial"]] = look
+            with self._apart(trial["folder"]):
+                run_id, count = self._trial(trial, folder, parent or next(iter(parents.values()), None))
+                sent += count
+                files.append((f"trial:{trial['trial']}", run_id, points.trial_files(folder, _budgets(trial))))
+                looks[trial["trial"]] = look
         if parents:
             last = list(parents)[-1]
-            sent += self._files(f"launch:{last}", parents[last], self._sweep_files())
-            status = "FINISHED" if ended and all(points.finished(self.runs, t) for t in study["trials"]) else "RUNNING"
+            files.append((f"launch:{last}", parents[last], self._sweep_files()))
+            status = points.sweep_status(self.runs, study["trials"], self.live, self.ask)
             for number, run_id in parents.items():
                 self._status(f"launch:{number}", run_id, status if number == last else "FINISHED", None)
+        for key, run_id, of_run in files:
+            with self._apart(f"files of {key.removeprefix('trial:')}"):
+                sent += self._files(key, run_id, of_run)
+        if self._problems:
+            raise NotTaken(
+                "; ".join(
+                    f"{whose[0]}{f' and {len(whose) - 1} more' if len(whose) > 1 else ''}: {words}"
+                    for words, whose in self._problems.items()
+                )
+            )
+        self._seen |= looks
         return sent
+
+    @contextlib.contextmanager
+    def _apart(self, what: str) -> Iterator[None]:
+        """Let what the tracker refuses of one thing not stop the next; that it is silent stops all."""
+        try:
+            yield
+        except Exception as error:
+            if may_pass(error, self.uri):
+                raise
+            self._problems.setdefault(_words(error), []).append(what)
 
     # ---- runs
 
@@ -208,18 +149,26 @@ class Mirror:
 
     def _parent(self, number: str, launch: Mapping[str, Any]) -> str:
         tags = {"launch": f"{self.sweep}/{number}", "sweep": self.sweep, "launcher": str(launch.get("launcher", ""))}
+        tags["origin"] = folder_id(self.runs)
         return self._run(f"launch:{number}", f"{self.sweep} {number}", "launch", tags, {}, points.launch_time(launch))
 
     def _run(
         self, key: str, name: str, unique: str, tags: Mapping[str, str], params: Mapping[str, str], start: int
     ) -> str:
-        """The run with this tag: the known one, else the one that an interrupted mirror made, else a new one."""
+        """The run with this tag and origin: the known one, else what an interrupted mirror made, else a new one."""
         known = self.state.runs.get(key)
-        if known is not None and self._still_there(known["id"]):
+        if (
+            known is not None
+            and known.get("origin", tags["origin"]) == tags["origin"]
+            and self._still_there(known["id"])
+        ):
+            if "origin" not in known:  # from before runs had one
+                self._client.set_tag(known["id"], "origin", tags["origin"])
+                known["origin"] = tags["origin"]
             return str(known["id"])
         found = self._client.search_runs(
             [self.state.experiment],
-            filter_string=f"tags.{unique} = '{tags[unique]}'",
+            filter_string=f"tags.{unique} = '{tags[unique]}' and tags.origin = '{tags['origin']}'",
             max_results=1,
             order_by=["attributes.start_time ASC"],
         )
@@ -229,7 +178,14 @@ class Mirror:
             made = self._client.create_run(self.state.experiment, start_time=start, tags=dict(tags), run_name=name)
             run_id = str(made.info.run_id)
         self._log(run_id, params=params)  # the same value again is taken, so a found run is completed
-        self.state.runs[key] = {"id": run_id, "phases": {}, "once": [], "files": {}, "status": ""}
+        self.state.runs[key] = {
+            "id": run_id,
+            "origin": tags["origin"],
+            "phases": {},
+            "once": [],
+            "files": {},
+            "status": "",
+        }
         self.state.save()
         return run_id
 
@@ -239,18 +195,19 @@ class Mirror:
 
         if run_id not in self._checked:
             try:
-                if self._client.get_run(run_id).info.lifecycle_stage == "deleted":
+                info = self._client.get_run(run_id).info
+                if info.lifecycle_stage == "deleted":
                     self._client.restore_run(run_id)
             except MlflowException as error:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
                 return False
-            self._checked.add(run_id)
+            self._checked[run_id] = str(info.artifact_uri)
         return True
 
-    def _trial(self, trial: Mapping[str, Any], folder: Path, parent: str | None) -> int:
+    def _trial(self, trial: Mapping[str, Any], folder: Path, parent: str | None) -> tuple[str, int]:
         key = f"trial:{trial['trial']}"
-        budgets = [int(b["images"]) for b in trial["budgets"]]
+        budgets = _budgets(trial)
         rows = {b: row for b in budgets if (row := store.read_json(folder / "budgets" / str(b) / "row.json"))}
         # Before the lines: one that was read earlier may have been written again by the attempt that made it durable.
         limits = points.publishable(folder, rows)
@@ -258,7 +215,7 @@ class Mirror:
         identity = store.read_json(folder / "identity.json") or {}
         start = min((line["time"] for line in lines), default=time.time())
         family = str((identity.get("model") or {}).get("family", "var"))
-        tags = {"trial": str(trial["trial"]), "family": family}
+        tags = {"trial": str(trial["trial"]), "family": family, "origin": origin_of(self.runs, folder)}
         if parent is not None:
             tags["mlflow.parentRunId"] = parent
         params = {name: value for name, value in points.flat(identity)}
@@ -289,11 +246,10 @@ class Mirror:
                     self._client.set_tag(run_id, tag, str(row[tag]))
             known["once"].append("tags")
             self.state.save()
-        sent += self._files(key, run_id, points.trial_files(folder, budgets))
         done = len(rows) == len(budgets)
         end = max((float(r.get("finished", 0)) for r in rows.values()), default=0.0) if done else None
-        self._status(key, run_id, "FINISHED" if done else points.status(folder), end or None)
-        return sent
+        self._status(key, run_id, "FINISHED" if done else points.status(folder, self.ask), end or None)
+        return run_id, sent
 
     def _budget_points(
         self, folder: Path, rows: Mapping[int, Mapping[str, Any]], evaluations: Sequence[str]
@@ -325,11 +281,26 @@ class Mirror:
             except OSError:
                 continue  # replaced just now; seen at the next round
             if known["files"].get(name) != stamp:
+                self._check_place(run_id)
                 self._client.log_artifact(run_id, str(path), place)
                 known["files"][name] = stamp
                 self.state.save()
                 sent += 1
         return sent
+
+    def _check_place(self, run_id: str) -> None:
+        """Refuse to make a folder anew that was moved: where files go was fixed when the experiment was made.
+
+        Raises:
+            FileNotFoundError: with the way out.
+        """
+        place = self._checked[run_id] if self._still_there(run_id) else ""
+        root = Path(unquote(urlsplit(place).path))  # <working folder>/mlruns/<sweep>/<run>/artifacts
+        if place.startswith("file:") and len(root.parents) > 3 and not (home := root.parents[3]).is_dir():
+            raise FileNotFoundError(
+                f"the store sends the files of this experiment to {root.parents[1]}, and {home} is not there: was it "
+                f"moved? make a link of that name to where it is now (ln -s NEW {home}), or start another store"
+            )
 
     def _sweep_files(self) -> dict[Path, str]:
         files = {p: "study" for p in (self.folder / "study.yaml", self.folder / "study.json") if p.exists()}
@@ -348,6 +319,15 @@ class Mirror:
             self._client.set_terminated(run_id, status, None if end is None else int(end * 1000))
         known["status"] = status
         self.state.save()
+
+
+def _budgets(trial: Mapping[str, Any]) -> list[int]:
+    return [int(b["images"]) for b in trial["budgets"]]
+
+
+def _words(error: BaseException) -> str:
+    """The first line of an error; SQLAlchemy adds its whole statement, a client its address with the password."""
+    return shown(f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
 
 
 def _in_batches(lines: list[tuple[int, list[Point]]]) -> Iterator[tuple[int, list[Point]]]:
@@ -372,10 +352,13 @@ def _cut(values: list[Any], size: int) -> Iterator[list[Any]]:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Exit codes: 0 all was sent, or another mirror of this sweep is at it; 1 the tracker did not take everything.
+    """Exit codes: 0 all was sent, or another mirror of this sweep is at it; 1 the tracker is silent; 2 no such sweep.
 
-    2: no such sweep; 3: a store that must not be opened from here.
+    3: a store that must not be opened from here, or that answered and refused something.
     """
+    for stream in (sys.stdout, sys.stderr):  # a log in any locale
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     parser = argparse.ArgumentParser(prog="python -m var_scaling.tracking.mlflow_mirror", description=__doc__)
     parser.add_argument("runs", type=Path)
     parser.add_argument("sweep")
@@ -403,22 +386,24 @@ def main(arguments: list[str] | None = None) -> int:
     stop = attempt.stop
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    mirror = Mirror(asked.runs, asked.sweep)
-    done = _follow(mirror, attempt) if asked.follow else _once(mirror)
-    attempt.end("finished" if done else "tracker-down")
-    return 0 if done else 1
+    from var_scaling.launch.arrays import ask_once
+
+    mirror = Mirror(asked.runs, asked.sweep, ask=None if asked.follow else ask_once(asked.runs), live=asked.follow)
+    code = _follow(mirror, attempt) if asked.follow else _once(mirror)
+    attempt.end({0: "finished", 1: "tracker-down"}.get(code, "tracker-refused"))
+    return code
 
 
-def _once(mirror: Mirror, tries: int = 3) -> bool:
+def _once(mirror: Mirror, tries: int = 3) -> int:
     for number in range(tries):
-        if _try(mirror):
-            return True
+        if (code := _try(mirror)) != 1:
+            return code
         if number + 1 < tries:
             time.sleep(2.0**number)
-    return False
+    return 1
 
 
-def _follow(mirror: Mirror, attempt: store.Attempt) -> bool:
+def _follow(mirror: Mirror, attempt: store.Attempt) -> int:
     """Rounds until told to stop; between failures it waits longer and longer, up to half a minute."""
     # Named by the launcher: one that is killed while this process imports MLflow would not be missed later.
     launcher, wait = int(os.environ.get("VAR_SCALING_LAUNCHER", os.getppid())), POLL_SECONDS
@@ -426,24 +411,32 @@ def _follow(mirror: Mirror, attempt: store.Attempt) -> bool:
         last = attempt.stop.is_set() or os.getppid() != launcher
         attempt.check_owner()
         begin = time.monotonic()
-        fine = _try(mirror)
+        mirror.live = not last
+        code = _try(mirror)
         if last:
-            return fine
+            return code
         # A round over a thousand trials reads for seconds: rest ten times as long, for this may be a login node.
-        wait = max(POLL_SECONDS, 10 * (time.monotonic() - begin)) if fine else min(2 * wait, 30.0)
+        wait = max(POLL_SECONDS, 10 * (time.monotonic() - begin)) if not code else min(2 * wait, 30.0)
         until = time.monotonic() + wait
         while time.monotonic() < until and not attempt.stop.is_set() and os.getppid() == launcher:
             time.sleep(0.1)
 
 
-def _try(mirror: Mirror) -> bool:
+def _try(mirror: Mirror) -> int:
+    """One round, as an exit code; whatever the tracker or its client raises, the journal keeps everything."""
+    now = time.strftime("%H:%M:%S")
     try:
         mirror.sync()
-        return True
-    except Exception as error:  # whatever the tracker or its client raises: the journal keeps everything
-        first = (str(error).splitlines() or [""])[0]  # SQLAlchemy adds its whole statement
-        print(f"{time.strftime('%H:%M:%S')} not sent, will be: {type(error).__name__}: {first}", file=sys.stderr)
-        return False
+    except NotTaken as problem:
+        print(f"{now} not taken: {problem}", file=sys.stderr)
+        return 3
+    except Exception as error:
+        if may_pass(error, mirror.uri):
+            print(f"{now} not sent, will be: {_words(error)}", file=sys.stderr)
+            return 1
+        print(f"{now} refused: {_words(error)}", file=sys.stderr)
+        return 3
+    return 0
 
 
 def _remove(folder: Path) -> None:

@@ -8,14 +8,13 @@ from __future__ import annotations
 import datetime
 import json
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from var_scaling.runs import store
 from var_scaling.runs.journal import attempt_journals, durable_images
-
-SUCCESS = frozenset({"finished", "stopped"})
+from var_scaling.runs.record import read_record
+from var_scaling.runs.store import AskScheduler
 
 Point = tuple[str, float, int, int]
 
@@ -104,13 +103,22 @@ def finished(runs: Path, trial: Mapping[str, Any]) -> bool:
     return all((budgets / str(b["images"]) / "row.json").exists() for b in trial["budgets"])
 
 
-def status(folder: Path) -> str:
-    """MLflow's word for an unfinished trial: by how its last attempt ended, if it has."""
-    numbers = store.attempt_numbers(folder)
-    end = store.read_json(folder / "attempts" / f"{numbers[-1]:03d}" / "end.json") if numbers else None
-    if not end:
+def status(folder: Path, ask: AskScheduler | None = None) -> str:
+    """MLflow's word for an unfinished trial: by how its last attempt ended, or by whether its holder lives."""
+    record = read_record(folder.parent.parent, f"trials/{folder.name}", ask_scheduler=ask)
+    if record.state in ("running", "unknown"):  # unknown is not dead
         return "RUNNING"
-    return "KILLED" if end.get("cause") in SUCCESS else "FAILED"  # killed: stopped, and goes on at the next launch
+    return "FAILED" if record.state == "failed" else "KILLED"  # killed: it goes on at the next launch
+
+
+def sweep_status(
+    runs: Path, trials: Sequence[Mapping[str, Any]], live: bool = False, ask: AskScheduler | None = None
+) -> str:
+    """MLflow's word for a sweep: it runs while a launcher is at work (`live`) or any trial is, and ends as they do."""
+    words = {status(runs / "trials" / t["folder"], ask) for t in trials if not finished(runs, t)}
+    if words and live:
+        return "RUNNING"
+    return next((word for word in ("RUNNING", "FAILED", "KILLED") if word in words), "FINISHED")
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
