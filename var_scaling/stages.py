@@ -64,7 +64,10 @@ class Context:
         from var_scaling.data.images import load_images
 
         return load_images(
-            data, image_folder=self.placement.image_folder, workers=max(1, self.execution.loader_workers)
+            data,
+            image_folder=self.placement.image_folder,
+            workers=max(1, self.execution.loader_workers),
+            store=self.runs / "store",
         )
 
     def tokenizer(self) -> Any:

@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 
 from var_scaling.config.data import DataConfig, resolve_data
-from var_scaling.data import images as images_module
-from var_scaling.data.images import UNREADABLE_SHARE, load_images
+from var_scaling.config.image_manifest import UNREADABLE_SHARE
+from var_scaling.data.images import load_images
 from var_scaling.data.make_embedded import DEBIAN_FOLDER, EMBEDDED_FILE, make
 from var_scaling.errors import EnvironmentProblem
 
@@ -141,27 +141,37 @@ def test_a_grey_folder_and_a_subset(folder):
     assert images.train_labels.tolist() == [0, 1, 0, 1]
 
 
-def test_a_corrupt_image_is_named_and_refused_in_a_small_set(folder):
+def test_corrupt_images_are_all_named_and_counted_in_their_own_split(folder):
     images = open_folder(folder)
-    bad = folder / images.files["train"][4]
-    bad.write_bytes(bad.read_bytes()[:200])
-    with pytest.raises(EnvironmentProblem, match=f"1 of 10 images .*{bad.name}"):
+    bad = [folder / images.files["train"][row] for row in (4, 5)]
+    for path in bad:
+        path.write_bytes(path.read_bytes()[:200])  # the header is whole, so only decoding finds it
+    images = open_folder(folder)
+    with pytest.raises(EnvironmentProblem, match=rf"1 of 10 images of train/.*{bad[0].name}"):
         images.batch(range(10))
+    with pytest.raises(EnvironmentProblem, match=rf"2 of 10 images of train/.*{bad[0]}: .*{bad[1]}: "):
+        images.batch(range(10)[5:])
+    assert images.unreadable["validation"] == {}
+    for path in bad:
+        path.write_bytes(b"no image")  # found when the folder is listed, before anything is spent
+    with pytest.raises(EnvironmentProblem, match=r"2 of 10 images of train/.*no picture in a format that is known"):
+        open_folder(folder)
 
 
 def test_a_corrupt_image_is_replaced_by_a_class_mate_in_a_large_set(folder, monkeypatch):
     assert UNREADABLE_SHARE < 0.01
-    monkeypatch.setattr(images_module, "UNREADABLE_SHARE", 0.1)
+    monkeypatch.setattr("var_scaling.config.image_manifest.UNREADABLE_SHARE", 0.1)
+    bad = open_folder(folder).files["train"][4]
+    (folder / bad).write_bytes(b"no image")
     images = open_folder(folder)
-    (folder / images.files["train"][4]).write_bytes(b"no image")
     batch = images.batch(range(10))
     assert torch.equal(batch[4], batch[6]), "rows 4 and 6 are of one class"
-    assert images.unreadable == [images.files["train"][4]]
+    assert list(images.unreadable["train"]) == [bad]
 
 
 def test_a_changed_folder_is_refused(folder):
     config = resolve_data(DataConfig(name="imagefolder", resolution=16), image_folder=str(folder))
-    (folder / "val" / "ape" / "9.png").write_bytes(b"new")
+    Image.new("RGB", (40, 30)).save(folder / "val" / "ape" / "9.png")
     with pytest.raises(EnvironmentProblem, match="has changed since this study was planned"):
         load_images(config, image_folder=str(folder))
 

@@ -93,9 +93,7 @@ def launch(
         check_address(str(address))
     device = cluster.device_of(profile)
     found = load_recipe(recipe) if recipe else None
-    planned = plan_of(file, set_, runs, device, found)
-    if _check_data(planned, write=not dry_run):
-        planned = plan_of(file, set_, runs, device, found)
+    planned = plan_of(file, set_, runs, device, found, to_launch=not dry_run)
     how = {"set": set_, "recipe": found.model_dump(mode="json") if found else None, "address": address}
     pilots = smallest_and_largest(planned) if pilot else frozenset()
     order = cluster.Order(yaml.read_text(file), pilots=pilots, how=how)
@@ -129,28 +127,6 @@ def _launch_here(
     if name == "ray":
         launcher = RayLauncher(planned.runs, cores, address, worker)
     drive(cluster.start(planned, order, name), launcher, mlflow, json)
-
-
-def _check_data(planned: Plan, write: bool = True) -> bool:
-    """Refuse before anything is written where the images are not there; True if ids have become final just now."""
-    from var_scaling.config.data import FOLDER_SETS, folder_path
-    from var_scaling.config.image_manifest import build_manifest
-
-    to_list = set()
-    for trial in planned.trials:
-        data = trial.config.data
-        if data.name in FOLDER_SETS:
-            folder = folder_path(data, trial.config.placement.image_folder)
-            to_list |= {folder} if trial.provisional else set()
-            if not (folder / "train").is_dir() or not (folder / "val").is_dir():
-                raise EnvironmentProblem(
-                    f"{data.name} is not on this machine: {folder} has no train/ and val/; set VAR_SCALING_DATA to the "
-                    "folder that holds it (the study can be planned without it)"
-                )
-    for folder in to_list if write else ():
-        err.print(f"listing {folder}, once, so that ids are final")
-        build_manifest(folder, planned.runs / "store")
-    return bool(to_list)
 
 
 def sync(sweep: SweepName = "last", runs: Runs = Path("runs"), json: Json = False) -> None:
@@ -265,7 +241,7 @@ def retry(
     cluster.check_launcher(launcher, profile)
     device = cluster.device_of(profile) if launcher == "slurm" else None
     recipe = TunedRecipe.model_validate_json(dumps(how["recipe"])) if how.get("recipe") else None
-    planned = plan_of(folder / "study.yaml", [*how.get("set", ()), *set_], runs, device, recipe)
+    planned = plan_of(folder / "study.yaml", [*how.get("set", ()), *set_], runs, device, recipe, to_launch=True)
     chosen = {t.folder for t in state.select(state.read_status(runs, folder.name).trials, filters)}
 
     def wanted(trial: PlannedTrial) -> bool:

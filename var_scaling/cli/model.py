@@ -5,12 +5,13 @@ Each is a launch of one trial or stage through the engine of a sweep, so it is r
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from var_scaling.cli.options import Json, Overrides, Runs
+from var_scaling.cli.options import Json, Overrides, Runs, tell
 from var_scaling.cli.run import Failed, err, out, print_json
 from var_scaling.errors import EnvironmentProblem, RequestProblem
 from var_scaling.runs import store
@@ -43,7 +44,7 @@ def _plan(
 ) -> tuple[Plan, str]:
     """The plan of one trial: the base of a sweep file, or the defaults of a small ladder, with overrides."""
     from var_scaling.config import yaml
-    from var_scaling.planning.plan import Plan, make_plan
+    from var_scaling.planning.plan import plan_to_launch
     from var_scaling.planning.study import parse_study
 
     if base is None:
@@ -56,12 +57,10 @@ def _plan(
         study["evaluate"] = {"fid": fid}
     text = yaml.dump(study)
     parsed, configs = parse_study(text, str(base or "the defaults"), overrides)
-    planned = make_plan(parsed, configs, runs)
+    planned = plan_to_launch(parsed, configs, runs, tell=tell)
     (trial,) = planned.trials
     name = f"single-{trial.work.id}"
-    return Plan(parsed.model_copy(update={"name": name}), runs, planned.trials, planned.stages), text.replace(
-        "single", name, 1
-    )
+    return replace(planned, study=parsed.model_copy(update={"name": name})), text.replace("single", name, 1)
 
 
 def train(
@@ -130,7 +129,7 @@ def evaluate(
     from var_scaling.config import yaml
     from var_scaling.launch.local import LocalLauncher
     from var_scaling.launch.sweep import prepare
-    from var_scaling.planning.plan import make_plan
+    from var_scaling.planning.plan import plan_to_launch
     from var_scaling.planning.study import parse_study
 
     folder, budget = _trained(runs, trial, images)
@@ -152,7 +151,7 @@ def evaluate(
         study["base"]["placement"]["feature_weights"] = weights
     text = yaml.dump(study)
     parsed, configs = parse_study(text, "evaluate")
-    planned = make_plan(parsed, configs, runs)
+    planned = plan_to_launch(parsed, configs, runs, tell=tell)
     drive(prepare(planned, text, "local", failed_too=True), LocalLauncher(runs, cores), False, False, quiet=True)
     (evaluation,) = planned.trials[0].works.evaluations
     result = store.read_json(folder / "budgets" / str(budget) / "evaluations" / evaluation.name)

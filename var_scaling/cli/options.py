@@ -26,13 +26,28 @@ Filters = Annotated[list[str], typer.Argument(help="Filters: depth=16, seed=0, s
 
 
 def plan_of(
-    file: Path, overrides: list[str], runs: Path, device: str | None = None, recipe: TunedRecipe | None = None
+    file: Path,
+    overrides: list[str],
+    runs: Path,
+    device: str | None = None,
+    recipe: TunedRecipe | None = None,
+    to_launch: bool = False,
 ) -> Plan:
-    """The plan of a sweep file as things stand."""
+    """The plan of a sweep file as things stand; to launch it, image folders are read first, so that ids are final."""
     from var_scaling.launch.arrays import ask_once
-    from var_scaling.planning.plan import make_plan
+    from var_scaling.planning.plan import make_plan, plan_to_launch
     from var_scaling.planning.study import load_study
     from var_scaling.planning.tuned import apply_recipe
 
     study, configs = load_study(file, overrides)
-    return make_plan(study, apply_recipe(configs, recipe) if recipe else configs, runs, device, ask_once(runs))
+    configs = apply_recipe(configs, recipe) if recipe else configs
+    if to_launch:
+        return plan_to_launch(study, configs, runs, device, ask_once(runs), tell)
+    return make_plan(study, configs, runs, device, ask_once(runs))
+
+
+def tell(text: str) -> None:
+    """Say on stderr what takes long."""
+    from var_scaling.cli.run import err
+
+    err.print(text, highlight=False, soft_wrap=True)

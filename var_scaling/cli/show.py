@@ -92,10 +92,12 @@ def plan_totals(plan: Plan) -> str:
     sources = ", ".join(sorted({t.cost.source for t in work}))
     disk = sum(t.cost.disk_bytes for t in work)
     unsure = (
-        " (? = id provisional: an image folder has not been listed)" if any(t.provisional for t in plan.trials) else ""
+        " (? = id provisional until a launch has read the image folder)"
+        if any(t.provisional for t in plan.trials)
+        else ""
     )
     stages = ", ".join(f"{s.kind} {s.id} ({'ready' if r.state == 'finished' else r.state})" for s, r in plan.stages)
-    lines = [f"{len(plan.trials)} trials: {counts}{unsure}", f"stages: {stages}"]
+    lines = [f"{len(plan.trials)} trials: {counts}{unsure}", f"stages: {stages}", *plan.notes]
     if work:
         longest = max(work, key=lambda t: t.cost.seconds)
         recipes = sorted({(t.config.train.recipe or "", _source(t)) for t in work})
@@ -122,6 +124,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "schema": 1,
         "sweep": plan.study.name,
         "counts": plan.counts,
+        "notes": list(plan.notes),
         "stages": [{"kind": s.kind, "id": s.id, "folder": s.folder, "state": r.state} for s, r in plan.stages],
         "trials": [
             {

@@ -9,13 +9,13 @@ from typing import Annotated
 import typer
 
 from var_scaling.cli.cluster import worker_command
-from var_scaling.cli.options import Address, Runs
+from var_scaling.cli.options import Address, Runs, tell
 from var_scaling.cli.run import err, out
 from var_scaling.config import yaml
 from var_scaling.errors import EnvironmentProblem, RequestProblem
 from var_scaling.launch.local import LocalLauncher, available_cores
 from var_scaling.launch.sweep import follow, prepare
-from var_scaling.planning.plan import make_plan
+from var_scaling.planning.plan import plan_to_launch
 from var_scaling.planning.resolve import resolve
 from var_scaling.planning.study import load_study, parse_study
 from var_scaling.planning.tuned import TunedRecipe, candidate_rates
@@ -54,7 +54,7 @@ def tune(
     if address not in (None, "auto"):
         check_address(str(address))
     source = _study(file, depth, steps, gammas)
-    planned = make_plan(*parse_study(source, f"{file} (tune)"), runs)
+    planned = plan_to_launch(*parse_study(source, f"{file} (tune)"), runs, tell=tell)
     worker = worker_command() or (sys.executable, "-P", "-m", "var_scaling.worker")
     first = prepare(planned, source, "ray", only=lambda trial: False, first_budget_only=True)
     stages = prepare(planned, source, "ray", stages_only=("tokens",))

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from var_scaling.config.base import Strict
-from var_scaling.config.image_manifest import PROVISIONAL, data_root, read_manifest
+from var_scaling.config.base import Neutral, Strict
+from var_scaling.config.image_folder import data_root, shown
+from var_scaling.config.image_manifest import PROVISIONAL, Manifest, Manifests
 from var_scaling.errors import EnvironmentProblem
+from var_scaling.pictures import DECODING, bit_depth
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ NAMED_SETS = {
 }
 FOLDER_SETS = ("imagenet", "imagefolder")
 FOLDER_RESOLUTION, FOLDER_VIEWS = 256, 8
+ZOOM = 1.125  # the paper's
 SOURCE_SIDE = {"fashion-mnist-mini": 28, "fashion-mnist": 28, "cifar10": 32}  # side before padding
 
 
@@ -51,52 +54,87 @@ class DataConfig(Strict):
     """
 
     name: Literal["fashion-mnist-mini", "fashion-mnist", "cifar10", "imagenet", "imagefolder"] = "fashion-mnist-mini"
-    version: str | None = None  # declared for named sets, a hash of paths and sizes for imagefolder
-    resolution: int | None = Field(None, ge=4, le=2048)  # pixels a side
+    version: str | None = None  # declared for named sets, a hash of the files' paths and bytes for imagefolder
+    resolution: int | None = Field(None, ge=4, le=2048)  # pixels a side; of an imagefolder 256, if its pictures have it
     channels: Literal[1, 3] | None = None
     classes: int | None = Field(None, ge=2)
     unique_images: int | None = Field(None, ge=1)  # a class-balanced prefix of the training images; None: all
     validation_images: int | None = Field(None, ge=1)  # the same of the validation images
     views: int | None = Field(None, ge=1, le=1024)  # K
     crop: Literal["centre", "random"] | None = None  # of views 1 .. K-1
-    flip: bool | None = None  # of views 1 .. K-1
+    flip: bool | None = None  # of views 1 .. K-1; false for a folder also keeps its tokenizer from mirroring
+    # Files only. The shorter side is brought to zoom x resolution before the crop, but in an imagefolder no picture is
+    # enlarged beyond the resolution: what has it already is neither enlarged nor blurred.
+    zoom: Annotated[float | None, Field(ge=1, le=4), Neutral(ZOOM)] = None
+    # Of grey pictures with more than 8 bits a value, what becomes black and what white. From the files: 0 and the
+    # largest value of their bit depth, or 0 and 1 for floats within.
+    value_range: Annotated[tuple[float, float] | Literal["bytes"] | None, Neutral("bytes")] = None
+    decoding: Annotated[Literal[1, 2] | None, Neutral(1)] = None  # how files become pixels (`var_scaling.pictures`)
 
 
 def mirrors(config: DataConfig) -> bool:
-    """Whether a mirrored image is one of the same kind: a property of the set, not of the views that a study caches."""
-    return bool(config.flip) or (NAMED_SETS[config.name].flip if config.name in NAMED_SETS else True)
+    """Whether a mirrored image is one of the same kind: a property of the set, not of the views that a study caches.
+
+    Args:
+        config: as written; a resolved one says of its views alone whether they are mirrored.
+    """
+    if config.name in NAMED_SETS:
+        return bool(config.flip) or NAMED_SETS[config.name].flip
+    return config.flip is not False
 
 
 def folder_path(config: DataConfig, image_folder: str | None) -> Path:
-    """Where a folder set lies: VAR_SCALING_DATA/imagenet, or `image_folder` under VAR_SCALING_DATA.
+    """Where a folder set lies: VAR_SCALING_DATA/imagenet, or `image_folder` under VAR_SCALING_DATA; `~` is the home.
 
     Raises:
         ValueError: imagefolder without `image_folder`.
     """
     if config.name == "imagenet":
-        return data_root() / (image_folder or "imagenet")
+        return data_root() / Path(image_folder or "imagenet").expanduser()
     if image_folder is None:
         raise ValueError(
             "data.name imagefolder needs placement.image_folder: a folder with train/ and val/, "
-            "absolute or relative to VAR_SCALING_DATA"
+            "absolute or relative to VAR_SCALING_DATA (the working folder, unless set)"
         )
-    return data_root() / image_folder
+    return data_root() / Path(image_folder).expanduser()
 
 
-def resolve_data(config: DataConfig, *, image_folder: str | None = None, store: Path | None = None) -> DataConfig:
+def missing_folder(config: DataConfig, folder: Path) -> str:
+    """One sentence on an image folder that is not there, with the place that was looked at."""
+    place = shown(folder.resolve())
+    if folder.exists():
+        return (
+            f"{place} is a file, and {config.name} needs a folder: unpack it, and put the pictures into train/<class>/ "
+            "and val/<class>/"
+        )
+    return (
+        f"{config.name} is not on this machine: {place} does not exist; put train/ and val/ there (one folder a "
+        "class), or set VAR_SCALING_DATA to the folder that a relative path starts from"
+    )
+
+
+def resolve_data(
+    config: DataConfig, *, image_folder: str | None = None, manifests: Manifests | None = None
+) -> DataConfig:
     """Fills every `None`. The result is identity: it holds no path and is the same on every machine.
 
     Args:
         config: what was asked for.
         image_folder: placement of an `imagefolder` (see `folder_path`).
-        store: where `image_manifest.build_manifest` keeps the summaries of large folders; only read.
+        manifests: looks into image folders, each once; None: afresh, keeping nothing.
 
     Raises:
         ValueError: one sentence: the value, the rule, the way out.
         EnvironmentProblem: an image folder that is needed for its facts is missing or empty.
     """
-    facts = NAMED_SETS[config.name] if config.name in NAMED_SETS else _folder_facts(config, image_folder, store)
-    resolution = config.resolution or (facts.resolutions[0] if facts.resolutions else FOLDER_RESOLUTION)
+    manifest = None
+    if config.name in NAMED_SETS:
+        facts = NAMED_SETS[config.name]
+    else:
+        folder = folder_path(config, image_folder)
+        manifest = (manifests or Manifests()).of(folder) if folder.is_dir() else None
+        facts = _manifest_facts(config, manifest) if manifest else _declared_facts(config, folder)
+    resolution = config.resolution or (facts.resolutions[0] if facts.resolutions else _resolution(manifest))
     if facts.resolutions and resolution not in facts.resolutions:
         raise ValueError(
             f"data.resolution {resolution} is not a size of {config.name}; use {_either(facts.resolutions)}, "
@@ -113,7 +151,7 @@ def resolve_data(config: DataConfig, *, image_folder: str | None = None, store: 
         )
     if config.classes is not None and config.classes != facts.classes:
         raise ValueError(f"data.classes {config.classes} is not what {config.name} has: {facts.classes}; leave it out")
-    views = config.views or facts.views
+    views = config.views or _views(facts, manifest, resolution)
     crop = config.crop or ("random" if views > 1 else "centre")
     flip = config.flip if config.flip is not None else facts.flip and views > 1
     if views == 1 and (crop == "random" or flip):
@@ -144,7 +182,116 @@ def resolve_data(config: DataConfig, *, image_folder: str | None = None, store: 
         views=views,
         crop=crop,
         flip=flip,
+        zoom=_of_files("zoom", config, ZOOM),
+        value_range=_value_range(config, manifest),
+        decoding=_decoding(config),
     )
+
+
+def _of_files(field: str, config: DataConfig, default: float) -> float:
+    given: float | None = getattr(config, field)
+    if given not in (None, default) and config.name not in FOLDER_SETS:
+        raise ValueError(
+            f"data.{field} {given} is for sets of image files ({_either(FOLDER_SETS)}), and {config.name} is none; "
+            "leave it out"
+        )
+    return default if given is None else given
+
+
+def _decoding(config: DataConfig) -> Literal[1, 2]:
+    """How files are decoded; a resolved config of another release is told, not decoded otherwise."""
+    ours = DECODING if config.name == "imagefolder" else 1
+    if config.decoding not in (None, ours):
+        raise ValueError(f"data.decoding {config.decoding} is not how {config.name} is read here: {ours}; leave it out")
+    return ours
+
+
+def _value_range(config: DataConfig, manifest: Manifest | None) -> tuple[float, float] | Literal["bytes"]:
+    """What is black and what is white in the pictures of more than 8 bits a value, where a folder has such."""
+    if isinstance(config.value_range, tuple):
+        low, high = config.value_range
+        if config.name != "imagefolder":
+            raise ValueError(f"data.value_range is for an imagefolder, and {config.name} is none; leave it out")
+        if not low < high:
+            raise ValueError(f"data.value_range [{low}, {high}]: black must lie below white, as in [0, 4095]")
+        return (low, high)
+    deep = manifest.deep if manifest else {}
+    if "colour16" in deep:
+        number, _, high = deep["colour16"]
+        if bit_depth(high) != 16:
+            raise ValueError(
+                f"{number} pictures of {shown(manifest.tree.folder)} hold colour in 16 bits a channel, of which only "  # type: ignore[union-attr]
+                f"{bit_depth(high)} are used, so they would be nearly black; save them with 8 bits a channel, scaled"
+            )
+    kinds = [kind for kind in deep if kind != "colour16"]
+    if not kinds:
+        return "bytes"
+    low, high = min(deep[kind][1] for kind in kinds), max(deep[kind][2] for kind in kinds)
+    if kinds == ["integers"] and low >= 0 and (bits := bit_depth(high)):
+        return (0.0, 2.0**bits - 1)
+    if kinds == ["floats"] and low >= 0 and high <= 1 and high > 0:
+        return (0.0, 1.0)
+    assert manifest is not None
+    what = " and ".join(f"{deep[kind][0]} pictures of {kind}" for kind in kinds)
+    raise ValueError(
+        f"{shown(manifest.tree.folder)} holds {what} with values from {low:.6g} to {high:.6g}, and no rule says "
+        f"which of them is black and which white; give data.value_range, e.g. [{low:.6g}, {max(high, low + 1):.6g}]"
+    )
+
+
+def _resolution(manifest: Manifest | None) -> int:
+    """256 pixels, if the pictures have them: a set is not enlarged because nothing was said."""
+    median = manifest.median_side if manifest else None
+    if manifest is not None and median is not None and median < FOLDER_RESOLUTION:
+        raise ValueError(
+            f"data.resolution is not given, and the {FOLDER_RESOLUTION} px of an imagefolder are more than its "
+            f"pictures have: the median of their shorter sides is {median} px (smallest {manifest.sides[0]}); give "
+            f"data.resolution, e.g. {max(median - median % 8, min(median, 8))}"
+        )
+    return FOLDER_RESOLUTION
+
+
+def _views(facts: NamedSet, manifest: Manifest | None, resolution: int) -> int:
+    """The set's own number; 2 (plain and mirrored) where no picture is large enough to be cropped in two ways."""
+    return 2 if manifest and manifest.sides and manifest.longest <= resolution else facts.views
+
+
+def folder_notes(config: DataConfig, manifest: Manifest) -> list[str]:
+    """What a plan says of an image folder, a sentence each.
+
+    Args:
+        config: resolved.
+        manifest: of its folder.
+    """
+    tree, resolution = manifest.tree, config.resolution or 0
+    notes = [
+        f"{shown(tree.folder)}: {tree.count('train'):,} training and {tree.count('val'):,} validation images of "
+        f"{manifest.classes} classes, {config.views} views of each at {resolution} px"
+    ]
+    if tree.left_out:
+        left = "; ".join(
+            f"{why}: {number} ({shown(first)}{', ...' if number > 1 else ''})"
+            for why, (number, first) in sorted(tree.left_out.items())
+        )
+        notes.append(f"left out: {left}")
+    if small := manifest.smaller_than(resolution):
+        notes.append(
+            f"{small:,} pictures are smaller than data.resolution {resolution} and are enlarged to it (the smallest "
+            f"has {manifest.sides[0]} px)"
+        )
+    if isinstance(config.value_range, tuple):
+        low, high = config.value_range
+        of_kinds = ", ".join(
+            f"{number} pictures of {kind} from {least:.6g} to {most:.6g}"
+            for kind, (number, least, most) in manifest.deep.items()
+        )
+        notes.append(f"{low:g} is black and {high:g} white in {of_kinds or 'pictures of more than 8 bits a value'}")
+    if bad := [name for names in manifest.unreadable.values() for name in names]:
+        notes.append(
+            f"{len(bad)} cannot be read, and a class-mate stands in for each: {', '.join(map(shown, bad[:10]))}"
+            f"{', ...' if len(bad) > 10 else ''}"
+        )
+    return notes
 
 
 def _subset(field: str, asked: int | None, images: int, classes: int, smallest_class: int) -> int:
@@ -160,49 +307,59 @@ def _subset(field: str, asked: int | None, images: int, classes: int, smallest_c
     return asked
 
 
-def _folder_facts(config: DataConfig, image_folder: str | None, store: Path | None) -> NamedSet:
-    folder = folder_path(config, image_folder)
-    if not folder.is_dir():
-        # A plan can still be made where the data are not, if the config says what the folder would.
-        if config.classes and config.unique_images and config.validation_images:
-            return NamedSet(
-                version=config.version or PROVISIONAL,
-                images=config.unique_images,
-                validation_images=config.validation_images,
-                classes=config.classes,
-                channels=config.channels or 3,
-                resolutions=(),
-                smallest_class=-(-config.unique_images // config.classes),
-                smallest_validation_class=-(-config.validation_images // config.classes),
-                views=FOLDER_VIEWS,
-                flip=True,
-                jitter=None,
-            )
-        raise EnvironmentProblem(
-            f"the image folder {folder} does not exist on this machine; put it there, point VAR_SCALING_DATA at its "
-            "parent, or (to plan without it) give data.classes, data.unique_images and data.validation_images"
+def _declared_facts(config: DataConfig, folder: Path) -> NamedSet:
+    """A plan can still be made where the data are not, if the config says what the folder would."""
+    if folder.exists() or not (config.classes and config.unique_images and config.validation_images):
+        way_out = (
+            ""
+            if folder.exists()
+            else ("; to plan without it, give data.classes, data.unique_images and data.validation_images")
         )
-    manifest = read_manifest(folder, store)
+        raise EnvironmentProblem(missing_folder(config, folder) + way_out)
+    return _set_of_files(
+        config,
+        config.version or PROVISIONAL,
+        (config.unique_images, config.validation_images),
+        config.classes,
+        (-(-config.unique_images // config.classes), -(-config.validation_images // config.classes)),
+    )
+
+
+def _manifest_facts(config: DataConfig, manifest: Manifest) -> NamedSet:
+    tree = manifest.tree
     if config.version is not None and PROVISIONAL not in (config.version, manifest.version):
         if config.version != manifest.version:
             raise EnvironmentProblem(
-                f"the image folder {folder} is {manifest.version}, not the {config.version} that data.version asks "
-                "for: files were added, removed or changed; restore it, or leave data.version out"
+                f"the image folder {shown(tree.folder)} is {manifest.version}, not the {config.version} that "
+                "data.version asks for: files were added, removed or changed (or an earlier release named it, by sizes "
+                "alone); restore it, or leave data.version out"
             )
+    return _set_of_files(
+        config,
+        manifest.version if manifest.version != PROVISIONAL else (config.version or PROVISIONAL),
+        (tree.count("train"), tree.count("val")),
+        manifest.classes,
+        (tree.smallest("train"), tree.smallest("val")),
+    )
+
+
+def _set_of_files(
+    config: DataConfig, version: str, images: tuple[int, int], classes: int, smallest: tuple[int, int]
+) -> NamedSet:
     return NamedSet(
-        version=manifest.version if manifest.version != PROVISIONAL else (config.version or PROVISIONAL),
-        images=manifest.images,
-        validation_images=manifest.validation_images,
-        classes=manifest.classes,
+        version=version,
+        images=images[0],
+        validation_images=images[1],
+        classes=classes,
         channels=config.channels or 3,
         resolutions=(),
-        smallest_class=manifest.smallest_class,
-        smallest_validation_class=manifest.smallest_validation_class,
+        smallest_class=smallest[0],
+        smallest_validation_class=smallest[1],
         views=FOLDER_VIEWS,
         flip=True,
         jitter=None,
     )
 
 
-def _either(values: tuple[int, ...]) -> str:
+def _either(values: tuple[object, ...]) -> str:
     return " or ".join(map(str, values))

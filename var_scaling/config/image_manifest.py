@@ -1,135 +1,232 @@
-"""What an image folder holds (`train/<class>/...`, `val/<class>/...`), known without opening an image.
+"""What an image folder contains, to the byte: its version, the kinds and sizes of its pictures, what is unreadable.
 
-The version of a folder is a hash of every file's relative path and size, sorted, and the two counts of images. A small
-folder is walked whenever it is asked for; a large one once, by `build_manifest`, which keeps the summary in the store.
-Until then its version is "provisional", and so is every id made from it.
+The version is a hash of every file's relative path and of the bytes in it, and the two counts of pictures. What was
+read of a file is kept in the store (`store/manifests/`) and read again only where its size or one of its times has
+changed. A launch reads what is needed and keeps it; a plan writes nothing and reads little: above that, the version is
+"provisional" and so is every id made from it, and nothing is trained under such an id.
 """
 
 from __future__ import annotations
 
+import bisect
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
+from var_scaling.config.image_folder import SPLITS, File, Split, Tree, shown, walk
 from var_scaling.errors import EnvironmentProblem
+from var_scaling.pictures import Facts, Unreadable, facts
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff"})
-SMALL_FOLDER = 20_000  # files that are listed and measured in about 0.2 s on a local disk (guess for networks)
 PROVISIONAL = "provisional"
+PLAN_FILES, PLAN_BYTES = 5_000, 64 << 20  # a plan reads so much at most: half a second (benchmarks/image_manifest.py)
+READERS = 8  # threads; a file system is waited for, and hashing leaves Python's lock
+SETTLED_NS = 2_000_000_000  # a file changed later than this before it was read may change again within one tick
+UNREADABLE_SHARE = 0.001  # of a split; above it the set is refused
+FORMAT = 2
 
 
 @dataclass(frozen=True)
+class Entry:
+    """One file as it was read."""
+
+    stamp: tuple[int, int, int]
+    sha256: str
+    facts: Facts | None  # None: unreadable
+    problem: str = ""
+
+
+@dataclass(frozen=True, eq=False)
 class Manifest:
     """The torch-free facts of one image folder."""
 
+    tree: Tree
     version: str
-    classes: int
-    images: int
-    validation_images: int
-    smallest_class: int  # training images of the smallest class: a balanced subset holds no more of each
-    smallest_validation_class: int
+    sides: Sequence[int] = ()  # shorter side of each picture in pixels, sorted; empty while provisional
+    longest: int = 0  # the longest side of any
+    deep: Mapping[str, tuple[int, float, float]] = field(default_factory=dict)  # kind -> pictures, least, largest value
+    unreadable: Mapping[Split, Mapping[str, str]] = field(default_factory=dict)  # name -> why
+
+    @property
+    def classes(self) -> int:
+        return len(self.tree.splits["train"])
+
+    def smaller_than(self, side: int) -> int:
+        """How many pictures have a shorter side below this."""
+        return bisect.bisect_left(self.sides, side)
+
+    @property
+    def median_side(self) -> int | None:
+        return self.sides[len(self.sides) // 2] if self.sides else None
 
 
-def data_root() -> Path:
-    """The folder that holds data sets: VAR_SCALING_DATA, else the working folder."""
-    return Path(os.environ.get("VAR_SCALING_DATA") or ".")
+class Manifests:
+    """Manifests of image folders, each looked at once: what one plan stands on.
 
-
-def list_split(folder: Path, split: str) -> dict[str, list[str]]:
-    """Image paths relative to `folder`, by class in alphabetical order; sub-folders of a class count.
-
-    Raises:
-        EnvironmentProblem: the split is missing, has no class folder, or a class folder holds no image.
+    Args:
+        store: where what was read is kept; None keeps nothing.
+        build: read all that is needed, and keep it; else see the top of this file.
+        tell: told what takes long.
     """
-    root = folder / split
-    if not root.is_dir():
-        raise EnvironmentProblem(
-            f"the image folder {folder} has no {split}/; it needs train/ and val/, each with one folder a class"
-        )
-    classes: dict[str, list[str]] = {}
-    for name in sorted(entry.name for entry in os.scandir(root) if entry.is_dir() and not entry.name.startswith(".")):
-        files = []
-        for here, folders, names in os.walk(root / name):
-            folders.sort()
-            files += [
-                os.path.relpath(os.path.join(here, n), folder)
-                for n in names
-                if os.path.splitext(n)[1].lower() in IMAGE_SUFFIXES and not n.startswith(".")
-            ]
-        if not files:
-            raise EnvironmentProblem(
-                f"the class folder {root / name} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))}); "
-                "fill it or remove it"
-            )
-        classes[name] = sorted(Path(f).as_posix() for f in files)
-    if len(classes) < 2:
-        raise EnvironmentProblem(f"{root} needs at least 2 class folders, found {len(classes)}")
-    return classes
+
+    def __init__(
+        self, store: Path | None = None, build: bool = False, tell: Callable[[str], None] = lambda text: None
+    ) -> None:
+        self.store, self.build, self.tell = store, build, tell
+        self.read: dict[Path, Manifest] = {}
+
+    def of(self, folder: Path) -> Manifest:
+        """The manifest of a folder as it was when it was first asked for.
+
+        Raises:
+            EnvironmentProblem: see `image_folder.walk`; or too many pictures cannot be read.
+        """
+        place = folder.resolve()
+        if place not in self.read:
+            self.read[place] = self._read(place)
+        return self.read[place]
+
+    def _read(self, folder: Path) -> Manifest:
+        tree = walk(folder)
+        files = tree.files
+        kept = _kept(folder, self.store)
+        known = {file.name: kept[file.name] for file in files if _same(kept.get(file.name), file)}
+        unknown = [file for file in files if file.name not in known]
+        size = sum(file.stamp[0] for file in unknown)
+        little = len(unknown) <= PLAN_FILES and size <= PLAN_BYTES
+        if not (self.build or little):
+            return Manifest(tree, PROVISIONAL)
+        if not little:
+            self.tell(f"reading {len(unknown):,} pictures of {shown(folder)} ({size / 1e6:,.0f} MB), once")
+        with ThreadPoolExecutor(READERS) as pool:
+            fresh = zip(unknown, pool.map(lambda file: _examine(folder, file), unknown), strict=True)
+            entries = known | {file.name: entry for file, entry in fresh}
+        if self.build and self.store is not None and (unknown or len(kept) != len(entries)):
+            _keep(folder, self.store, entries)
+        return _summary(tree, entries)
 
 
-def scan(folder: Path, limit: int | None = None) -> Manifest:
-    """Walks the folder; above `limit` files the sizes are not read and the version is "provisional".
+def _same(entry: Entry | None, file: File) -> bool:
+    return entry is not None and entry.stamp == file.stamp
 
-    Raises:
-        EnvironmentProblem: see `list_split`; or the two splits do not have the same classes.
-    """
-    train, validation = list_split(folder, "train"), list_split(folder, "val")
-    if list(train) != list(validation):
-        odd = sorted(set(train) ^ set(validation))
-        raise EnvironmentProblem(
-            f"train/ and val/ of {folder} must have the same class folders; only one of them has "
-            f"{', '.join(odd[:5])}{' ...' if len(odd) > 5 else ''}"
-        )
-    files = [f for split in (train, validation) for names in split.values() for f in names]
-    counts = [sum(map(len, split.values())) for split in (train, validation)]
-    version = PROVISIONAL
-    if limit is None or len(files) <= limit:
-        digest = hashlib.sha256()
-        for name in sorted(files):
-            digest.update(f"{name}\0{(folder / name).stat().st_size}\n".encode())
-        version = f"manifest-{digest.hexdigest()[:16]}-{counts[0]}-{counts[1]}"
+
+def _examine(folder: Path, file: File) -> Entry:
+    """Hash and facts of a file; one that may still be changing gets a stamp that never fits, so it is read again."""
+    path = folder / file.name
+    before = time.time_ns()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        return Entry((0, 0, 0), "", None, error.strerror or str(error))
+    stamp = file.stamp if max(file.stamp[1:]) + SETTLED_NS < before else (0, 0, 0)
+    digest = hashlib.sha256(data).hexdigest()
+    try:
+        return Entry(stamp, digest, facts(data))
+    except Unreadable as problem:
+        return Entry(stamp, digest, None, str(problem))
+
+
+def _summary(tree: Tree, entries: Mapping[str, Entry]) -> Manifest:
+    digest = hashlib.sha256()
+    for name in sorted(entries):
+        digest.update(os.fsencode(name) + b"\0" + entries[name].sha256.encode() + b"\n")
+    read = [entry.facts for entry in entries.values() if entry.facts]
+    deep = {}
+    for kind in ("integers", "floats", "colour16"):
+        if of_kind := [f for f in read if f.kind == kind]:
+            deep[kind] = (len(of_kind), min(f.low for f in of_kind), max(f.high for f in of_kind))
+    unreadable = {
+        split: {
+            file.name: entries[file.name].problem
+            for files in tree.splits[split].values()
+            for file in files
+            if entries[file.name].facts is None
+        }
+        for split in SPLITS
+    }
+    for split, problems in unreadable.items():
+        check_unreadable(tree.folder, split, problems, tree.count(split))
     return Manifest(
-        version=version,
-        classes=len(train),
-        images=counts[0],
-        validation_images=counts[1],
-        smallest_class=min(map(len, train.values())),
-        smallest_validation_class=min(map(len, validation.values())),
+        tree,
+        f"contents-{digest.hexdigest()[:16]}-{tree.count('train')}-{tree.count('val')}",
+        sorted(f.shorter for f in read),
+        max((f.longer for f in read), default=0),
+        deep,
+        unreadable,
     )
+
+
+def check_unreadable(folder: Path, split: Split, problems: Mapping[str, str], images: int) -> None:
+    """Refuse a split of which too many pictures cannot be read.
+
+    Args:
+        folder: the image folder.
+        split: one of its two.
+        problems: name -> why, of the pictures that cannot be read.
+        images: pictures of the split.
+
+    Raises:
+        EnvironmentProblem: more than `UNREADABLE_SHARE` of them; up to ten are named.
+    """
+    if len(problems) > UNREADABLE_SHARE * images:
+        named = "; ".join(f"{shown(folder / name)}: {shown(why)}" for name, why in list(problems.items())[:10])
+        raise EnvironmentProblem(
+            f"{len(problems)} of {images} images of {split}/ in {shown(folder)} cannot be read, above the "
+            f"{UNREADABLE_SHARE:.1%} that is let pass: {named}{'; ...' if len(problems) > 10 else ''}. "
+            "Restore or remove them"
+        )
 
 
 def counts_of(version: str) -> tuple[int, int] | None:
     """Training and validation images of the whole folder, from its version; None where it is provisional."""
     parts = version.split("-")
-    return (int(parts[-2]), int(parts[-1])) if parts[0] == "manifest" and len(parts) == 4 else None
+    return (int(parts[-2]), int(parts[-1])) if parts[0] == "contents" and len(parts) == 4 else None
 
 
-def _cached_at(folder: Path, store: Path) -> Path:
-    return store / "manifests" / f"{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:16]}.json"
+# ---- what is kept in the store --------------------------------------------------------------------------------------
 
 
-def build_manifest(folder: Path, store: Path) -> Manifest:
-    """Walks the folder and keeps the summary in the store; a launch does so before it computes ids."""
-    manifest = scan(folder)
-    path = _cached_at(folder, store)
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _place(folder: Path, store: Path) -> Path:
+    return store / "manifests" / f"{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}.json"
+
+
+def _kept(folder: Path, store: Path | None) -> dict[str, Entry]:
+    """What the store knows of a folder's files: nothing, where its own file is missing, torn or another release's."""
+    if store is None:
+        return {}
+    try:
+        whole = json.loads(_place(folder, store).read_bytes())
+        if whole["format"] != FORMAT:
+            return {}
+        return {
+            name: Entry(tuple(stamp), sha256, Facts(*known) if known else None, problem)
+            for name, (stamp, sha256, known, problem) in whole["files"].items()
+        }
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
+
+
+def _keep(folder: Path, store: Path, entries: Mapping[str, Entry]) -> None:
+    files = {name: _row(entry) for name, entry in sorted(entries.items())}
+    path = _place(folder, store)
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    partial.write_text(
-        json.dumps({"folder": str(folder.resolve()), **asdict(manifest)}, indent=1) + "\n", encoding="utf-8"
-    )
-    os.replace(partial, path)
-    return manifest
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(
+            json.dumps({"format": FORMAT, "folder": shown(folder), "files": files}) + "\n", encoding="ascii"
+        )
+        os.replace(partial, path)
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"{store} cannot be written ({error.strerror or error}); free space, mend its permissions, or choose "
+            "another runs folder with --runs"
+        ) from None
 
 
-def read_manifest(folder: Path, store: Path | None) -> Manifest:
-    """The kept summary where there is one, else a fresh walk (provisional for a large folder). Writes nothing."""
-    if store is not None:
-        try:
-            kept = json.loads(_cached_at(folder, store).read_text(encoding="utf-8"))
-            kept.pop("folder")
-            return Manifest(**kept)
-        except (OSError, ValueError, TypeError, KeyError):
-            pass  # none yet, or torn: the walk below is the truth
-    return scan(folder, limit=SMALL_FOLDER)
+def _row(entry: Entry) -> list[Any]:
+    return [entry.stamp, entry.sha256, entry.facts and list(asdict(entry.facts).values()), entry.problem]

@@ -13,10 +13,10 @@ import hashlib
 import logging
 import os
 import threading
-import warnings
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -24,17 +24,28 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from var_scaling import randomness
-from var_scaling.config.data import FOLDER_SETS, NAMED_SETS, SOURCE_SIDE, DataConfig, data_root, folder_path
-from var_scaling.config.image_manifest import PROVISIONAL, list_split, scan
+from var_scaling import pictures, randomness
+from var_scaling.config.data import (
+    FOLDER_SETS,
+    NAMED_SETS,
+    SOURCE_SIDE,
+    ZOOM,
+    DataConfig,
+    folder_path,
+    missing_folder,
+)
+from var_scaling.config.image_folder import Split as FolderSplit
+from var_scaling.config.image_folder import Tree, data_root, shown, walk
+from var_scaling.config.image_manifest import PROVISIONAL, Manifests, check_unreadable
 from var_scaling.data.make_embedded import DEBIAN_FOLDER, EMBEDDED_FILE, read_idx
 from var_scaling.errors import EnvironmentProblem
 
 log = logging.getLogger(__name__)
 
 Split = Literal["train", "validation"]
-UNREADABLE_SHARE = 0.001  # of a split; above it the set is refused
+FOLDER_OF: dict[Split, FolderSplit] = {"train": "train", "validation": "val"}
 MEMORY_LIMIT_BYTES = 4 << 30  # a folder set larger than this is read batch by batch only
+STRIP_AREA = 16  # a scaled picture larger than so many crops is scaled crop by crop: a strip of 1 x 3000 took 0.9 GB
 
 # sha256 over images and labels of both splits, all of them and in our order (`content_hash`): what version "1" means.
 KNOWN_CONTENT = {
@@ -54,7 +65,8 @@ class Images:
         self.train_labels = train_labels
         self.validation_labels = validation_labels
         self.content_hash = ""
-        self.unreadable: list[str] = []  # paths of images that could not be read; a class-mate stands in for each
+        # Why an image could not be read, by its path; a class-mate stands in for each.
+        self.unreadable: dict[Split, dict[str, str]] = {split: {} for split in get_args(Split)}
 
     train: NDArray[np.uint8]
     validation: NDArray[np.uint8]
@@ -135,22 +147,24 @@ class ArrayImages(Images):
 class FolderImages(Images):
     """A folder of image files, decoded in threads when asked for (Pillow decodes and resizes without the lock).
 
-    The paper's recipe: shorter side to 1.125 x the resolution with Lanczos, then a centre or random crop.
+    The paper's recipe: shorter side to `zoom` (1.125) x the resolution with Lanczos, then a centre or random crop. With
+    decoding 2 a picture that has the resolution is never enlarged: between 1 and `zoom` x it is cropped as it is.
     """
 
-    def __init__(self, config: DataConfig, folder: Path, workers: int) -> None:
-        self.folder = folder
-        train, train_labels = _ranked_files(folder, "train", config.unique_images or 0)
-        validation, validation_labels = _ranked_files(folder, "val", config.validation_images or 0)
+    def __init__(self, config: DataConfig, tree: Tree, workers: int) -> None:
+        self.folder = tree.folder
+        train, train_labels = _ranked_files(tree, "train", config.unique_images or 0)
+        validation, validation_labels = _ranked_files(tree, "val", config.validation_images or 0)
         super().__init__(config, train_labels, validation_labels)
         self.files: dict[Split, list[str]] = {"train": train, "validation": validation}
         self.workers = max(workers, 1)
         self._whole: dict[Split, NDArray[np.uint8]] = {}
         self._lock = threading.Lock()
-        digest = hashlib.sha256(f"{config.version}\0{config.resolution}\0{config.channels}".encode())
+        how = _how(config)
+        digest = hashlib.sha256(f"{config.version}\0{config.resolution}\0{config.channels}{how}".encode())
         for name in (*train, *validation):
-            digest.update(name.encode() + b"\0")
-        self.content_hash = digest.hexdigest()  # of paths and sizes: reading every byte would cost an epoch
+            digest.update(os.fsencode(name) + b"\0")
+        self.content_hash = digest.hexdigest()
 
     @property
     def train(self) -> NDArray[np.uint8]:  # type: ignore[override]
@@ -179,9 +193,10 @@ class FolderImages(Images):
         unique, of_place = np.unique(rows, return_inverse=True)
 
         def fill(number: int) -> None:
-            image = self._scaled(int(unique[number]), split)  # once, however many views of it are asked for
-            for place in np.flatnonzero(of_place == number):
-                pixels[place] = self._crop(image, int(rows[place]), int(views[place]))
+            image = self._read(int(unique[number]), split)  # once, however many views of it are asked for
+            places = np.flatnonzero(of_place == number)
+            for place, crop in zip(places, self._crops(image, rows[places], views[places]), strict=True):
+                pixels[place] = crop
 
         if self.workers == 1 or len(unique) < 2:
             for number in range(len(unique)):
@@ -191,8 +206,8 @@ class FolderImages(Images):
                 list(pool.map(fill, range(len(unique))))
         return pixels
 
-    def _scaled(self, row: int, split: Split) -> Image.Image:
-        """The image of a row, or a class-mate's where it cannot be read, with its shorter side at 1.125 x."""
+    def _read(self, row: int, split: Split) -> Image.Image:
+        """The picture of a row, or a class-mate's where it cannot be read."""
         image = self._decode(self.files[split][row], split)
         if image is None:
             labels = self.labels(split)
@@ -201,53 +216,73 @@ class FolderImages(Images):
             found = (self._decode(self.files[split][other], split) for other in others)
             image = next((other for other in found if other is not None), None)
         if image is None:
-            raise EnvironmentProblem(f"no image of class {self.labels(split)[row]} of {self.folder} can be read")
-        shorter = round(1.125 * (self.config.resolution or 0))
-        width, height = image.size
-        # torchvision's rounding: the longer side is truncated.
-        size = (shorter, shorter * height // width) if width <= height else (shorter * width // height, shorter)
-        return image.resize(size, Image.Resampling.LANCZOS)
+            raise EnvironmentProblem(f"no image of class {self.labels(split)[row]} of {shown(self.folder)} can be read")
+        return image
 
     def _decode(self, name: str, split: Split) -> Image.Image | None:
+        config = self.config
+        assert config.channels and config.value_range and config.decoding
         try:
-            with warnings.catch_warnings(), Image.open(self.folder / name) as image:
-                warnings.simplefilter("ignore")  # odd EXIF and palettes are harmless; a bomb raises below
-                return image.convert("RGB" if self.config.channels == 3 else "L")
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            return pictures.read(self.folder / name, config.channels, config.value_range, config.decoding)
+        except pictures.Unreadable as problem:
             with self._lock:
-                if name not in self.unreadable:
-                    self.unreadable.append(name)
-                    log.warning("cannot read the image %s: %s", self.folder / name, error)
-                bad = len(self.unreadable)
-            if bad > UNREADABLE_SHARE * len(self.files[split]):
-                raise EnvironmentProblem(
-                    f"{bad} of {len(self.files[split])} images of {self.folder} cannot be read, above the "
-                    f"{UNREADABLE_SHARE:.1%} that is let pass; the latest is {self.folder / name}: {error}. "
-                    "Restore or remove them"
-                ) from None
+                bad = self.unreadable[split]
+                if name not in bad:
+                    bad[name] = str(problem)
+                    log.warning("cannot read the image %s: %s", shown(self.folder / name), problem)
+                check_unreadable(self.folder, FOLDER_OF[split], bad, len(self.files[split]))
             return None
 
-    def _crop(self, image: Image.Image, row: int, view: int) -> NDArray[np.uint8]:
+    def _crops(
+        self, image: Image.Image, rows: NDArray[np.int64], views: NDArray[np.int64]
+    ) -> Iterator[NDArray[np.uint8]]:
+        """Some views of one picture: scaled once and cropped, or, of a long strip, only what each crop shows scaled."""
+        side, size = self.config.resolution or 0, self._scaled_size(image)
+        top = self._offsets("y", rows, views, size[1] - side)
+        left = self._offsets("x", rows, views, size[0] - side)
+        strip = size[0] * size[1] > STRIP_AREA * side * side
+        whole = image if strip or size == image.size else image.resize(size, Image.Resampling.LANCZOS)
+        for x, y in zip(left.tolist(), top.tolist(), strict=True):
+            crop = _part(image, size, (x, y), side) if strip else whole.crop((x, y, x + side, y + side))
+            yield np.asarray(crop, np.uint8).reshape(side, side, -1)
+
+    def _scaled_size(self, image: Image.Image) -> tuple[int, int]:
+        """Width and height of a picture before the crop; torchvision's rounding: the longer side is truncated."""
+        width, height = image.size
         side = self.config.resolution or 0
-        rows, views = np.array([row]), np.array([view])
-        top = int(self._offsets("y", rows, views, image.height - side)[0])
-        left = int(self._offsets("x", rows, views, image.width - side)[0])
-        return np.asarray(image.crop((left, top, left + side, top + side)), np.uint8).reshape(side, side, -1)
+        shorter = round((self.config.zoom or ZOOM) * side)
+        if self.config.decoding != 1:
+            shorter = min(shorter, max(side, min(width, height)))
+        if shorter == min(width, height):
+            return width, height
+        return (shorter, shorter * height // width) if width <= height else (shorter * width // height, shorter)
 
 
-def load_images(config: DataConfig, *, image_folder: str | None = None, workers: int = 1) -> Images:
+def _part(image: Image.Image, size: tuple[int, int], corner: tuple[int, int], side: int) -> Image.Image:
+    """A square of the picture scaled to `size`, of which nothing else is scaled; the filter looks beyond its edges."""
+    (left, right), (top, bottom) = (
+        (start * full / scaled, min((start + side) * full / scaled, full))
+        for full, scaled, start in zip(image.size, size, corner, strict=True)
+    )
+    return image.resize((side, side), Image.Resampling.LANCZOS, (left, top, right, bottom))
+
+
+def load_images(
+    config: DataConfig, *, image_folder: str | None = None, workers: int = 1, store: Path | None = None
+) -> Images:
     """Opens a set by its resolved config.
 
     Args:
         config: from `resolve_data`.
         image_folder: placement of an `imagefolder`; for imagenet, another place than VAR_SCALING_DATA/imagenet.
         workers: decoding threads of a folder set.
+        store: where a launch has kept what it read of an `imagefolder`; None reads every byte.
 
     Raises:
         EnvironmentProblem: the files are missing, incomplete, or not the declared version.
     """
     if config.name in FOLDER_SETS:
-        return _open_folder(config, folder_path(config, image_folder), workers)
+        return _open_folder(config, folder_path(config, image_folder), workers, store)
     if config.name == "cifar10":
         splits = [_cifar10(train) for train in (True, False)]
     elif config.name == "fashion-mnist":
@@ -315,38 +350,42 @@ def _padded(images: NDArray[np.uint8], resolution: int, source: int) -> NDArray[
     return np.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)))
 
 
-def _ranked_files(folder: Path, split: str, count: int) -> tuple[list[str], NDArray[np.int64]]:
+def _ranked_files(tree: Tree, split: FolderSplit, count: int) -> tuple[list[str], NDArray[np.int64]]:
     """The first `count` files, rank by rank; a class's own order is by hash, for names may follow time or place."""
     ranked = []
-    for label, names in enumerate(list_split(folder, split).values()):
-        for rank, name in enumerate(sorted(names, key=lambda n: hashlib.sha256(n.encode()).digest())):
-            ranked.append((rank, label, name))
+    for label, files in enumerate(tree.splits[split].values()):
+        by_hash = sorted((file.name for file in files), key=lambda n: hashlib.sha256(os.fsencode(n)).digest())
+        ranked += [(rank, label, name) for rank, name in enumerate(by_hash)]
     ranked.sort()
     return [name for _, _, name in ranked[:count]], np.array([label for _, label, _ in ranked[:count]], np.int64)
 
 
-def _open_folder(config: DataConfig, folder: Path, workers: int) -> FolderImages:
+def _how(config: DataConfig) -> str:
+    """What else than the files makes the pixels, as text; nothing for decoding 1, whose hashes are older."""
+    return "" if config.decoding == 1 else f"\0{config.decoding}\0{config.zoom}\0{config.value_range}"
+
+
+def _open_folder(config: DataConfig, folder: Path, workers: int, store: Path | None) -> FolderImages:
     if not folder.is_dir():
-        raise EnvironmentProblem(
-            f"{config.name} is not on this machine: {folder} does not exist; put train/ and val/ there (one folder a "
-            "class), or point VAR_SCALING_DATA at its parent"
-        )
-    manifest = scan(folder) if config.name == "imagefolder" else scan(folder, limit=0)
+        raise EnvironmentProblem(missing_folder(config, folder))
     if config.name == "imagenet":
+        tree = walk(folder, stamps=False)  # a million questions to a file system less
         facts = NAMED_SETS["imagenet"]
-        found = (manifest.images, manifest.validation_images, manifest.classes)
+        found = (tree.count("train"), tree.count("val"), len(tree.splits["train"]))
         if found != (facts.images, facts.validation_images, facts.classes):
             raise EnvironmentProblem(
-                f"{folder} is not ImageNet-1k (ILSVRC 2012): it holds {found[0]:,} training and {found[1]:,} "
+                f"{shown(folder)} is not ImageNet-1k (ILSVRC 2012): it holds {found[0]:,} training and {found[1]:,} "
                 f"validation images of {found[2]:,} classes, not {facts.images:,}, {facts.validation_images:,} and "
                 f"{facts.classes:,}; for a part of it use data.name imagefolder"
             )
-    elif config.version not in (PROVISIONAL, manifest.version):
+        return FolderImages(config, tree, workers)
+    manifest = Manifests(store, build=True, tell=log.info).of(folder)
+    if config.version not in (PROVISIONAL, manifest.version):
         raise EnvironmentProblem(
-            f"{folder} has changed since this study was planned: it is {manifest.version}, the study asks for "
+            f"{shown(folder)} has changed since this study was planned: it is {manifest.version}, the study asks for "
             f"{config.version}; restore it, or launch again to make it a new set"
         )
-    return FolderImages(config, folder, workers)
+    return FolderImages(config, manifest.tree, workers)
 
 
 def _fashion_mnist() -> list[tuple[NDArray[np.uint8], NDArray[np.uint8]]]:

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from var_scaling.config.data import DataConfig
+from var_scaling.config.image_folder import shown
 from var_scaling.data.images import Images, Split
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.runs import store
@@ -123,7 +124,7 @@ def build_tokens(
         "features": keep_features,
         "tokenizer_hash": tokenizer_hash,
         "data_hash": images.content_hash,
-        "unreadable_images": list(images.unreadable),
+        "unreadable_images": [shown(name) for names in images.unreadable.values() for name in names],
         "files": {
             path.name: {"bytes": path.stat().st_size, "sha256": store.digest(path)}
             for path in sorted(out.glob("*.npy"))

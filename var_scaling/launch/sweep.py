@@ -67,6 +67,11 @@ def prepare(
     Raises:
         EnvironmentProblem: the runs folder cannot be written.
     """
+    if provisional := [trial.work.id for trial in plan.trials if trial.provisional]:
+        raise EnvironmentProblem(
+            f"the id of {', '.join(provisional[:3])}{' ...' if len(provisional) > 3 else ''} is provisional, for its "
+            "image folder has not been read; nothing is trained under such an id: `var-sweep launch` reads it first"
+        )
     try:
         if stages_only:
             return _prepare_stages(plan, stages_only)

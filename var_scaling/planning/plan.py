@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from var_scaling.errors import RequestProblem
+from var_scaling.config.data import FOLDER_SETS, folder_notes, folder_path, missing_folder
+from var_scaling.config.image_manifest import Manifests
+from var_scaling.errors import EnvironmentProblem, RequestProblem
 from var_scaling.planning import estimate, flops, identity
 from var_scaling.planning.resolve import asked_images, branch_point, resolve
 from var_scaling.planning.study import Study
@@ -67,6 +69,7 @@ class Plan:
     runs: Path
     trials: tuple[PlannedTrial, ...]
     stages: tuple[tuple[Work, Record], ...]  # each once, in an order in which they can be built
+    notes: tuple[str, ...] = ()  # on the data that it stands on, a sentence each
 
     @property
     def counts(self) -> dict[str, int]:
@@ -84,17 +87,27 @@ def make_plan(
     runs: Path,
     device: str | None = None,
     ask_scheduler: store.AskScheduler | None = None,
+    manifests: Manifests | None = None,
 ) -> Plan:
     """Resolve every trial and look up what is there already. Reads the runs folder, writes nothing.
+
+    Args:
+        study: as it was read.
+        configs: its trials, unresolved.
+        runs: the runs folder.
+        device: price it on this device.
+        ask_scheduler: see `store.life`.
+        manifests: of image folders (`plan_to_launch`); None looks, and writes nothing.
 
     Raises:
         RequestProblem: every contradiction in the study at once.
     """
+    manifests = manifests or Manifests(runs / "store")
     problems: dict[str, None] = {}
     resolved: list[tuple[TrialConfig, TrialWorks, tuple[tuple[int, int], ...]]] = []
     for config in configs:
         try:
-            whole = resolve(config, runs / "store")
+            whole = resolve(config, manifests)
             resolved.append((whole, works_of(whole, study.evaluate), asked_images(whole, study.budgets)))
         except RequestProblem as error:
             problems.update(dict.fromkeys(error.problems))
@@ -114,7 +127,49 @@ def make_plan(
         trials.append(_plan_trial(config, works, budgets, record, rates, device))
         stages.update({stage.folder: stage for stage in works.stages})
     records = tuple((stage, read_record(runs, stage, ask_scheduler=ask_scheduler)) for stage in stages.values())
-    return Plan(study, runs, tuple(_with_nearest(trials, runs)), records)
+    return Plan(study, runs, tuple(_with_nearest(trials, runs)), records, _notes([t.config for t in trials], manifests))
+
+
+def plan_to_launch(
+    study: Study,
+    configs: Sequence[TrialConfig],
+    runs: Path,
+    device: str | None = None,
+    ask_scheduler: store.AskScheduler | None = None,
+    tell: Callable[[str], None] = lambda text: None,
+) -> Plan:
+    """`make_plan`, with every image folder read to the byte, so that ids are final. Writes manifests into the store.
+
+    Args:
+        study: as for `make_plan`, like what follows.
+        configs: see there.
+        runs: see there.
+        device: see there.
+        ask_scheduler: see there.
+        tell: told of what takes long.
+
+    Raises:
+        RequestProblem: every contradiction in the study at once, before anything is read or written.
+        EnvironmentProblem: an image folder is not on this machine, or cannot be read.
+    """
+    plan = make_plan(study, configs, runs, device, ask_scheduler)
+    of_files = [t.config for t in plan.trials if t.config.data.name in FOLDER_SETS]
+    for config in of_files:
+        folder = folder_path(config.data, config.placement.image_folder)
+        if not folder.is_dir():
+            raise EnvironmentProblem(f"{missing_folder(config.data, folder)} (the study can be planned without it)")
+    if all(config.data.name != "imagefolder" for config in of_files):
+        return plan
+    return make_plan(study, configs, runs, device, ask_scheduler, Manifests(runs / "store", build=True, tell=tell))
+
+
+def _notes(configs: Sequence[TrialConfig], manifests: Manifests) -> tuple[str, ...]:
+    """What is to be said of the image folders of resolved trials, once each."""
+    notes: dict[str, None] = {}
+    for data, image_folder in dict.fromkeys((c.data, c.placement.image_folder) for c in configs):
+        if data.name == "imagefolder" and (folder := folder_path(data, image_folder)).is_dir():
+            notes.update(dict.fromkeys(folder_notes(data, manifests.of(folder))))
+    return tuple(notes)
 
 
 def new_images(config: TrialConfig, budgets: Sequence[int], rows: Sequence[int]) -> int:

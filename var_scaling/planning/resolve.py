@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 
 from var_scaling.config.data import DataConfig, mirrors, resolve_data
+from var_scaling.config.image_manifest import Manifests
 from var_scaling.config.train import TrainConfig
 from var_scaling.errors import RequestProblem
 from var_scaling.families.var.config import ModelConfig
@@ -24,8 +24,8 @@ NUMERICS = {"var": 1}  # per family; raised by hand when a change of code alters
 
 
 @lru_cache(maxsize=4096)
-def _data(config: DataConfig, image_folder: str | None, store: Path | None) -> DataConfig:
-    return resolve_data(config, image_folder=image_folder, store=store)
+def _data(config: DataConfig, image_folder: str | None, manifests: Manifests) -> DataConfig:
+    return resolve_data(config, image_folder=image_folder, manifests=manifests)
 
 
 @lru_cache(maxsize=4096)
@@ -33,17 +33,21 @@ def _tokenizer(config: TokenizerConfig, resolution: int, channels: int, flip: bo
     return resolve_tokenizer(config, resolution=resolution, channels=channels, flip=flip)
 
 
-def resolve(config: TrialConfig, store: Path | None = None) -> TrialConfig:
+def resolve(config: TrialConfig, manifests: Manifests | None = None) -> TrialConfig:
     """A config without `None` in its identity and execution groups.
+
+    Args:
+        config: as a user wrote it, or resolved.
+        manifests: what one plan knows of image folders; None looks afresh.
 
     Raises:
         RequestProblem: values that contradict one another; the value, the rule and the way out.
         EnvironmentProblem: an image folder that is needed for its facts is not there.
     """
     try:
-        data = _data(config.data, config.placement.image_folder, store)
+        data = _data(config.data, config.placement.image_folder, manifests or Manifests())
         assert data.resolution is not None and data.channels is not None
-        tokenizer = _tokenizer(config.tokenizer, data.resolution, data.channels, mirrors(data))
+        tokenizer = _tokenizer(config.tokenizer, data.resolution, data.channels, mirrors(config.data))
     except ValueError as error:
         raise RequestProblem(str(error)) from None
     model, train = _recipe(config.model, config.train)
