@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import re
-from collections.abc import Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 StateDict = Mapping[str, Tensor]
 Module = TypeVar("Module", bound=nn.Module)
+MOST_DEEP = 3  # keys above the weights: trainer.var_wo_ddp has two
+
+log = logging.getLogger(__name__)
 
 
 def fit(model: Module, state: StateDict, what: str) -> Module:
@@ -40,11 +46,69 @@ def fit(model: Module, state: StateDict, what: str) -> Module:
     return model.eval()
 
 
-def require(state: StateDict, names: Iterable[str], what: str) -> None:
-    """Raises ValueError unless all names are there: those that the sizes are read from."""
-    missing = [f"{name}{nearest(name, state)}" for name in names if name not in state]
-    if missing:
+def locate(checkpoint: object, size_givers: Mapping[str, int], what: str) -> dict[str, Tensor]:
+    """The weights in a checkpoint, wherever its training put them; what was done to find them is logged.
+
+    They may lie below keys (state_dict, model, ema, trainer.var_wo_ddp, ...) and carry a prefix (module., _orig_mod.).
+    Of several places an average (ema) is taken before others, as published results do, then the one least deep.
+
+    Args:
+        checkpoint: what `torch.load(path, weights_only=True)` gave. Arrays become tensors; what is no weight, such as
+            an epoch beside them, is left out.
+        size_givers: names that the sizes are read from, each with its number of dimensions.
+        what: the kind of model, for errors.
+
+    Raises:
+        ValueError: the names are nowhere, or have other numbers of dimensions.
+    """
+    if not isinstance(checkpoint, Mapping):
+        raise ValueError(f"this is not the state dict of {what}: it is a {type(checkpoint).__name__}, no mapping")
+    found = sorted(
+        _places(checkpoint, list(size_givers), ()),
+        key=lambda place: (not any("ema" in key for key in place[0]), len(place[0]), len(place[1])),
+    )
+    if not found:
+        missing = [f"{name}{nearest(name, checkpoint)}" for name in size_givers if name not in checkpoint]
         raise ValueError(f"this is not the state dict of {what}: it has no {', '.join(missing)}")
+    keys, prefix, holder = found[0]
+    inside = {str(name)[len(prefix) :]: value for name, value in holder.items() if str(name).startswith(prefix)}
+    weights = {name: torch.as_tensor(value) for name, value in inside.items() if isinstance(value, Tensor | np.ndarray)}
+    _tell(what, found, [name for name in inside if name not in weights])
+    for name, dimensions in size_givers.items():
+        shape = tuple(weights[name].shape) if name in weights else None
+        if shape is None or len(shape) != dimensions or not all(shape):
+            raise ValueError(
+                f"this is not the state dict of {what}: {name} "
+                f"{'is no tensor' if shape is None else f'has shape {shape}'} where one of {dimensions} dimensions is "
+                "expected"
+            )
+    return weights
+
+
+Place = tuple[tuple[str, ...], str, Mapping[Any, Any]]  # keys down to a mapping, prefix of its names, the mapping
+
+
+def _places(value: Mapping[Any, Any], names: list[str], keys: tuple[str, ...]) -> Iterator[Place]:
+    ends = [str(name)[: -len(names[0])] for name in value if str(name).endswith(names[0])]
+    for prefix in ends:
+        if (not prefix or prefix.endswith(".")) and all(prefix + name in value for name in names):
+            yield keys, prefix, value
+    if len(keys) < MOST_DEEP:
+        for key, below in value.items():
+            if isinstance(below, Mapping):
+                yield from _places(below, names, (*keys, str(key)))
+
+
+def _tell(what: str, found: list[Place], left_out: list[str]) -> None:
+    (keys, prefix, _), *others = found
+    words = [f"below {'.'.join(keys)}"] if keys else []
+    words += [f"without the prefix {prefix}"] if prefix else []
+    if others:
+        words.append("not from " + ", ".join(".".join((*k, p)).strip(".") or "the top" for k, p, _ in others))
+    if words:
+        log.warning("the weights of %s were taken from %s", what, ", ".join(words))
+    if left_out:
+        log.warning("left out of %s, for they are no tensors: %s", what, ", ".join(left_out))
 
 
 def count(state: StateDict, pattern: str) -> int:
@@ -54,5 +118,5 @@ def count(state: StateDict, pattern: str) -> int:
 
 def nearest(name: str, names: Iterable[str]) -> str:
     """A remark that names the one most like `name`; nothing where none is."""
-    near = difflib.get_close_matches(name, list(names), n=1)
+    near = difflib.get_close_matches(name, [other for other in names if isinstance(other, str)], n=1)
     return f" (nearest: {near[0]})" if near else ""

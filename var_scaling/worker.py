@@ -231,7 +231,7 @@ def _place(error: BaseException) -> str:
 
 def _redirect_output(path: Path) -> None:
     """Everything printed from here on goes to the attempt's own log."""
-    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
     os.dup2(log, 1)
     os.dup2(log, 2)
     os.close(log)

@@ -134,6 +134,18 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(tmp_path: Path) -> Non
     assert attempt.load_checkpoint("trunk")["value"] == 1
 
 
+def test_weights_are_as_readable_as_everything_else(tmp_path: Path) -> None:
+    import torch
+
+    before = os.umask(0o027)
+    try:
+        store.write_json(tmp_path / "row.json", {})
+        store.write_weights(tmp_path / "weights.safetensors", {"a": torch.zeros(2, 3).T})
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o640}
+
+
 def test_a_write_that_fails_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "x.json"
     store.write_json(path, {"a": 1})

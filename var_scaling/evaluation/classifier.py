@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from var_scaling import randomness
@@ -152,7 +152,7 @@ def _train(
         "data_hash": images.content_hash,
     }
     attempt.journal.write(phase="classifier", images=config.epochs * count, **{"val/accuracy": report["accuracy"]})
-    save_file({k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}, out / "weights.safetensors")
+    store.write_weights(out / "weights.safetensors", model.state_dict())
     store.write_json(out / "report.json", report)
     attempt.drop_checkpoint("classifier")
     return report

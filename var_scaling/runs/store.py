@@ -68,6 +68,16 @@ def write_json(path: Path, value: Any, durable: bool = True) -> None:
     write_bytes(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode(), durable)
 
 
+def write_weights(path: Path, weights: Mapping[str, Any]) -> None:
+    """Tensors by name as safetensors, readable by whom the umask lets: the library alone would make it the owner's."""
+    from safetensors.torch import save_file
+
+    path.touch()
+    mode = path.stat().st_mode & 0o777
+    save_file({name: value.detach().cpu().contiguous() for name, value in weights.items()}, path)
+    path.chmod(mode)
+
+
 def read_json(path: Path) -> Any:
     """The value of a JSON file, or None where there is none or where it is torn."""
     try:

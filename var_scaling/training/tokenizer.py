@@ -20,7 +20,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from var_scaling import randomness
@@ -376,8 +375,7 @@ def _finish(training: Training, source: ImageSource, out: Path) -> dict[str, Any
         "seconds": training.seconds,
         "images_per_second": training.images / training.seconds,
     }
-    weights = {name: value.detach().contiguous().cpu() for name, value in model.state_dict().items()}
-    save_file(weights, out / "weights.safetensors")
+    store.write_weights(out / "weights.safetensors", model.state_dict())
     store.write_json(out / "report.json", report)
     return report
 

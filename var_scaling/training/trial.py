@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 
 from var_scaling.data.tokens import TokenCache
 from var_scaling.evaluation.validation import validation_loss
@@ -144,7 +143,7 @@ def _publish(
     row = make_row(config, state, validation, {**provenance, "attempts": attempt.number + 1, "finished": time.time()})
     attempt.check_owner()
     prepared = attempt.scratch(f"budget_{budget}")
-    save_file({k: v.detach().contiguous().cpu() for k, v in weights.items()}, prepared / "weights.safetensors")
+    store.write_weights(prepared / "weights.safetensors", weights)
     store.write_json(prepared / "row.json", row)
     (prepared / "evaluations").mkdir()
     attempt.journal.sync()

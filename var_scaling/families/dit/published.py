@@ -7,11 +7,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from torch import Tensor
-
 from var_scaling.families.dit.config import published_heads
 from var_scaling.families.dit.model import DiT
-from var_scaling.state_dicts import fit, require
+from var_scaling.state_dicts import fit, locate
 
 SIZE_GIVERS = {  # names that the sizes are read from, and the number of dimensions that they must have
     "pos_embed": 3,
@@ -26,7 +24,7 @@ def load_dit(state_dict: Mapping[str, Any], heads: int | None = None) -> DiT:
 
     Args:
         state_dict: the published names and shapes, loaded with `torch.load(path, weights_only=True)`; or a training
-            checkpoint that holds such a state dict under "ema", whose average is then taken, as published results do.
+            checkpoint around them, whose average (ema) is then taken; see `state_dicts.locate`.
             The last row of the label table is taken for "no class".
         heads: attention heads. They show in no shape: the published sizes have theirs, others must be given.
 
@@ -36,10 +34,7 @@ def load_dit(state_dict: Mapping[str, Any], heads: int | None = None) -> DiT:
     Raises:
         ValueError: one sentence: names or shapes that differ, all listed; or heads that are neither known nor given.
     """
-    state = state_dict.get("ema", state_dict) if isinstance(state_dict, Mapping) else state_dict
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ValueError("this is not the state dict of a DiT: it must map names to tensors, maybe below a key ema")
-    require(state, SIZE_GIVERS, "a DiT")
+    state = locate(state_dict, SIZE_GIVERS, "a DiT")
     shapes = {name: tuple(value.shape) for name, value in state.items()}
     sizes = _sizes(shapes)
     width, depth = sizes["width"], sizes["depth"]
@@ -56,12 +51,6 @@ def load_dit(state_dict: Mapping[str, Any], heads: int | None = None) -> DiT:
 
 def _sizes(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
     """The arguments of `DiT` but heads."""
-    for name, dimensions in SIZE_GIVERS.items():
-        if len(shapes[name]) != dimensions or not all(shapes[name]):
-            raise ValueError(
-                f"this is not the state dict of a DiT: {name} has shape {shapes[name]} "
-                f"where one of {dimensions} dimensions is expected"
-            )
     width, channels, patch, _ = shapes["x_embedder.proj.weight"]
     tokens, outputs = shapes["pos_embed"][1], shapes["final_layer.linear.weight"][0]
     side, output_channels = math.isqrt(tokens), outputs / patch**2
