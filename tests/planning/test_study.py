@@ -71,6 +71,11 @@ def test_overrides_reach_the_base_and_the_study(tmp_path: Path) -> None:
         ("name: fashion-mnist-mini", "name: fashion-mnist-mini, unique_images: 1001", ["1001", "use 1000"]),
         ("budgets: {images: [20_480]}", "budgets: {images: [20_480], train_flops: [1e12]}", ["exactly one"]),
         ("train: {", "execution: {micro_batch: 24}\n  train: {", ["24", "64", "use 16"]),
+        ("model.depth", "depth", ["line 7", "unknown key `depth` (did you mean `model.depth`?)"]),
+        ("train: {", "learning_rate: 1\n  train: {", ["did you mean `train.learning_rate` or `tokenizer."]),
+        ("name: x\n", "name: x\nbatch_size: 64\n", ["unknown key `batch_size` (did you mean `base.train.batch_size`"]),
+        ("{images: [20_480]}", "[20_480]", ["`budgets` = [20480]: ", "keys below it: images, train_flops"]),
+        ("batch_size: 64", "gradient_clip: big", ["`train.gradient_clip` = 'big'", "valid number or 'off'"]),
     ],
 )
 def test_each_mistake_is_one_sentence_with_value_rule_and_way_out(
@@ -80,6 +85,30 @@ def test_each_mistake_is_one_sentence_with_value_rule_and_way_out(
     told = problems(write(tmp_path, GOOD.replace(old, new, 1)))
     for part in expected:
         assert part in told, told
+
+
+@pytest.mark.parametrize("fid", ["{features: inceptoin}", "[{features: inceptoin}]"])
+def test_a_field_of_two_forms_is_told_of_in_the_form_that_was_meant(tmp_path: Path, fid: str) -> None:
+    told = problems(write(tmp_path, f"{GOOD}\nevaluate: {{fid: {fid}}}\n"))
+    assert told.count("\n") == 0 and "FidConfig" not in told and "tuple" not in told
+    assert "features` = 'inceptoin'" in told and "did you mean `inception`" in told
+    told = problems(write(tmp_path, f"{GOOD}\nevaluate: {{fid: 5}}\n"))
+    assert told.count("\n") == 0 and "`evaluate.fid` = 5: input should be keys below it: samples, features" in told
+
+
+def test_an_override_of_an_axis_of_the_grid_sets_its_values(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD)
+
+    def depths(*overrides: str) -> list[int]:
+        return sorted({config.model.depth for config in load_study(path, overrides)[1]})
+
+    assert depths() == [2, 3, 5]
+    assert depths("model.depth=6") == depths("base.model.depth=6") == depths("grid.model.depth=6") == [6]
+    assert depths("model.depth=[4, 6]") == depths("grid.model.depth=[4, 6]") == [4, 6]
+    with pytest.raises(RequestProblem, match=r"`model.depth` is an axis of the grid.*--set grid.model.depth="):
+        load_study(path, ["model={depth: 3}"])
+    with pytest.raises(RequestProblem, match=r"with --set: `model.depth` = 'x'"):
+        load_study(path, ["model.depth=x"])
 
 
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:

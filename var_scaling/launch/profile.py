@@ -81,4 +81,4 @@ def load_profile(path: Path) -> Profile:
     try:
         return Profile.model_validate(raw)
     except ValidationError as error:
-        raise RequestProblem(*problems_of(error, Profile, (), str(path), lines)) from None
+        raise RequestProblem(*problems_of(error, Profile, (), str(path), lines, raw)) from None

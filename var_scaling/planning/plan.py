@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from var_scaling.config.data import FOLDER_SETS, folder_notes, folder_path, missing_folder
+from var_scaling.config.evaluate import too_few_images
 from var_scaling.config.image_manifest import Manifests
 from var_scaling.errors import EnvironmentProblem, RequestProblem
 from var_scaling.planning import estimate, flops, identity
@@ -127,7 +128,7 @@ def make_plan(
         trials.append(_plan_trial(config, works, budgets, record, rates, device))
         stages.update({stage.folder: stage for stage in works.stages})
     records = tuple((stage, read_record(runs, stage, ask_scheduler=ask_scheduler)) for stage in stages.values())
-    return Plan(study, runs, tuple(_with_nearest(trials, runs)), records, _notes([t.config for t in trials], manifests))
+    return Plan(study, runs, tuple(_with_nearest(trials, runs)), records, _notes(trials, manifests))
 
 
 def plan_to_launch(
@@ -163,12 +164,14 @@ def plan_to_launch(
     return make_plan(study, configs, runs, device, ask_scheduler, Manifests(runs / "store", build=True, tell=tell))
 
 
-def _notes(configs: Sequence[TrialConfig], manifests: Manifests) -> tuple[str, ...]:
-    """What is to be said of the image folders of resolved trials, once each."""
+def _notes(trials: Sequence[PlannedTrial], manifests: Manifests) -> tuple[str, ...]:
+    """What is to be said of the data of a study, once each: its image folders, and what they are too few for."""
     notes: dict[str, None] = {}
-    for data, image_folder in dict.fromkeys((c.data, c.placement.image_folder) for c in configs):
+    for data, image_folder in dict.fromkeys((t.config.data, t.config.placement.image_folder) for t in trials):
         if data.name == "imagefolder" and (folder := folder_path(data, image_folder)).is_dir():
             notes.update(dict.fromkeys(folder_notes(data, manifests.of(folder))))
+    for evaluation in dict.fromkeys(e.config for t in trials for e in t.works.evaluations):
+        notes.update(dict.fromkeys(too_few_images(evaluation).values()))
     return tuple(notes)
 
 
