@@ -6,6 +6,7 @@ tested with real processes and real folders. What it does is set by files in the
     step_seconds        how long a step of 1,000 images takes
     checkpoint_steps    steps between two checkpoints (1); a killed worker does what lies between again
     fail_<trial>        text of the failure of a trial whose folder begins so; `once:` fails the first attempt only
+    stage_seconds       how long a stage takes (0)
     bad_node            name of a SLURM node on which every trial fails
 
 and by variables of its environment, which `tests.launch.faults` reads.
@@ -14,7 +15,6 @@ and by variables of its environment, which `tests.launch.faults` reads.
 from __future__ import annotations
 
 import functools
-import json
 import os
 import sys
 import time
@@ -43,6 +43,11 @@ def do(kind: str, runs: Path, folder: Path, attempt: Attempt) -> None:
         if (runs / "bad_node").read_text() == os.environ.get("SLURMD_NODENAME"):
             raise OSError(5, "Input/output error")
     if kind != "trial":
+        end = time.monotonic() + _setting(runs, "stage_seconds", 0.0)
+        while time.monotonic() < end:
+            if attempt.stop_requested():
+                raise attempt.stopped()
+            time.sleep(0.02)
         out = attempt.scratch("result")
         store.write_json(out / "report.json", {"kind": kind})
         store.publish(out, folder / "result")
@@ -117,6 +122,4 @@ if __name__ == "__main__":
     import faults
 
     faults.from_environment()
-    code = worker.main(Path(sys.argv[1]).resolve(), do)
-    print(json.dumps({"exit": code}))
-    sys.exit(code)
+    sys.exit(worker.main(Path(sys.argv[1]).resolve(), do))

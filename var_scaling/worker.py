@@ -67,9 +67,7 @@ def main(folder: Path, do: Do = do_work) -> int:
         return EXIT_FAILED
     runs = folder.parents[1] if folder.parent.name == "trials" else folder.parents[2]
     kind = store.read_json(folder / "identity.json")["kind"]
-    # Under Ray one SLURM job is shared by many works: to ask for its requeue would send all of them back.
-    in_ray = "VAR_SCALING_RAY" in os.environ
-    task = None if in_ray else slurm_task.this_task()
+    task = slurm_task.this_task()
     if rank := ranks.this_rank():
         return _lend(runs, folder, rank)
     if (reason := _turned_away(folder, task)) is not None:
@@ -82,7 +80,7 @@ def main(folder: Path, do: Do = do_work) -> int:
     try:
         take_over = os.environ.get("VAR_SCALING_TAKE_OVER") == "1"
         # Ray starts a work again when it has given up its process, though the job both belong to goes on.
-        ask = None if in_ray and take_over else slurm_task.life
+        ask = None if "VAR_SCALING_RAY" in os.environ and take_over else slurm_task.life
         attempt = store.take(folder, ask, take_over=take_over, done=nothing_missing)
     except store.Done:
         return EXIT_DONE
@@ -152,7 +150,7 @@ def _stopped(attempt: Attempt, task: SlurmTask | None, asked: list[str]) -> int:
         attempt.end("stopped")
         return EXIT_STOPPED
     mark = store.read_json(attempt.work / "cancelled.json") or {}
-    if mark.get("job") == task.job or "SIGINT" in asked:
+    if (mark.get("job"), mark.get("name", task.name)) == (task.job, task.name) or "SIGINT" in asked:
         attempt.end("stopped", message="cancelled")
         return EXIT_STOPPED
     in_time = attempt.ends_at is None or time.monotonic() < attempt.ends_at - TIME_LIMIT_SLACK

@@ -66,6 +66,13 @@ def test_of_several_lines_of_a_job_the_last_counts() -> None:
     assert {job: str(end) for job, end in ends.items()} == {"52_1": "COMPLETED on n2"}
 
 
+def test_tasks_that_never_started_share_a_line_of_the_accounting() -> None:
+    ends = scheduler.parse_accounting("15_[0-1,3%4]|CANCELLED by 0|0:0|None assigned\n15_2|FAILED|2:0|n1\n")
+    cancelled = "CANCELLED by 0"
+    told = {"15_0": cancelled, "15_1": cancelled, "15_3": cancelled, "15_2": "FAILED on n1, exit 2:0"}
+    assert {job: str(end) for job, end in ends.items()} == told
+
+
 @pytest.mark.parametrize(
     ("text", "seconds"),
     [("1-02:03:04", 93_784), ("02:03:04", 7_384), ("3:04", 184), ("5", 300), ("2-1", 176_400), ("UNLIMITED", None)],

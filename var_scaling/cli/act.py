@@ -30,7 +30,7 @@ from var_scaling.cli.options import (
     Yes,
     plan_of,
 )
-from var_scaling.cli.run import count, err, out, print_json
+from var_scaling.cli.run import Failed, count, err, out, print_json
 from var_scaling.config import yaml
 from var_scaling.errors import EnvironmentProblem, RequestProblem
 from var_scaling.launch import status as state
@@ -119,6 +119,8 @@ def _launch_here(
     """Launch by a launcher that needs this process: consent first, then stay until all is done."""
     if mlflow:
         check_store(tracking_uri())
+    if cores and cores > (most := available_cores()) and not address:
+        err.print(f"--cores {cores}, but this process may use {most}: workers share them, and each is slower")
     cores = cores or available_cores()
     loaded = cluster.load_profile(profile) if profile else None
     cluster.consent(planned, order, spend, loaded, None if name == "ray" and address else cores)
@@ -175,36 +177,49 @@ def cancel(
       var-sweep cancel depth depth=8 --yes
     """
     now = state.read_status(runs, sweep)
-    selected = state.select(now.trials, filters)
-    queued = [t.folder for t in selected if t.queued and t.queued.queue != "gone"]
+    selected = state.select((*now.trials, *now.left), filters)
+    works = {t.folder: t.record for t in selected}
     if not filters:  # with the trials go the stages that nobody else waits for
-        queued += [name for name in now.stages if name in now.queue and now.queue[name].queue != "gone"]
-    chosen = [t for t in selected if t.state in ("running", "unknown") and t.folder not in queued]
+        works |= now.stages
+    queued = [name for name in works if name in now.queue and now.queue[name].queue != "gone"]
+    running = {n: r for n, r in works.items() if r.state in ("running", "unknown") and n not in queued}
+    done: dict[str, str] = {}
+    failed: dict[str, str] = {}
     if yes:
-        left = [t.folder for t in selected if t.state != "finished"]
-        stages = [] if filters else [name for name, record in now.stages.items() if record.state != "finished"]
-        ask_to_withdraw(now.folder, [*left, *stages])
-    done = cluster.cancel_on_slurm(runs, queued) if yes else {}
-    elsewhere = []
-    here = store.this_process()
-    for trial in chosen if yes else ():
-        holder = trial.record.holder
-        assert holder is not None
-        if (holder.boot, holder.namespace) == (here.boot, here.namespace):
-            os.kill(holder.pid, signal.SIGTERM)
-            done[trial.folder] = f"asked {holder} to save and stop"
-        else:
-            elsewhere.append(f"{Path(trial.folder).name} runs elsewhere ({holder}); stop it there")
-    works = [*queued, *(t.folder for t in chosen)]
+        failed |= ask_to_withdraw(now.folder, [n for n, record in works.items() if record.state != "finished"])
+        withdrawn, refused = cluster.cancel_on_slurm(runs, queued)
+        done, failed = done | withdrawn, failed | refused
+        for name, record in running.items():
+            assert record.holder is not None
+            what, reached = _ask_to_stop(record.holder)
+            (done if reached else failed)[name] = what
     if json:
-        print_json({"schema": 1, "sweep": now.name, "works": works, "done": done, "not_reached": elsewhere})
-        return
-    if not yes:
-        out.print(f"{len(works)} running or queued works would be stopped; add --yes")
-    for folder, what in done.items():
-        out.print(f"{Path(folder).name}: {what}", soft_wrap=True)
-    for text in elsewhere:
-        err.print(text, soft_wrap=True)
+        not_reached = [f"{Path(name).name}: {why}" for name, why in failed.items()]
+        chosen = [*queued, *running]
+        print_json({"schema": 1, "sweep": now.name, "works": chosen, "done": done, "not_reached": not_reached})
+    else:
+        if not yes:
+            out.print(f"{len(queued) + len(running)} running or queued works would be stopped; add --yes")
+        for name, what in done.items():
+            out.print(f"{Path(name).name}: {what}", soft_wrap=True)
+        for name, why in failed.items():
+            err.print(f"not cancelled: {Path(name).name}: {why}", soft_wrap=True)
+    if failed:
+        raise Failed
+
+
+def _ask_to_stop(holder: store.Holder) -> tuple[str, bool]:
+    """Signal a worker on this machine; says what came of it, and whether it was reached."""
+    here = store.this_process()
+    if (holder.boot, holder.namespace) != (here.boot, here.namespace):
+        return f"it runs elsewhere ({holder}): its launch there is asked, and stops it unless it is gone itself", False
+    try:
+        os.kill(holder.pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return f"{holder} has just ended", True
+    except PermissionError:
+        return f"{holder} belongs to another user: ask them, or an administrator", False
+    return f"asked {holder} to save and stop", True
 
 
 def retry(
@@ -222,7 +237,7 @@ def retry(
     yes: Yes = False,
     json: Json = False,
 ) -> None:
-    """Start failed trials again from their last checkpoint. It may change execution, never identity.
+    """Start failed trials and stages again from their last checkpoint. It may change execution, never identity.
 
     Examples:
       var-sweep retry depth
@@ -243,15 +258,17 @@ def retry(
     recipe = TunedRecipe.model_validate_json(dumps(how["recipe"])) if how.get("recipe") else None
     planned = plan_of(folder / "study.yaml", [*how.get("set", ()), *set_], runs, device, recipe, to_launch=True)
     chosen = {t.folder for t in state.select(state.read_status(runs, folder.name).trials, filters)}
+    states = ("failed", "unknown") if take_over else ("failed",)
+    stages = {stage.folder for stage, record in planned.stages if record.state in states}
 
     def wanted(trial: PlannedTrial) -> bool:
-        states = ("failed", "unknown") if take_over else ("failed",)
-        return trial.work.folder in chosen and trial.record.state in states
+        waits = trial.record.runnable and any(stage.folder in stages for stage in trial.works.stages)
+        return trial.work.folder in chosen and (trial.record.state in states or waits)
 
     if take_over:
         os.environ["VAR_SCALING_TAKE_OVER"] = "1"
     if not any(wanted(trial) for trial in planned.trials):
-        out.print(f"nothing to retry: no trial of {folder.name} that matches has failed")
+        out.print(f"nothing to retry: no trial of {folder.name} that matches has failed, nor a stage of one")
         return
     order = cluster.Order(yaml.read_text(folder / "study.yaml"), only=wanted, failed_too=True, how=how)
     spend = cluster.Spend(max_gpu_hours, yes)

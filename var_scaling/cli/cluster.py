@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from var_scaling.cli.run import count, err, out, print_json, span
+from var_scaling.cli.run import Failed, count, err, out, print_json, span
 from var_scaling.errors import EnvironmentProblem, RequestProblem
 from var_scaling.launch import scheduler
+from var_scaling.launch.early_log import early_log, last_line
+from var_scaling.launch.missing import Missing, missing_text, what_is_missing
 from var_scaling.launch.price import Price, check_spend, price
 from var_scaling.launch.profile import Profile, load_profile
 from var_scaling.launch.status import SweepStatus
@@ -120,6 +122,19 @@ def launch_on_slurm(
 
 
 def _say_submitted(started: Launch, launcher: SlurmLauncher, cost: Price, json: bool) -> None:
+    result = launcher.submitted
+    handed = {*result.already, *(folder for array in result.arrays for folder in array.folders)}
+    kept_back = f"kept back by {result.held_by}" if result.held else None
+    missing = what_is_missing(started, kept_back, handed)
+    _print_submitted(started, launcher, cost, missing, json)
+    if missing:
+        err.print(missing_text(missing), soft_wrap=True)
+        raise Failed
+
+
+def _print_submitted(
+    started: Launch, launcher: SlurmLauncher, cost: Price, missing: Sequence[Missing], json: bool
+) -> None:
     result, name = launcher.submitted, started.plan.study.name
     if json:
         print_json(
@@ -134,6 +149,7 @@ def _say_submitted(started: Launch, launcher: SlurmLauncher, cost: Price, json: 
                 "already_queued": result.already,
                 "held_back": result.held,
                 "mirror": result.mirror and result.mirror.job,
+                "missing": [each.as_dict() for each in missing],
                 "skipped": [{"trial": t, "reason": r} for t, r in started.skipped],
                 "price": cost.as_dict(),
             }
@@ -144,11 +160,9 @@ def _say_submitted(started: Launch, launcher: SlurmLauncher, cost: Price, json: 
 
         out.print(f"array {array.job}: {len(array.folders)} tasks, {Resources(**array.resources)} each")
     finished = sum(reason.startswith("finished") for _, reason in started.skipped)
-    failed = len(started.skipped) - finished
     lines = [
         f"submitted {sum(len(a.folders) for a in result.arrays)} works in {len(result.arrays)} arrays; "
-        f"{finished} trials were finished already, {len(result.already)} works were queued already, "
-        f"{failed} failed ones are left for `var-sweep retry {name}`",
+        f"{finished} trials were finished already, {len(result.already)} works were queued already",
         price_text(cost, started.plan.runs),
     ]
     if result.held:
@@ -190,13 +204,14 @@ def device_of(profile: Path | None) -> str | None:
     return loaded.gpu.name if loaded and loaded.gpu else None
 
 
-def cancel_on_slurm(runs: Path, folders: list[str]) -> dict[str, str]:
-    """Withdraw and stop works of SLURM's queue; what was done to each."""
+def cancel_on_slurm(runs: Path, folders: list[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Withdraw and stop works of SLURM's queue: what was done to each, and what could not be done and why."""
     if not folders:
-        return {}
+        return {}, {}
     from var_scaling.launch.slurm import cancel
 
-    return cancel(runs, folders)
+    result = cancel(runs, folders)
+    return result.done, result.failed
 
 
 @dataclass(frozen=True)
@@ -226,7 +241,7 @@ def worker_command() -> tuple[str, ...]:
 # ---- looking --------------------------------------------------------------------------------------------------------
 
 
-def queue_text(status: SweepStatus) -> str:
+def queue_text(runs: Path, status: SweepStatus) -> str:
     """What is in SLURM's queue and why it waits; how interrupted attempts ended, by one bounded question to sacct."""
     if status.silent is not None:
         return f"SLURM does not answer ({status.silent}): what it runs is unknown and taken for alive"
@@ -236,14 +251,26 @@ def queue_text(status: SweepStatus) -> str:
     lines = [f"{n} waiting in SLURM: {reason}" for reason, n in waiting.most_common()]
     odd = Counter(q.state for q in here.values() if q.queue == "unknown")
     lines += [f"{n} in state {state}, which this program does not know: taken for alive" for state, n in odd.items()]
-    lost = [t for t in status.trials if t.state in ("interrupted", "new") and t.queued and t.queued.queue == "gone"]
-    jobs = {t.queued.job: t for t in lost if t.queued and t.queued.job}
-    if jobs:
-        since = min(t.queued.array.since for t in lost if t.queued)
-        ends = scheduler.ask_accounting([j for j in jobs if j], since)
-        causes = Counter(str(ends[j].state) for j in jobs if j in ends)
-        said = ", ".join(f"{n} x {state}" for state, n in causes.most_common()) or "no accounting here"
-        lines.append(f"{len(lost)} left the queue unfinished ({said}): `var-sweep launch` goes on with them")
+    states = {**{n: r.state for n, r in status.stages.items()}, **{t.folder: t.state for t in status.trials}}
+    lost = {
+        name: q for name, q in here.items() if states[name] in ("interrupted", "new") and q.queue == "gone" and q.job
+    }
+    if lost:
+        since = min(q.array.since for q in lost.values())
+        ends = scheduler.ask_accounting([str(q.job) for q in lost.values()], since)
+        trials = {name: q for name, q in lost.items() if name.startswith("trials/")}
+        causes = Counter(ends[q.job].state if q.job in ends else "of unknown end" for q in trials.values())
+        said = ", ".join(f"{n} x {state}" for state, n in causes.most_common())
+        if trials:
+            lines.append(f"{len(trials)} left the queue unfinished ({said}): `var-sweep launch` goes on with them")
+        for name in lost.keys() - trials.keys():
+            log = early_log(runs, name)
+            end = f" ({ends[job]})" if (job := lost[name].job) in ends else ""
+            last = f": {last_line(log)}" if log else ""
+            lines.append(
+                f"stage {name} died in SLURM before it began{end}{last}; `var-sweep logs {Path(name).name}` says more, "
+                "what stands on it cannot start"
+            )
     return "\n".join(lines)
 
 
@@ -265,19 +292,6 @@ def held_text(runs: Path, sweep: Path) -> str:
         if not gate.open(runs):
             lines.append("the rest is held until the pilots have passed; `launch` without --pilot lets it go at once")
     return "\n".join(lines)
-
-
-def queued_log(runs: Path, folder: Path) -> tuple[str, Path] | None:
-    """The log that SLURM kept of a work's newest task, for what never got as far as a log of its own."""
-    from var_scaling.launch.arrays import read_arrays
-
-    name = folder.resolve().relative_to(runs.resolve()).as_posix()
-    for array in reversed(read_arrays(runs)):
-        if name in array.folders and array.job:
-            path = array.path.parent / f"{array.task(name)}_0_log.out"
-            if path.exists():
-                return array.task(name), path
-    return None
 
 
 def code_text(planned: Plan) -> str:

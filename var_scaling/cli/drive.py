@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from var_scaling.cli import show
 from var_scaling.cli.run import Failed, Interrupted, err, out, print_json
 from var_scaling.launch import status as state
 from var_scaling.launch.local import LocalLauncher
+from var_scaling.launch.missing import Missing, missing_text, what_is_missing
 from var_scaling.launch.sweep import Launch, View, follow, sweep_folder
 from var_scaling.runs import pilot
 from var_scaling.tracking.address import read_ui_address, shown, tracking_uri
@@ -28,13 +29,9 @@ def drive(
 ) -> None:
     """Submit, follow with bars, stop cleanly on Ctrl-C, and say what came of it."""
     runs, name = started.plan.runs, started.plan.study.name
-    for folder, reason in started.skipped:
-        if not reason.startswith("finished"):
-            err.print(f"not started: {Path(folder).name}: {reason}")
     mirror = _start_mirror(runs, name) if mlflow and started.jobs else None
-    launcher.submit(started.jobs, started.folder)
     folders = [job.work.folder for job in started.jobs]
-    interrupts = []
+    interrupts: list[int] = []
 
     def on_interrupt(*_: object) -> None:
         interrupts.append(1)
@@ -52,15 +49,20 @@ def drive(
             for line in gates.pop().lines(runs):
                 err.print(line, soft_wrap=True)
 
-    before = {s: signal.signal(s, on_interrupt) for s in (signal.SIGINT, signal.SIGTERM)}
+    # A terminal that is closed is Ctrl-C too, but not under nohup, where it is ignored.
+    caught = [s for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
+    before = {s: signal.signal(s, on_interrupt) for s in caught}
     begin = time.monotonic()
     try:
+        launcher.submit(started.jobs, started.folder)
+        if interrupts:  # while it was handed over
+            launcher.cancel(folders)
         if err.is_terminal:
             with show.Bars(started, err) as bars:
-                view = follow(started, launcher, lambda view: draw(view, bars.draw))
+                follow(started, launcher, lambda view: draw(view, bars.draw))
         else:
             lines = _Lines(started)
-            view = follow(started, launcher, lambda view: draw(view, lines.draw))
+            follow(started, launcher, lambda view: draw(view, lines.draw))
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -70,8 +72,12 @@ def drive(
         err.print(f"the rest is held: {launcher.held_because}", soft_wrap=True)
     if interrupts:
         raise Interrupted
+    missing = what_is_missing(started, launcher.held_because or launcher.broken)
     if not quiet:
-        _report(started, view, time.monotonic() - begin, json)
+        _report(started, missing, time.monotonic() - begin, json)
+    if missing:
+        err.print(missing_text(missing), soft_wrap=True)
+        raise Failed
 
 
 class _Lines:
@@ -92,29 +98,23 @@ class _Lines:
                 err.print(f"[{done}/{self.total}] {word:<9} {folder}{detail}", soft_wrap=True)
 
 
-def _report(started: Launch, view: View, seconds: float, json: bool) -> None:
+def _report(started: Launch, missing: Sequence[Missing], seconds: float, json: bool) -> None:
     runs, name = started.plan.runs, started.plan.study.name
     status = state.read_status(runs, name)
-    failed = [t for t in status.trials if t.state == "failed"]
     if json:
-        print_json({"schema": 1, "sweep": name, "seconds": seconds, "trials": [t.as_dict() for t in status.trials]})
-    else:
-        out.print(show.rows_table(runs, status.trials))
-        done = sum(t.state == "finished" for t in status.trials)
-        out.print(
-            f"{done} of {len(status.trials)} trials finished ({len(started.skipped)} were there already, "
-            f"{len(started.jobs)} works run in {show.span(seconds)}); folder {sweep_folder(runs, name)}\n"
-            f"next: var-scaling fit-laws {name} | var-sweep status {name}\n{_ui_hint(runs, name)}",
-            soft_wrap=True,
-        )
-    broken = [f for f, r in view.records.items() if r.state == "failed" and f.startswith("store/")]
-    if failed or broken:
-        for folder in broken:
-            record = view.records[folder]
-            err.print(f"stage {folder} failed: {record.cause}: {record.message}", soft_wrap=True)
-        if failed:
-            err.print(show.failures_text(status), soft_wrap=True)
-        raise Failed
+        trials = [t.as_dict() for t in status.trials]
+        lacks = [each.as_dict() for each in missing]
+        print_json({"schema": 1, "sweep": name, "seconds": seconds, "trials": trials, "missing": lacks})
+        return
+    out.print(show.rows_table(runs, status.trials))
+    done = sum(t.state == "finished" for t in status.trials)
+    before = sum(reason.startswith("finished") for _, reason in started.skipped)
+    out.print(
+        f"{done} of {len(status.trials)} trials finished ({before} were there already, "
+        f"{len(started.jobs)} works run in {show.span(seconds)}); folder {sweep_folder(runs, name)}\n"
+        f"next: var-scaling fit-laws {name} | var-sweep status {name}\n{_ui_hint(runs, name)}",
+        soft_wrap=True,
+    )
 
 
 # ---- the mirror -----------------------------------------------------------------------------------------------------

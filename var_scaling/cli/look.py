@@ -26,6 +26,7 @@ from var_scaling.cli.run import count, err, out, print_json
 from var_scaling.errors import RequestProblem
 from var_scaling.launch import status as state
 from var_scaling.launch.arrays import ask_once, read_arrays
+from var_scaling.launch.early_log import early_log, last_line
 from var_scaling.launch.usage import read_usage
 from var_scaling.planning import identity
 from var_scaling.planning.tuned import load_recipe
@@ -134,7 +135,8 @@ def status(
     stages = [Text.assemble(f"{n.split('/')[1]} ", (r.state, show.STYLES[r.state])) for n, r in now.stages.items()]
     out.print(Text("stages: ") + Text(", ").join(stages))
     out.print(show.status_table(now))
-    for text in (show.failures_text(now), cluster.queue_text(now), cluster.held_text(runs, now.folder)):
+    texts = (show.failures_text(now), show.beside_text(now), cluster.queue_text(runs, now))
+    for text in (*texts, cluster.held_text(runs, now.folder)):
         if text:
             out.print(text, soft_wrap=True)
 
@@ -146,6 +148,7 @@ def _status_json(now: state.SweepStatus, trials: list[dict[str, Any]]) -> dict[s
         "launched": now.launched,
         "stages": {name: record.state for name, record in now.stages.items()},
         "trials": trials,
+        "no_longer_in_the_study": [t.as_dict() for t in now.left],
     }
 
 
@@ -175,29 +178,33 @@ def watch(
 
 
 def logs(
-    trial: Annotated[str, typer.Argument(help="A trial's name or id, or the start of one.")],
+    trial: Annotated[str, typer.Argument(help="A trial's name or id, or a stage's, or the start of one.")],
     lines: Annotated[int, typer.Option("--lines", "-n", help="Lines from the end.", min=1)] = 40,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what is added, until it ends.")] = False,
     runs: Runs = Path("runs"),
     json: Json = False,
 ) -> None:
-    """The log of a trial's last attempt.
+    """The log of the last attempt of a trial, or of a stage: what it did, and why it ended.
 
     Examples:
       var-sweep logs var-d4-s0
 
-      var-sweep logs 1a2b3c -n 200
+      var-sweep logs tokenizer/1a2b3c -n 200
 
       var-sweep logs var-d4-s0 -f
     """
     if follow and json:
         raise RequestProblem("--follow and --json: one document cannot grow; leave one of them out")
-    folder = state.find_trial(runs, trial)
+    folder = state.find_work(runs, trial)
+    work = folder.relative_to(runs).as_posix()
     numbers = store.attempt_numbers(folder)
-    queued = None if numbers else cluster.queued_log(runs, folder)
-    if not numbers and not queued:
+    early = early_log(runs, work)
+    if not numbers and not early:
         raise RequestProblem(f"{folder.name} has not been started yet")
-    path = queued[1] if queued else _log_path(folder, numbers[-1])
+    path = _log_path(folder, numbers[-1]) if numbers else early
+    assert path is not None
+    if numbers and early and early.stat().st_mtime > path.stat().st_mtime:
+        err.print(f"{early} (a later worker that made no attempt): {last_line(early)}", soft_wrap=True)
     content = path.read_bytes() if path.exists() else b""
     text = content.decode(errors="replace").splitlines()[-lines:]
     end = store.read_json(path.parent / "end.json")
@@ -205,8 +212,8 @@ def logs(
         attempt = numbers[-1] if numbers else None
         print_json({"schema": 1, "trial": folder.name, "attempt": attempt, "path": path, "lines": text, "end": end})
         return
-    if queued:
-        err.print(f"{path} (SLURM's own log of {queued[0]}; it made no attempt)")
+    if not numbers:
+        err.print(f"{path} (its worker made no attempt)")
     else:
         err.print(f"{path} (attempt {numbers[-1] + 1} of {len(numbers)})")
     for line in text:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import io
 import json
 import os
 import sys
 import traceback
-from typing import Any
+from collections.abc import Iterator
+from typing import IO, Any, cast
 
 import typer
 from rich.console import Console
@@ -28,12 +30,50 @@ def _open_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+class _Talk:
+    """stderr for what is said beside the result: no work ends because nobody is there any more to hear of it."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream(), name)
+
+    def write(self, text: str) -> int:
+        with self._heedless():
+            self._stream().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with self._heedless():
+            self._stream().flush()
+
+    def _stream(self) -> Any:
+        return getattr(sys.stderr, "rich_proxied_file", sys.stderr)
+
+    @contextlib.contextmanager
+    def _heedless(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError:  # a pipe without a reader, a terminal that was closed, a full disk
+            _to_nowhere(self._stream())
+
+
+class _Said(Console):
+    """A console whose reader may leave (`| head -1`): the rest goes nowhere, and the command to its own end."""
+
+    def on_broken_pipe(self) -> None:
+        _to_nowhere(self.file)
+
+
+def _to_nowhere(stream: IO[str]) -> None:
+    """What is still in its buffer cannot be written, and would be tried again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
 _open_streams()
 
 # What is printed is text, not markup: names, paths and other people's messages may hold brackets. Colour is asked for
 # by `rich.text.Text`. A pipe has no width of its own; tables are made for a wide one, so that nothing is cut in a log.
-out = Console(width=None if sys.stdout.isatty() else 150, markup=False, highlight=False, emoji=False)
-err = Console(stderr=True, markup=False, highlight=False, emoji=False)
+out = _Said(width=None if sys.stdout.isatty() else 150, markup=False, highlight=False, emoji=False)
+err = _Said(file=cast(IO[str], _Talk()), markup=False, highlight=False, emoji=False)
 
 
 class Interrupted(Exception):
@@ -68,7 +108,7 @@ def run(app: typer.Typer) -> None:
         err.print("stopped; the same command goes on from here")
         code = 130
     except BrokenPipeError:
-        _drop_output()
+        _to_nowhere(sys.stdout)
         code = 0
     except Exception as error:
         # A usage error knows how to show itself; which module its class comes from depends on typer's version.
@@ -76,8 +116,11 @@ def run(app: typer.Typer) -> None:
             error.show()
             code = 2
         elif isinstance(error, OSError) and error.errno == errno.ENOSPC and not error.filename:
-            _drop_output()
+            _to_nowhere(sys.stdout)
             _tell("environment", ["what was said does not fit where standard output goes: the disk there is full"])
+            code = 3
+        elif isinstance(error, OSError) and error.filename and not debug:
+            _tell("environment", [f"{error.filename}: {error.strerror}; mend that, or use another folder"])
             code = 3
         else:
             if debug:
@@ -85,11 +128,6 @@ def run(app: typer.Typer) -> None:
             err.print(f"bug: {type(error).__name__}: {error} (run again with --debug for the traceback)")
             code = 70
     sys.exit(code)
-
-
-def _drop_output() -> None:
-    """Nobody can read it any more: what is still in a buffer goes nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_json(value: Any) -> None:

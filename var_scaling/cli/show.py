@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from var_scaling.cli.run import count, span
+from var_scaling.launch.missing import failure, missing_text
 from var_scaling.launch.status import SweepStatus, TrialStatus, read_row
 from var_scaling.launch.sweep import Launch, View, free_bytes
 from var_scaling.launch.usage import Usage
@@ -308,25 +309,30 @@ def _doing(group: list[TrialStatus]) -> str:
 
 
 def failures_text(status: SweepStatus) -> str:
-    """Failures grouped by cause and place, each with an example and the command that fixes it."""
+    """Failures of stages and trials grouped by cause and place, each with an example and the command that fixes it."""
+    records = {n: r for n, r in status.stages.items() if r.state == "failed"}
+    records |= {t.folder: t.record for group in status.failures.values() for t in group}
+    return missing_text([failure(status.name, work, record) for work, record in records.items()])
+
+
+def beside_text(status: SweepStatus) -> str:
+    """What the table cannot show: holders that nobody can ask, and trials that have left the study."""
+    unknown = [t for t in status.trials if t.state == "unknown"]
     lines = []
-    for (cause, place), group in status.failures.items():
-        first = group[0]
-        lines += [
-            f"{len(group)} x {cause}: {first.record.message}" + (f" [{place}]" if place else ""),
-            f"    e.g. {Path(first.folder).name}; {way_out(cause, status.name, first)}",
-        ]
+    if unknown:
+        name = Path(unknown[0].folder).name
+        lines.append(
+            f"{len(unknown)} may run or not: nobody here can ask their holders (e.g. {name}, "
+            f"{unknown[0].record.holder}); `var-sweep retry {status.name} {name} --take-over` starts one anew, where "
+            "you know that it does not run"
+        )
+    if status.left:
+        some = ", ".join(f"{Path(t.folder).name} ({t.queued or t.state})" for t in status.left[:3])
+        lines.append(
+            f"{len(status.left)} no longer in the study, but running or queued: {some}"
+            f"{', ...' if len(status.left) > 3 else ''}; `var-sweep cancel {status.name} --yes` stops them as well"
+        )
     return "\n".join(lines)
-
-
-def way_out(cause: str, sweep: str, trial: TrialStatus) -> str:
-    """The command that deals with a cause."""
-    name = Path(trial.folder).name
-    if cause == "diverged":
-        return f"it would diverge again: change its config, which makes a new trial (var-sweep logs {name})"
-    if cause in ("out-of-gpu-memory", "out-of-host-memory"):
-        return f"var-sweep retry {sweep} cause={cause} --set execution.micro_batch=..."
-    return f"var-sweep logs {name}, then var-sweep retry {sweep} cause={cause.replace(' ', chr(92) + ' ')}"
 
 
 def live(draw: Callable[[], Table], console: Console) -> Live:

@@ -121,7 +121,7 @@ def look_up(arrays: Sequence[Array], others: Sequence[str] = ()) -> tuple[dict[s
         job = array.job or by_name.get(array.name)
         for index, folder in enumerate(array.folders):
             task = f"{job}_{index}" if job else None
-            entry = answer.entries.get(task) if task else None
+            entry = answer.find(task, array.name)
             if entry:
                 new = Queued(array, task, entry.state, entry.queue, entry.reason)
             elif answer.silent is not None:

@@ -10,10 +10,12 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+from submitit.core.utils import FailedJobError, FailedSubmissionError
+
 from var_scaling.launch import quota, scheduler
 from var_scaling.launch.profile import Profile
 from var_scaling.launch.resources import Resources
-from var_scaling.launch.script import array_script
+from var_scaling.launch.script import array_script, unread
 from var_scaling.runs import frozen, store
 from var_scaling.runs.slurm_task import parse_span
 from var_scaling.tracking.address import shown
@@ -53,6 +55,7 @@ def examine(profile: Profile, runs: Path, job: bool) -> list[Finding]:
     Raises:
         EnvironmentProblem: no SLURM here, or its controller is silent.
     """
+    frozen.check_path(runs)
     config = scheduler.cluster_limits()
     findings = [
         _limits(config, profile),
@@ -167,7 +170,11 @@ def _job(profile: Profile, runs: Path) -> list[Finding]:
         listing=listing,
         env=frozen.environment(frozen.freeze(runs)),
     )
-    job = executor.send(command)
+    try:
+        job = executor.send(command)
+    except (FailedJobError, FailedSubmissionError) as refused:  # what --test-only does not look at, wckeys for one
+        words = " ".join(str(refused).replace("sbatch: error: ", "").split())
+        return [Finding(False, f"SLURM refused the job for a node: {words}{unread()}")]
     deadline, gone = time.monotonic() + JOB_SECONDS, False
     while (found := store.read_json(answer)) is None and time.monotonic() < deadline:
         time.sleep(0.5)

@@ -12,6 +12,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from var_scaling.errors import EnvironmentProblem
 from var_scaling.exits import EXIT_BLOCKED, EXIT_HELD
 from var_scaling.launch.protocol import Job, Queue
 from var_scaling.launch.ray_trial import file_name
-from var_scaling.runs import frozen, pilot
+from var_scaling.runs import frozen, pilot, slurm_task
 from var_scaling.runs.record import nothing_missing, read_record
 
 # glibc gives freed tensors back to the kernel and faults them in again at every step; kept, d2 and d4 train 9 to 16 %
@@ -29,6 +30,8 @@ MALLOC = {
     "MALLOC_TRIM_THRESHOLD_": "4294967296",
     "MALLOC_TOP_PAD_": "67108864",
 }
+KILLED_RETRIES = 2  # of a work whose worker was killed, as under Ray; a work that failed has said so and is not retried
+LOOK_SHARE = 0.02  # of this process's time, to look through what waits: thousands may
 HOLD_AFTER = 3  # equal failures before any progress: a bug common to all, so the rest is held
 
 
@@ -72,7 +75,11 @@ class LocalLauncher:
         self.gone: set[str] = set()
         self.held_because: str | None = None
         self._causes: dict[tuple[str, str], int] = {}
+        self._killed: dict[str, int] = {}  # times that a work's worker was killed
+        self._cancelled: set[str] = set()
+        self._look_at = 0.0  # time.monotonic() from which to look through what waits again
         self._launch = runs
+        self._wishes: set[str] = set()  # to cancel, from another shell: those that were looked at
         self._gate: pilot.Gate | None = None
         self._code: Mapping[str, str] = {}
 
@@ -103,20 +110,25 @@ class LocalLauncher:
 
     def cancel(self, folders: Sequence[str]) -> None:
         chosen = set(folders)
+        self._cancelled |= chosen
         self.gone |= {job.work.folder for job in self.waiting if job.work.folder in chosen}
         self.waiting = [job for job in self.waiting if job.work.folder not in chosen]
         for folder, (_, process) in self.running.items():
             if folder in chosen and process.poll() is None:
                 process.send_signal(signal.SIGTERM)
 
+    broken: str | None = None  # why the launcher itself ended before its time; a local one is this process
+
     def _withdraw(self) -> None:
-        """Take back what waits and was cancelled from another shell, which has stopped what runs itself."""
+        """Take back what waits, and stop what runs, where another shell wished so: it may be on another machine."""
         if (wishes := self._launch / "cancel").is_dir():
-            names = set(os.listdir(wishes))
-            self.cancel([job.work.folder for job in self.waiting if file_name(job.work.folder) in names])
+            new = set(os.listdir(wishes)) - self._wishes
+            self._wishes |= new
+            self.cancel([f for f in (*(j.work.folder for j in self.waiting), *self.running) if file_name(f) in new])
 
     def kill(self) -> None:
         """End every worker at once; their last checkpoints stay."""
+        self._cancelled |= set(self.running)
         for _, process in self.running.values():
             process.kill()
 
@@ -127,6 +139,11 @@ class LocalLauncher:
                 continue
             del self.running[folder]
             self.taken.pop(folder, None)
+            self._look_at = 0.0
+            if code < 0 and folder not in self._cancelled and self._killed.get(folder, 0) < KILLED_RETRIES:
+                self._killed[folder] = self._killed.get(folder, 0) + 1
+                self.waiting.append(job)  # it goes on from its last checkpoint
+                continue
             if code == EXIT_HELD or (code == EXIT_BLOCKED and not self._cannot_be_built(job)):
                 self.waiting.append(job)  # somebody else runs it or what it needs: look again later
                 continue
@@ -152,12 +169,23 @@ class LocalLauncher:
         self.waiting.clear()
 
     def _start(self) -> None:
+        busy = sum(job.threads for job, _ in self.running.values())
+        if busy >= self.cores or time.monotonic() < self._look_at:
+            return
+        begin = time.monotonic()
+        self._look_through(busy)
+        now = time.monotonic()
+        self._look_at = now + (now - begin) * (1 / LOOK_SHARE - 1)
+
+    def _look_through(self, busy: int) -> None:
+        """Start what may start, and give up what cannot any more."""
         if self._gate and self._gate.open(self.runs):
             self._gate = None
         if self._gate and self.waiting and not self.running and all(job.held for job in self.waiting):
             self._hold_rest("; ".join(self._gate.lines(self.runs)))
-        busy = sum(job.threads for job, _ in self.running.values())
         for job in list(self.waiting):
+            if busy >= self.cores:
+                return
             if job.held and self._gate:
                 continue
             mine = read_record(self.runs, job.work.folder).state
@@ -195,7 +223,8 @@ class LocalLauncher:
     def _spawn(self, job: Job, threads: int) -> subprocess.Popen[bytes]:
         logs = self._launch / "logs"
         logs.mkdir(parents=True, exist_ok=True)
-        env = {**MALLOC, **os.environ, **self._code, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
+        mine = {name: value for name, value in os.environ.items() if name != slurm_task.TASK}
+        env = {**MALLOC, **mine, **self._code, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         if gpus := self.taken[job.work.folder]:
             env["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
         # A session of its own: Ctrl-C reaches the launcher alone, which asks the workers to save and stop.

@@ -13,15 +13,18 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from var_scaling.errors import EnvironmentProblem
+from var_scaling.launch.early_log import last_line
 from var_scaling.launch.local import available_cores
 from var_scaling.launch.protocol import Job, Queue
 from var_scaling.launch.ray_trial import file_name
@@ -45,6 +48,9 @@ class RayLauncher:
         self._driver: subprocess.Popen[bytes] | None = None
         self._folder = self.runs
         self._works: list[str] = []
+        self._cancelled: set[str] = set()
+        self._killed = False
+        self._temporary: Path | None = None  # a private Ray's own files; sockets want a short path
 
     def submit(self, jobs: Sequence[Job], launch: Path) -> None:
         """Start the driver and wait until Ray answers.
@@ -61,6 +67,8 @@ class RayLauncher:
         if self.address is None:
             check_feasible(requests, {"CPU": float(self.cores)})
         self._folder = launch.resolve() / "ray"
+        if self.address is None:
+            self._temporary = Path(tempfile.mkdtemp(prefix="vs-ray-", dir="/tmp"))
         for name in ("state", "cancel"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
         order = sorted(zip(jobs, requests, strict=True), key=lambda pair: -pair[0].seconds)
@@ -71,6 +79,7 @@ class RayLauncher:
                 "worker": list(self.worker),
                 "address": self.address,
                 "cores": self.cores,
+                "temporary": str(self._temporary),
                 "requests": [request for _, request in order],
                 "env": {
                     **frozen.environment(frozen.freeze(self.runs)),
@@ -95,12 +104,13 @@ class RayLauncher:
     def _start(self) -> None:
         # A Ray that is reachable runs code for whoever reaches it, so a private one wants a token of its own.
         env = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
-        if self.address is None and "RAY_AUTH_TOKEN_PATH" not in env:
+        if self.address is None:  # whatever other Ray the shell speaks of
             token = self._folder / "token"
             token.touch(mode=0o600)
             token.write_text(secrets.token_hex(32), encoding="utf-8")
             env |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
             env.pop("RAY_ADDRESS", None)
+            env.pop("RAY_AUTH_TOKEN", None)
         with open(self._folder / "driver.log", "ab") as log:
             self._driver = subprocess.Popen(
                 [sys.executable, "-m", "var_scaling.launch.ray_driver", str(self._folder)],
@@ -112,6 +122,9 @@ class RayLauncher:
             )
         deadline = time.monotonic() + START_SECONDS
         while (ready := store.read_json(self._folder / "ready.json")) is None:
+            if self._cancelled.issuperset(self._works):  # Ctrl-C while Ray starts: nothing is at work yet
+                self.kill()
+                return
             if self._driver.poll() is not None or time.monotonic() > deadline:
                 self.kill()
                 tail = (
@@ -128,6 +141,8 @@ class RayLauncher:
 
     def states(self) -> Mapping[str, Queue]:
         ended = self._driver is None or self._driver.poll() is not None
+        if ended:
+            self._tidy_up()
         return {work: "gone" if ended else read_state(self._folder, work) for work in self._works}
 
     @property
@@ -141,15 +156,31 @@ class RayLauncher:
         gate = pilot.read_gate(launch)
         return "; ".join(gate.lines(self.runs)) if gate and not gate.open(self.runs) else None
 
+    @property
+    def broken(self) -> str | None:
+        """Why Ray ended before its works did, where it did."""
+        if self._driver is None or not self._driver.poll() or self._killed:
+            return None
+        log = self._folder / "driver.log"
+        return f"Ray ended before its time ({last_line(log) or f'status {self._driver.returncode}'}; its log is {log})"
+
     def cancel(self, folders: Sequence[str]) -> None:
-        for work in set(folders) & set(self._works):
+        self._cancelled |= set(folders) & set(self._works)
+        for work in self._cancelled if (self._folder / "cancel").is_dir() else ():
             (self._folder / "cancel" / file_name(work)).touch()
 
     def kill(self) -> None:
         """End the driver, and Ray with it; workers are told to save by the kernel when their parent dies."""
+        self._killed = True
         if self._driver and self._driver.poll() is None:
             os.killpg(self._driver.pid, signal.SIGKILL)
             self._driver.wait()
+        self._tidy_up()
+
+    def _tidy_up(self) -> None:
+        """Remove a private Ray's own files, unless its processes put some there just now."""
+        if self._temporary:
+            shutil.rmtree(self._temporary, ignore_errors=True)
 
 
 def read_state(folder: Path, work: str) -> Queue:

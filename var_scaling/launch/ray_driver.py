@@ -7,9 +7,12 @@ infrastructure is retried (a worker that was killed, a node that was lost): a wo
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -30,30 +33,40 @@ def main(folder: Path) -> int:
     jobs = store.read_json(folder / "jobs.json")
     requests = jobs["requests"]
     try:
-        connect(ray, jobs["address"], jobs["cores"])
-        wait_for_nodes(ray, int(os.environ.get("RAY_NODES", 1)))
-        nodes = [n["Resources"] for n in ray.nodes() if n["Alive"]]
-        gpus = max((n.get("GPU", 0.0) for n in nodes), default=0.0)
-        for request in requests:
-            request["gpu"] = request["gpu"] or (request["gpu_if_any"] if gpus else 0)
-        check_feasible(requests, {"CPU": max(n.get("CPU", 0.0) for n in nodes), "GPU": gpus})
+        with connected(ray, jobs["address"], jobs["cores"], jobs["temporary"]):
+            wait_for_nodes(ray, int(os.environ.get("RAY_NODES", 1)))
+            nodes = [n["Resources"] for n in ray.nodes() if n["Alive"]]
+            gpus = max((n.get("GPU", 0.0) for n in nodes), default=0.0)
+            for request in requests:
+                request["gpu"] = request["gpu"] or (request["gpu_if_any"] if gpus else 0)
+            check_feasible(requests, {"CPU": max(n.get("CPU", 0.0) for n in nodes), "GPU": gpus})
+            store.write_json(folder / "ready.json", {"resources": ray.cluster_resources()})
+            run(folder, Turns(requests, folder, Path(jobs["runs"])))
     except (ConnectionError, EnvironmentProblem, RuntimeError, ValueError) as error:
+        if (folder / "ready.json").exists():
+            raise
         store.write_json(folder / "ready.json", {"problem": f"Ray: {' '.join(str(error).split())}"})
         return 3
-    store.write_json(folder / "ready.json", {"resources": ray.cluster_resources()})
-    run(folder, Turns(requests, folder, Path(jobs["runs"])))
-    ray.shutdown()
     return 0
 
 
-def connect(ray: Any, address: str | None, cores: int) -> None:
-    """A private Ray, or the one at an address. Temporary files apart for each job: instances share /tmp."""
+@contextmanager
+def connected(ray: Any, address: str | None, cores: int, temporary: str | None = None) -> Iterator[None]:
+    """A private Ray with a folder of its own for temporary files (instances share /tmp), or the one at an address."""
     quiet = {"log_to_driver": False, "logging_level": "error", "configure_logging": True}
     if address is not None:
         ray.init(address=address, **quiet)
+        yield
+        ray.shutdown()
         return
-    job = os.environ.get("SLURM_JOB_ID", str(os.getpid()))
-    ray.init(num_cpus=cores, include_dashboard=False, _temp_dir=f"/tmp/vs-ray-{os.getuid()}-{job}", **quiet)
+    os.environ.pop("RAY_ADDRESS", None)  # of another Ray, which would be joined
+    place = temporary or tempfile.mkdtemp(prefix="vs-ray-", dir="/tmp")  # short: sockets lie there
+    try:
+        ray.init(num_cpus=cores, include_dashboard=False, _temp_dir=place, **quiet)
+        yield
+        ray.shutdown()
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def wait_for_nodes(ray: Any, count: int, seconds: float = NODE_SECONDS) -> None:

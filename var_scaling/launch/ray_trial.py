@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from var_scaling.exits import EXIT_HELD
+from var_scaling.runs.slurm_task import TASK
 
 HELD_SECONDS = 2.0
 POLL_SECONDS = 0.05
@@ -78,6 +79,7 @@ def run_child(folder: Path, jobs: dict[str, Any], work: str, threads: int) -> in
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
     }
+    env.pop(TASK, None)  # one job holds many works: it is none of theirs
     with open(folder / f"{file_name(work)}.log", "ab") as log:
         child = subprocess.Popen(
             [*jobs["worker"], f"{jobs['runs']}/{work}"],

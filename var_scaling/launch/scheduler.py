@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import re
 import shutil
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
@@ -13,9 +12,7 @@ from typing import cast
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.launch.protocol import Queue
 from var_scaling.runs import store
-from var_scaling.runs.slurm_task import STATES, parse_holder, parse_span
-
-SECONDS = 30.0
+from var_scaling.runs.slurm_task import STATES, parse_holder, parse_span, run
 
 # What a pending job's reason means to a person; others are shown as SLURM says them.
 REASONS: Mapping[str, str] = {
@@ -67,11 +64,16 @@ class Answer:
     entries: Mapping[str, Entry] = field(default_factory=dict)
     silent: str | None = None
 
-    def of(self, job: str) -> Queue:
+    def find(self, job: str | None, name: str = "") -> Entry | None:
+        """A task by its id and, where it is known, its job's name: ids come again when a cluster is set up anew."""
+        entry = self.entries.get(job) if job else None
+        return entry if entry and name in ("", entry.name) else None
+
+    def of(self, job: str, name: str = "") -> Queue:
         """The state of one task. What an answering scheduler does not know has left the queue."""
         if self.silent is not None:
             return "unknown"
-        entry = self.entries.get(job)
+        entry = self.find(job, name)
         return entry.queue if entry else "gone"
 
     def life(self, scheduler: str) -> store.Life:
@@ -79,7 +81,7 @@ class Answer:
         parsed = parse_holder(scheduler)
         if parsed is None or self.silent is not None:
             return "unknown"
-        state = self.of(parsed[0])
+        state = self.of(parsed.job, parsed.name)
         return "dead" if state in ("gone", "waiting") else "alive" if state == "running" else "unknown"
 
 
@@ -99,16 +101,6 @@ def require() -> None:
             "no SLURM on this machine: sbatch and squeue are not on the PATH; run this on a login node, or use "
             "--launcher local (for a try-out, `make slurm-up` starts a SLURM on this machine)"
         )
-
-
-def run(*command: str, seconds: float = SECONDS) -> subprocess.CompletedProcess[str]:
-    """Run a command of SLURM; a time-out is an answer with code 124, a missing program one with 127."""
-    try:
-        return subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", timeout=seconds)
-    except subprocess.TimeoutExpired:
-        return subprocess.CompletedProcess(command, 124, "", f"{command[0]} gave no answer in {seconds:.0f} s")
-    except OSError as error:
-        return subprocess.CompletedProcess(command, 127, "", f"{command[0]}: {error.strerror}")
 
 
 def ask_queue(jobs: Iterable[str] = (), names: Sequence[str] = ()) -> Answer:
@@ -163,12 +155,27 @@ def ask_accounting(jobs: Iterable[str], since: datetime.datetime) -> dict[str, E
 
 
 def parse_accounting(text: str) -> dict[str, Ended]:
-    """The lines of `sacct -P -o jobid,state,exitcode,nodelist`; of several lines a task, the last counts."""
-    found = {}
+    """The lines of `sacct -P -o jobid,state,exitcode,nodelist`; of several lines a task, the last counts.
+
+    Tasks that never started share one line: `15_[0-3,7%4]`.
+    """
+    found: dict[str, Ended] = {}
     for line in text.splitlines():
         parts = line.split("|")
-        if len(parts) == 4 and re.fullmatch(r"\d+(_\d+)?", parts[0]):
-            found[parts[0]] = Ended(*parts[1:])
+        if len(parts) == 4 and meaning(parts[1]) == "gone":
+            found |= dict.fromkeys(_tasks(parts[0]), Ended(*parts[1:]))
+    return found
+
+
+def _tasks(job: str) -> list[str]:
+    if re.fullmatch(r"\d+(_\d+)?", job):
+        return [job]
+    if not (many := re.fullmatch(r"(\d+)_\[([\d,-]+)(%\d+)?\]", job)):
+        return []
+    found = []
+    for part in many[2].split(","):
+        first, dash, last = part.partition("-")
+        found += [f"{many[1]}_{i}" for i in range(int(first), int(last if dash else first) + 1)]
     return found
 
 

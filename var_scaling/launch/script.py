@@ -16,13 +16,32 @@ from pathlib import Path
 from typing import Any
 
 import submitit
+from submitit.slurm.slurm import _make_sbatch_string
 
 from var_scaling.launch.profile import Profile
 from var_scaling.launch.resources import Resources
+from var_scaling.runs.slurm_task import TASK, cleared
+
+PERCENT = "\ue000"  # of a private range: no path has it
 
 
 class ArrayExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
     """submitit's executor with our own command in the script."""
+
+    @classmethod
+    def affinity(cls) -> int:
+        """Usable anywhere: scripts are written on a laptop too, and a launch has looked for sbatch itself."""
+        return 1
+
+    def _make_submission_file_text(self, command: str, uid: str) -> str:
+        # In a log's name SLURM replaces %j and the like; two of them are one that stays.
+        folder = Path(str(self.folder).replace("%", PERCENT))
+        text = _make_sbatch_string(command=command, folder=folder, **self.parameters)
+        return str(text).replace(PERCENT, "%%")
+
+    def _make_submission_command(self, submission_file_path: Path) -> list[str]:
+        away = [word for name in cleared() for word in ("-u", name)]
+        return ["env", *away, "sbatch", str(submission_file_path)]
 
     def text(self, command: str) -> str:
         """The script."""
@@ -75,11 +94,15 @@ def array_script(
     options: dict[str, Any] = {"requeue": True, "kill-on-invalid-dep": "yes", **profile.sbatch}
     if held:
         options["hold"] = True
-    setup = [*profile.setup, *(f"export {key}={shlex.quote(value)}" for key, value in env.items())]
+    setup = [*profile.setup]
+    # One word of the submitter's, for no variable of SLURM's says whose work a job is.
+    setup.append(f'export {TASK}={shlex.quote(name)}:"$SLURM_ARRAY_JOB_ID"_"$SLURM_ARRAY_TASK_ID"')
+    setup += [f"export {key}={shlex.quote(value)}" for key, value in env.items()]
     # Since SLURM 22.05 srun no longer inherits --cpus-per-task, and every rank would sit on one core.
     setup.append("export SRUN_CPUS_PER_TASK=${SLURM_CPUS_PER_TASK:-1}")
     if profile.scratch:
-        setup.append(f"export TMPDIR={shlex.quote(profile.scratch)}; mkdir -p $TMPDIR")
+        # Double quotes: $USER and the like are the node's to fill in.
+        setup.append(f'export TMPDIR="{_double_quoted(profile.scratch)}"; mkdir -p "$TMPDIR"')
     setup.append(f'work=$(sed -n "$((SLURM_ARRAY_TASK_ID + 1))p" {shlex.quote(str(listing))})')
     parameters: dict[str, Any] = {
         "job_name": name,
@@ -93,7 +116,7 @@ def array_script(
         "map_count": count,
         "signal_delay_s": profile.signal_seconds,
         "stderr_to_stdout": True,
-        "wckey": "",
+        "wckey": None,  # submitit's own default is refused where wckeys are enforced; `sbatch: {wckey: ...}` sets one
         "setup": setup,
     }
     if resources.tasks > 1:  # one that ends badly takes the others along; they would wait for its gradients
@@ -112,8 +135,19 @@ def array_script(
             parameters[key] = value
     executor = ArrayExecutor(folder)
     parameters["additional_parameters"] = options
-    executor.parameters = {k: v for k, v in parameters.items() if k != "wckey"}
+    executor.parameters = parameters
     command = (
         shlex.join(worker) if worker else f"{profile.python or shlex.quote(sys.executable)} -P -u -m var_scaling.worker"
     )
     return executor, f'{command} {shlex.quote(str(runs))}/"$work"'
+
+
+def _double_quoted(text: str) -> str:
+    """Text for between double quotes of a shell, in which variables are filled in and nothing else is done."""
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("`", "\\`")
+
+
+def unread() -> str:
+    """The user's defaults for sbatch, which a launch does not take from the shell; for the end of a refusal."""
+    names = [name for name in cleared() if name.startswith("SBATCH_")]
+    return f" ({', '.join(names)} of your shell is not read: write it into the profile)" if names else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import shlex
 import sys
 import time
@@ -18,7 +19,7 @@ from var_scaling.launch.arrays import Array, Queued, look_up, new_array, read_ar
 from var_scaling.launch.profile import Profile
 from var_scaling.launch.protocol import Job, Queue
 from var_scaling.launch.resources import Resources, levels, resources
-from var_scaling.launch.script import ArrayExecutor, array_script
+from var_scaling.launch.script import ArrayExecutor, array_script, unread
 from var_scaling.runs import frozen, pilot, store
 from var_scaling.tracking.address import URI_FILE, write_uri
 
@@ -120,11 +121,12 @@ class SlurmLauncher:
             if self.profile.mirror and result.arrays:
                 result.mirror = self._send_mirror(result.arrays, launch)
         except OSError as error:
-            self._withdraw(result.arrays)
             raise EnvironmentProblem(
-                f"what is submitted could not be written down in {launch} ({error.strerror or error}), so it was taken "
-                "back; nothing is queued: free space or mend its permissions, then launch again"
+                f"what is submitted could not be written down in {launch} ({error.strerror or error}): free space or "
+                f"mend its permissions, then launch again; {self._withdraw(result.arrays)}"
             ) from None
+        except EnvironmentProblem as problem:
+            raise EnvironmentProblem(f"{problem}; {self._withdraw(result.arrays)}") from None
         except BaseException:
             self._withdraw(result.arrays)
             raise
@@ -275,14 +277,20 @@ class SlurmLauncher:
             self.pause(seconds)
         return None
 
-    def _withdraw(self, arrays: Sequence[Array]) -> None:
-        """Take back what this launch has queued before the refusal: nothing stays half-submitted."""
+    def _withdraw(self, arrays: Sequence[Array]) -> str:
+        """Take back what this launch has queued before the refusal; says what is queued then.
+
+        What SLURM would not take back stays written down, so the next launch finds it in the queue.
+        """
+        left = scancel([array.job for array in arrays if array.job])
         for array in arrays:
-            if array.job:
-                scheduler.run("scancel", array.job)
-        for array in arrays:
-            with contextlib.suppress(OSError):  # it has left the queue, which is what counts
-                array.save(refused="taken back, for a later array of the same launch was refused")
+            if array.job not in left:
+                with contextlib.suppress(OSError):  # it has left the queue, which is what counts
+                    array.save(refused="taken back, for a later array of the same launch was refused")
+        if not left:
+            return "nothing is queued"
+        why = next(iter(left.values()))
+        return f"{', '.join(left)} could not be taken back ({why}) and is queued: scancel {' '.join(left)}"
 
     # ---- asking and cancelling ------------------------------------------------------------------------------------
 
@@ -296,25 +304,63 @@ class SlurmLauncher:
         cancel(self.runs, folders)
 
 
-def cancel(runs: Path, folders: Sequence[str]) -> dict[str, str]:
-    """Withdraw waiting tasks and ask running ones to save and stop; returns what was done to each.
+@dataclass(frozen=True)
+class Cancelled:
+    """What became of a wish to cancel, by the works' folders."""
+
+    done: dict[str, str]
+    failed: dict[str, str]  # in SLURM's words
+
+
+def cancel(runs: Path, folders: Sequence[str]) -> Cancelled:
+    """Withdraw waiting tasks and ask running ones to save and stop.
 
     The wish is written down first, where the worker finds it: a worker that is merely signalled takes it for preemption
-    and asks to be run again.
+    and asks to be run again. Where SLURM did not pass the wish on it is taken back, or it would end a later run.
     """
     queued, answer = look_up(read_arrays(runs))
     chosen = {f: q for f, q in queued.items() if f in set(folders) and q.queue != "gone" and q.job}
-    waiting: list[str] = []
-    running: list[str] = []
-    done = {}
+    result = Cancelled({}, {})
+    for folder, task in list(chosen.items()):
+        mark = {"job": task.job, "name": task.array.name, "time": time.time()}
+        try:
+            store.write_json(runs / folder / "cancelled.json", mark)
+        except OSError as error:
+            result.failed[folder] = f"{task.job}: the wish cannot be written there ({error.strerror or error})"
+            del chosen[folder]
+    words = answer.silent and f"SLURM does not answer ({answer.silent})"
+    running = [str(q.job) for q in chosen.values() if q.queue == "running"]
+    waiting = [str(q.job) for q in chosen.values() if q.queue != "running"]
+    refused = {} if words else scancel(waiting) | scancel(running, "--signal=USR1")
     for folder, task in chosen.items():
-        store.write_json(runs / folder / "cancelled.json", {"job": task.job, "time": time.time()})
-        (running if task.queue == "running" else waiting).append(str(task.job))
-        done[folder] = f"asked {task.job} to save and stop" if task.queue == "running" else f"withdrew {task.job}"
-    for option, jobs in (([], waiting), (["--signal=USR1"], running)):
-        for start in range(0, len(jobs), 500):
-            scheduler.run("scancel", *option, *jobs[start : start + 500], seconds=60)
-    return done
+        if why := words or refused.get(str(task.job)):
+            (runs / folder / "cancelled.json").unlink(missing_ok=True)
+            result.failed[folder] = f"{task.job}: {why}"
+        else:
+            asked = task.queue == "running"
+            result.done[folder] = f"asked {task.job} to save and stop" if asked else f"withdrew {task.job}"
+    return result
+
+
+SCANCEL_SECONDS = 60.0
+GONE = ("invalid job id", "already completing or completed")  # scancel's words for what has ended meanwhile
+
+
+def scancel(jobs: Sequence[str], *options: str) -> dict[str, str]:
+    """Hand jobs to scancel, many at once; returns those that it did not take, with its words."""
+    refused: dict[str, str] = {}
+    for start in range(0, len(jobs), 500):
+        part = jobs[start : start + 500]
+        done = scheduler.run("scancel", *options, *part, seconds=SCANCEL_SECONDS)
+        if not done.returncode:
+            continue
+        lines = [line for line in done.stderr.splitlines() if not any(word in line.lower() for word in GONE)]
+        if not lines and done.stderr.strip():
+            continue
+        words = " ".join(" ".join(lines).replace("scancel: error: ", "").split())
+        named = [job for job in part if any(re.search(rf"\b{job}\b", line) for line in lines)]
+        refused |= dict.fromkeys(named or part, words or f"scancel ended with {done.returncode}")
+    return refused
 
 
 def _refusal(words: str, group: Resources, profile: Profile) -> str:
@@ -332,8 +378,9 @@ def _refusal(words: str, group: Resources, profile: Profile) -> str:
         "memory specification": f"memory_gb: {group} is more memory than any node of it has (`sinfo -o '%P %m'`)",
         "node configuration": "no node has as much; change gpu, cpus or memory_gb (`sinfo -o '%P %c %m %G'`)",
         "memory": f"memory_gb: {group} is more than the partition allows",
+        "wckey": "add one that you may use: `sbatch: {wckey: ...}` (`sacctmgr show assoc user=$USER format=wckeys`)",
         "array": "limits.array is above the cluster's MaxArraySize - 1",
         "job violates accounting": "account, qos or partition does not allow that (`sacctmgr show assoc user=$USER`)",
     }
     hint = next((h for word, h in hints.items() if word in lower), "see `var-sweep doctor --profile ...`")
-    return f"SLURM refused {group}: {' '.join(text.split())}; in the profile {profile.name}: {hint}; nothing is queued"
+    return f"SLURM refused {group}: {' '.join(text.split())}; in the profile {profile.name}: {hint}{unread()}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from glob import escape
 from pathlib import Path
 from typing import Any
 
@@ -62,12 +63,13 @@ class SweepStatus:
     failures: Mapping[tuple[str, str], tuple[TrialStatus, ...]] = field(default_factory=dict)  # by cause and place
     queue: Mapping[str, Queued] = field(default_factory=dict)  # of stages and trials
     silent: str | None = None  # the scheduler's words where it gave no answer
+    left: tuple[TrialStatus, ...] = ()  # no longer in the study, but they run, may run, or wait in a queue
 
     @property
     def busy(self) -> bool:
         """Whether anything of it runs, may run, or waits in a queue."""
-        records = [*self.stages.values(), *(t.record for t in self.trials)]
-        mine = [*self.stages, *(t.folder for t in self.trials)]
+        records = [*self.stages.values(), *(t.record for t in (*self.trials, *self.left))]
+        mine = [*self.stages, *(t.folder for t in (*self.trials, *self.left))]
         queued = (self.queue[name].queue for name in mine if name in self.queue)
         return any(r.state in ("running", "unknown") for r in records) or any(q != "gone" for q in queued)
 
@@ -135,7 +137,31 @@ def read_status(runs: Path, name: str = "last", ask_scheduler: store.AskSchedule
         {key: tuple(group) for key, group in failures.items()},
         queue,
         silent,
+        tuple(_left(runs, folder.name, {t.folder for t in trials}, queue, ask_scheduler)),
     )
+
+
+def _left(
+    runs: Path,
+    sweep: str,
+    kept: Collection[str],
+    queue: Mapping[str, Queued],
+    ask_scheduler: store.AskScheduler | None,
+) -> Iterator[TrialStatus]:
+    """Trials that the sweep asked for once and that somebody still works on, or will: an edit cancels nothing."""
+    for path in sorted((runs / "trials").glob(f"*/asked/{escape(sweep)}.json")):
+        folder = path.parents[1]
+        name = f"trials/{folder.name}"
+        asked = store.read_json(path)
+        if name in kept or asked is None:
+            continue
+        budgets, evaluations = tuple(asked["budgets"]), tuple(e["name"] for e in asked["evaluations"])
+        record = read_record(runs, name, budgets, evaluations, ask_scheduler)
+        queued = queue.get(name)
+        if record.state in ("running", "unknown") or (queued and queued.queue != "gone"):
+            identity = store.read_json(folder / "identity.json") or {}
+            depth, seed = identity.get("model", {}).get("depth", 0), identity.get("seed", 0)
+            yield TrialStatus(name, depth, seed, budgets, evaluations, record, queued)
 
 
 def select(trials: Sequence[TrialStatus], filters: Sequence[str]) -> tuple[TrialStatus, ...]:
@@ -180,6 +206,26 @@ def find_trial(runs: Path, prefix: str) -> Path:
         listed = f": {', '.join(shown[:8])}{' ...' if len(shown) > 8 else ''}" if shown else ""
         raise RequestProblem(f"{what} `{prefix}` under {runs}{listed}")
     return folder / found[0]
+
+
+def find_work(runs: Path, prefix: str) -> Path:
+    """A trial's folder as by `find_trial`, or a stage's by a unique start of its id, its kind, or both (`tokens/1a2b`).
+
+    Raises:
+        RequestProblem: no work, or several.
+    """
+    stages = sorted(p.parent for p in (runs / "store").glob("*/*/identity.json"))
+    wanted = prefix.removeprefix("store/")
+    found = [p for p in stages if p.name.startswith(wanted) or f"{p.parent.name}/{p.name}".startswith(wanted)]
+    trials = runs / "trials"
+    if any(names_trial(prefix, p.name) for p in trials.iterdir()) if trials.is_dir() else not found:
+        return find_trial(runs, prefix)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        listed = ", ".join(f"{p.parent.name}/{p.name}" for p in found[:8])
+        raise RequestProblem(f"{len(found)} stages begin with `{prefix}` under {runs}: {listed}")
+    return find_trial(runs, prefix)
 
 
 def read_row(trial: Path, images: int) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from var_scaling.launch.protocol import Job, Launcher, Queue
 from var_scaling.launch.ray_trial import file_name
 from var_scaling.planning.plan import Plan, PlannedTrial
 from var_scaling.planning.works import Kind, Work
-from var_scaling.runs import health, pilot, store
+from var_scaling.runs import frozen, health, pilot, store
 from var_scaling.runs.record import Record, nothing_missing, read_record
 
 
@@ -29,6 +29,7 @@ class Launch:
     folder: Path  # runs/sweeps/<name>/launches/<NNN>
     jobs: tuple[Job, ...]
     skipped: tuple[tuple[str, str], ...]  # trials that are not started, with the reason
+    first_budget_only: bool = False
 
 
 STAGE_BYTES = 2**30  # a working guess: images, a small network and its activations
@@ -72,6 +73,7 @@ def prepare(
             f"the id of {', '.join(provisional[:3])}{' ...' if len(provisional) > 3 else ''} is provisional, for its "
             "image folder has not been read; nothing is trained under such an id: `var-sweep launch` reads it first"
         )
+    frozen.check_path(plan.runs)
     try:
         if stages_only:
             return _prepare_stages(plan, stages_only)
@@ -131,7 +133,7 @@ def _prepare(
     if any(job.held for job in jobs):
         said = {t.work.folder: pilot.Prediction(t.new_images, t.cost.seconds, t.cost.source) for t in plan.trials}
         pilot.write_gate(launch, {folder: said[folder] for folder in sorted(pilots)})
-    return Launch(plan, launch, tuple(jobs), tuple(skipped))
+    return Launch(plan, launch, tuple(jobs), tuple(skipped), first_budget_only)
 
 
 def missing_jobs(
@@ -258,14 +260,24 @@ def _stage_seconds(stage: Work) -> float:
     return {"tokenizer": 120.0, "classifier": 40.0}.get(stage.kind, 10.0)
 
 
-def ask_to_withdraw(sweep: Path, works: Sequence[str]) -> None:
-    """Leave the wish to cancel where launchers that stay look for it (SLURM's queue is asked itself)."""
-    for launch in (sweep / "launches").glob("[0-9]*"):
+def ask_to_withdraw(sweep: Path, works: Sequence[str]) -> dict[str, str]:
+    """Leave the wish to cancel where launchers that stay look for it (SLURM's queue is asked itself).
+
+    Returns:
+        Launches whose folder does not take it, with the reason.
+    """
+    failed = {}
+    for launch in sorted((sweep / "launches").glob("[0-9]*")):
         if (store.read_json(launch / "launch.json") or {}).get("launcher") in ("local", "ray"):
             folder = launch / "ray" / "cancel" if (launch / "ray").is_dir() else launch / "cancel"
-            folder.mkdir(parents=True, exist_ok=True)
-            for work in works:
-                (folder / file_name(work)).touch()
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                for work in works:
+                    (folder / file_name(work)).touch()
+            except OSError as error:
+                why = f"{error.strerror or error}: what waits in that launch goes on; its user can cancel it"
+                failed[f"launch {launch.name}"] = why
+    return failed
 
 
 # ---- watching -------------------------------------------------------------------------------------------------------
@@ -283,13 +295,15 @@ def follow(launch: Launch, launcher: Launcher, draw: Callable[[View], None], pol
     """Ask the launcher until nothing is queued or running, drawing each view; returns the last one."""
     runs = launch.plan.runs
     trials = {t.work.folder: t for t in launch.plan.trials}
-    settled: dict[str, Record] = {}
+    known: dict[str, tuple[Queue | None, Record]] = {}
     while True:
         queue = launcher.states()
-        records = dict(settled)
+        records = {}
         for job in launch.jobs:
             folder = job.work.folder
-            if folder in settled:
+            before = known.get(folder)
+            if before and before[0] == queue.get(folder) != "running":  # it waits, or is over: thousands may
+                records[folder] = before[1]
                 continue
             trial = trials.get(folder)
             record = read_record(
@@ -299,8 +313,7 @@ def follow(launch: Launch, launcher: Launcher, draw: Callable[[View], None], pol
                 [e.name for e in trial.works.evaluations] if trial else (),
             )
             records[folder] = record
-            if record.state == "finished" and queue.get(folder) == "gone":
-                settled[folder] = record
+            known[folder] = queue.get(folder), record
         view = View(queue, records)
         draw(view)
         if all(state == "gone" for state in queue.values()):

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from var_scaling.launch.ray_driver import connect
+from var_scaling.launch.ray_driver import connected
 from var_scaling.launch.ray_trial import climb
 from var_scaling.launch.sweep import Launch
 from var_scaling.planning.plan import PlannedTrial
@@ -51,24 +51,26 @@ def search(launch: Launch, worker: Sequence[str], cores: int, address: str | Non
             "env": frozen.environment(frozen.freeze(launch.plan.runs)),
         },
     )
-    connect(ray, address, cores)
-    tune.Tuner(
-        tune.with_resources(climb, {"cpu": threads}),
-        param_space={
-            "work": tune.grid_search([t.work.folder for t in from_the_middle(trials)]),
-            "folder": str(folder),
-            "cpu": threads,
-        },
-        tune_config=tune.TuneConfig(
-            metric="loss",
-            mode="min",
-            # In powers of two and not in images: budgets are whole batches, so the second is seldom twice the first.
-            scheduler=ASHAScheduler(time_attr="rung", max_t=2 ** (len(rungs) - 1), grace_period=1, reduction_factor=2),
-            reuse_actors=True,
-        ),
-        run_config=tune.RunConfig(name=f"tune-{time.time_ns()}", storage_path=str(folder / "tune"), verbose=0),
-    ).fit()
-    ray.shutdown()
+    with connected(ray, address, cores):
+        tune.Tuner(
+            tune.with_resources(climb, {"cpu": threads}),
+            param_space={
+                "work": tune.grid_search([t.work.folder for t in from_the_middle(trials)]),
+                "folder": str(folder),
+                "cpu": threads,
+            },
+            tune_config=tune.TuneConfig(
+                metric="loss",
+                mode="min",
+                # In powers of two and not in images: budgets are whole batches, and the second is seldom twice the
+                # first.
+                scheduler=ASHAScheduler(
+                    time_attr="rung", max_t=2 ** (len(rungs) - 1), grace_period=1, reduction_factor=2
+                ),
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(name=f"tune-{time.time_ns()}", storage_path=str(folder / "tune"), verbose=0),
+        ).fit()
     points = [point for trial in trials if (point := furthest(launch.plan.runs, trial)) is not None]
     return sorted(points, key=lambda p: (-p.images, p.loss))
 

@@ -14,7 +14,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from var_scaling.errors import EnvironmentProblem
+from var_scaling.errors import EnvironmentProblem, RequestProblem
 from var_scaling.runs import store
 
 PACKAGE = Path(__file__).parents[1]
@@ -34,12 +34,27 @@ def code_hash(package: Path = PACKAGE) -> str:
     return whole.hexdigest()[:12]
 
 
+def check_path(runs: Path) -> None:
+    """Refuse a runs folder whose name no worker could import from.
+
+    Raises:
+        RequestProblem: it has a colon, which parts the entries of PYTHONPATH.
+    """
+    if os.pathsep in str(runs.resolve()):
+        raise RequestProblem(
+            f"the runs folder {runs.resolve()} has a `{os.pathsep}` in its path, and workers import the code of their "
+            "launch from there: to Python's search path that is the end of a folder's name; choose another with --runs"
+        )
+
+
 def freeze(runs: Path, package: Path = PACKAGE) -> Path:
     """Store the package as it is now; returns the folder that a worker's PYTHONPATH begins with.
 
     Raises:
         EnvironmentProblem: it cannot be written there.
+        RequestProblem: nothing could be imported from there.
     """
+    check_path(runs)
     final = runs.resolve() / "store" / "code" / code_hash(package)
     if final.is_dir():
         return final

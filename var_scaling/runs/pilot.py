@@ -9,16 +9,13 @@ rest is queued on hold, and the worker of the pilot that passes last releases it
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from var_scaling.runs import store
+from var_scaling.runs import slurm_task, store
 from var_scaling.runs.journal import attempt_journals, read_lines
 from var_scaling.runs.record import read_record
-
-SCONTROL_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -116,15 +113,6 @@ def release(launch: Path) -> dict[str, str]:
         if array and array.get("held") and not array.get("refused"):
             # By name where the id got lost: the token is in it.
             what = array["job"] or f"JobName={array['name']}"
-            try:
-                done = subprocess.run(
-                    ["scontrol", "release", what],
-                    capture_output=True,
-                    encoding="utf-8",
-                    errors="replace",
-                    timeout=SCONTROL_SECONDS,
-                )
-                answers[array["name"]] = done.stderr.strip() if done.returncode else ""
-            except (OSError, subprocess.TimeoutExpired) as error:
-                answers[array["name"]] = str(error)
+            done = slurm_task.run("scontrol", "release", what)
+            answers[array["name"]] = done.stderr.strip() if done.returncode else ""
     return answers

@@ -40,7 +40,8 @@ def this_rank() -> int:
 
 def local_rank() -> int:
     """This process's number on its node, which is the number of its GPU."""
-    return int(os.environ.get(RANK) or os.environ.get("SLURM_LOCALID") or 0)
+    task = this_task()
+    return int(os.environ.get(RANK) or (task.local_rank if task else 0))
 
 
 def open_meeting(attempt: Attempt, meeting: Meeting, started_by_scheduler: bool) -> tuple[subprocess.Popen[bytes], ...]:

@@ -33,7 +33,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from var_scaling.runs.slurm_task import parse_holder, this_task
+from var_scaling.runs.slurm_task import parse_holder, this_job
 
 Life = Literal["alive", "dead", "unknown"]
 AskScheduler = Callable[[str], Life]
@@ -169,15 +169,15 @@ def _process_start(pid: int) -> str | None:
 def this_process() -> Holder:
     """The holder that the running process is; a new token each time."""
     host, boot, namespace = _machine()
-    task = this_task()
+    job = this_job()
     pid = os.getpid()
-    return Holder(host, boot, namespace, pid, _process_start(pid) or "", task.holder if task else "", uuid.uuid4().hex)
+    return Holder(host, boot, namespace, pid, _process_start(pid) or "", job.holder if job else "", uuid.uuid4().hex)
 
 
 def life(holder: Holder, ask_scheduler: AskScheduler | None = None) -> Life:
     """Whether a holder lives, as far as anybody here can tell. Unknown is not dead."""
     host, boot, namespace = _machine()
-    if _earlier_run_of_this_task(holder):
+    if _earlier_run_of_this_job(holder):
         return "dead"
     if boot and (holder.boot, holder.namespace) == (boot, namespace):
         return "alive" if _process_start(holder.pid) == holder.start else "dead"
@@ -188,13 +188,15 @@ def life(holder: Holder, ask_scheduler: AskScheduler | None = None) -> Life:
     return "unknown"
 
 
-def _earlier_run_of_this_task(holder: Holder) -> bool:
-    """Whether SLURM has put this process in the holder's place: it runs a task again once it has given the copy up.
+def _earlier_run_of_this_job(holder: Holder) -> bool:
+    """Whether SLURM has put this process in the holder's place: it runs a job again once it has given the copy up.
 
     That copy may still compute, on a node that lost touch. The fence keeps it from writing, so it counts as dead.
     """
-    task, other = this_task(), parse_holder(holder.scheduler)
-    return task is not None and other is not None and other[0] == task.job and other[1] < task.restarts
+    mine, other = this_job(), parse_holder(holder.scheduler)
+    if mine is None or other is None or (other.name and mine.name and other.name != mine.name):
+        return False
+    return other.job == mine.job and other.restarts < mine.restarts
 
 
 # ---- attempts -------------------------------------------------------------------------------------------------------
