@@ -12,9 +12,10 @@ from typing import Any
 from var_scaling.families.dit.published import load_dit
 from var_scaling.families.var.model import VAR
 from var_scaling.state_dicts import count, fit, locate
+from var_scaling.tokenizers.kl.published import load_kl_tokenizer
 from var_scaling.tokenizers.vq.model import Tokenizer
 
-__all__ = ["load_dit", "load_tokenizer", "load_var"]
+__all__ = ["load_dit", "load_kl_tokenizer", "load_tokenizer", "load_var"]
 
 # Buffers of the published modules that hold no weights: masks, level ids, a zero bias, hit counts.
 VAR_BUFFERS = re.compile(r"lvl_1L|attn_bias_for_masking|blocks\.\d+\.attn\.zero_k_bias")

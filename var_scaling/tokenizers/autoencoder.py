@@ -1,9 +1,9 @@
 """The convolutional encoder and decoder around the quantiser (the VQGAN kind), with channel widths of any size.
 
 Levels are counted from full resolution: level 0 is the finest in the encoder and in the decoder. Attention, where asked
-for, stands in the deepest level and in the middle only. A strided stem (not in the published model) starts at half or a
-quarter of the resolution and lets the decoder end in a pixel shuffle: the finest level of a small autoencoder is what
-costs most.
+for, stands in the deepest level and in the middle, or in the middle only. A strided stem (not in the published model)
+starts at half or a quarter of the resolution and lets the decoder end in a pixel shuffle: the finest level of a small
+autoencoder is what costs most.
 
 Parameter names are the published checkpoint's.
 
@@ -12,9 +12,13 @@ Dimension key: B batch, C channels, H height, W width, N = H * W positions.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+Attention = bool | Literal["middle"]
 
 
 def group_norm(channels: int, most_groups: int) -> nn.GroupNorm:
@@ -130,7 +134,7 @@ class Encoder(nn.Module):
         multipliers: width of each level as a multiple of `channels`, finest first.
         blocks: residual blocks a level.
         middle: two more blocks at the deepest level (published). Small networks learn faster without.
-        attention: in the deepest level and in the middle.
+        attention: in the deepest level and in the middle (VAR's); "middle": there only (latent diffusion's).
         stem_stride: 1 (published), 2 or 4.
         norm_groups: groups of every GroupNorm, at most (32 is published). As many groups as channels remove each
             channel's mean, which is what the coarsest token map has to carry.
@@ -144,7 +148,7 @@ class Encoder(nn.Module):
         multipliers: tuple[int, ...],
         blocks: int,
         middle: bool,
-        attention: bool,
+        attention: Attention,
         stem_stride: int,
         norm_groups: int,
         latent_dim: int,
@@ -158,12 +162,12 @@ class Encoder(nn.Module):
         width, deepest = channels, len(multipliers) - 1
         for level, multiplier in enumerate(multipliers):
             self.down.append(
-                Level([width] + [channels * multiplier] * blocks, attention and level == deepest, norm_groups)
+                Level([width] + [channels * multiplier] * blocks, attention is True and level == deepest, norm_groups)
             )
             width = channels * multiplier
             if level != deepest:
                 self.down[-1].downsample = Downsample(width)
-        self.mid = Middle(width, attention, norm_groups) if middle else nn.Identity()
+        self.mid = Middle(width, bool(attention), norm_groups) if middle else nn.Identity()
         self.norm_out = group_norm(width, norm_groups)
         self.conv_out = Conv3x3(width, latent_dim)
 
@@ -186,7 +190,7 @@ class Decoder(nn.Module):
         multipliers: tuple[int, ...],
         blocks: int,
         middle: bool,
-        attention: bool,
+        attention: Attention,
         stem_stride: int,
         norm_groups: int,
         latent_dim: int,
@@ -194,11 +198,13 @@ class Decoder(nn.Module):
         super().__init__()
         width, deepest = channels * multipliers[-1], len(multipliers) - 1
         self.conv_in = Conv3x3(latent_dim, width)
-        self.mid = Middle(width, attention, norm_groups) if middle else nn.Identity()
+        self.mid = Middle(width, bool(attention), norm_groups) if middle else nn.Identity()
         stages = []
         for level in range(deepest, -1, -1):
             stage = Level(
-                [width] + [channels * multipliers[level]] * (blocks + 1), attention and level == deepest, norm_groups
+                [width] + [channels * multipliers[level]] * (blocks + 1),
+                attention is True and level == deepest,
+                norm_groups,
             )
             width = channels * multipliers[level]
             if level != 0:
