@@ -299,7 +299,8 @@ def clean(
             attempt = trial / "attempts" / f"{number:03d}"
             found += [p for p in attempt.glob("checkpoints/*.previous.pt")] + [p for p in attempt.glob("budget_*")]
     for stage in sorted((runs / "store").glob("*/*/result")):
-        found += list(stage.parent.glob("attempts/*/checkpoints"))
+        # A stopped attempt's half-filled result too: of a token cache it is as large as the cache.
+        found += [*stage.parent.glob("attempts/*/checkpoints"), *stage.parent.glob("attempts/*/result")]
     sizes = {
         p: sum(f.stat().st_size for f in p.rglob("*") if f.is_file()) if p.is_dir() else p.stat().st_size for p in found
     }

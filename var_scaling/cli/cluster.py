@@ -85,7 +85,10 @@ def consent(planned: Plan, order: Order, spend: Spend, profile: Profile | None, 
         RequestProblem: more than was allowed, or a question that nobody is there to answer.
     """
     states = ("finished",) if order.failed_too else ("finished", "failed")
-    cost = price([t for t in planned.trials if order.only(t) and t.record.state not in states], profile, cores)
+    chosen = [t for t in planned.trials if order.only(t) and t.record.state not in states]
+    needed = {stage.folder for trial in chosen for stage in trial.works.stages}
+    stages = [cost for folder, cost in planned.stage_costs.items() if folder in needed]
+    cost = price(chosen, profile, cores, stages)
     questions = check_spend(cost, profile, spend.most, free_bytes(planned.runs))
     if questions and not spend.yes:
         if not sys.stdin.isatty():
@@ -316,7 +319,7 @@ def code_text(planned: Plan) -> str:
 
 def profile_price(planned: Plan, profile: Profile) -> str:
     """The price of a plan on a profile."""
-    return price_text(price(planned.trials, profile), planned.runs)
+    return price_text(price(planned.trials, profile, stages=list(planned.stage_costs.values())), planned.runs)
 
 
 # ---- doctor ---------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import errno
 import io
 import json
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator
@@ -86,6 +87,10 @@ class Failed(Exception):
 
 def run(app: typer.Typer) -> None:
     """Run an application; every expected problem becomes a sentence and an exit code."""
+    sys.argv[1:] = map(_at_home, sys.argv[1:])
+    for name in ("VAR_SCALING_RUNS", "VAR_SCALING_DATA"):
+        if name in os.environ:
+            os.environ[name] = _at_home(os.environ[name])
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
@@ -128,6 +133,11 @@ def run(app: typer.Typer) -> None:
             err.print(f"bug: {type(error).__name__}: {error} (run again with --debug for the traceback)")
             code = 70
     sys.exit(code)
+
+
+def _at_home(argument: str) -> str:
+    """An argument whose `~` no shell has replaced: `--runs=~/x`, or a variable."""
+    return re.sub(r"(^|=)(~\w*)(?=/|$)", lambda found: found[1] + os.path.expanduser(found[2]), argument)
 
 
 def print_json(value: Any) -> None:

@@ -45,24 +45,33 @@ def _table(title: str, *columns: str, left: tuple[str, ...] = ()) -> Table:
 
 def plan_table(plan: Plan, limit: int = 60) -> Table:
     """One line a trial: what it will do and why, what it costs; what varies with depth besides depth is shown."""
-    columns = ("trial", "will", "params", "lr", "gamma", "images", "FLOPs", "time", "memory")
+    axes = [name for _, name in plan.axes]
+    columns = ("trial", "will", *axes, "params", "lr", "gamma", "images", "FLOPs", "time", "memory")
     table = _table(f"sweep {plan.study.name}", *columns, left=("trial", "will"))
     for trial in plan.trials[:limit]:
         config = trial.config
         table.add_row(
             _short(trial.work.folder) + ("?" if trial.provisional else ""),
             Text(trial.reason, STYLES[trial.record.state]),
+            *map(_value, plan.point(trial).values()),
             count(sum(flops.params(config.model).values())),
             f"{config.train.learning_rate:.2g}",
             f"{config.model.gamma_init:.0e}",
             count(trial.new_images) if trial.new_images else "-",
             count(trial.new_flops) if trial.new_images else "-",
-            span(trial.cost.seconds) if trial.new_images else "-",
+            span(trial.seconds) if trial.seconds >= 1 else "-",
             f"{count(trial.cost.parameter_bytes + trial.cost.activation_bytes)}B",
         )
     if len(plan.trials) > limit:
         table.add_row(f"... {len(plan.trials) - limit} more (--json lists all)")
     return table
+
+
+def _value(value: Any) -> str:
+    """A setting as a cell: a count of thousands in short, a section by its own name where it has one."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 1_000:
+        return count(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _short(folder: str) -> str:
@@ -88,10 +97,15 @@ def _nearest(trial: PlannedTrial) -> str:
 def plan_totals(plan: Plan) -> str:
     """The whole study in a few lines."""
     counts = ", ".join(f"{n} {word}" for word, n in plan.counts.items())
-    work = [t for t in plan.trials if t.new_images]
-    seconds = sum(t.cost.seconds for t in work)
+    work = [t for t in plan.trials if t.new_images or t.evaluations.seconds]
+    parts = {
+        "stages": sum(cost.seconds for cost in plan.stage_costs.values()),
+        "training": sum(t.cost.seconds for t in work),
+        "evaluation": sum(t.evaluations.seconds for t in work),
+    }
+    said = ", ".join(f"{name} {span(seconds)}" for name, seconds in parts.items() if seconds)
     sources = ", ".join(sorted({t.cost.source for t in work}))
-    disk = sum(t.cost.disk_bytes for t in work)
+    disk = sum(t.disk_bytes for t in work) + sum(cost.disk_bytes for cost in plan.stage_costs.values())
     unsure = (
         " (? = id provisional until a launch has read the image folder)"
         if any(t.provisional for t in plan.trials)
@@ -100,11 +114,12 @@ def plan_totals(plan: Plan) -> str:
     stages = ", ".join(f"{s.kind} {s.id} ({'ready' if r.state == 'finished' else r.state})" for s, r in plan.stages)
     lines = [f"{len(plan.trials)} trials: {counts}{unsure}", f"stages: {stages}", *plan.notes]
     if work:
-        longest = max(work, key=lambda t: t.cost.seconds)
+        longest = max(work, key=lambda t: t.seconds)
         recipes = sorted({(t.config.train.recipe or "", _source(t)) for t in work})
+        operations, whole = count(sum(t.new_flops for t in work)), span(sum(parts.values()))
         lines += [
-            f"new work: {count(sum(t.new_flops for t in work))} FLOPs, about {span(seconds)} on one worker "
-            f"({sources}); longest trial {span(longest.cost.seconds)} ({Path(longest.work.folder).name}); "
+            f"new work: {operations} FLOPs, about {whole} on one worker: {said} ({sources}); "
+            f"longest trial {span(longest.seconds)} ({Path(longest.work.folder).name}); "
             f"disk {count(disk)}B of {count(free_bytes(plan.runs))}B free",
             *(f"recipe {name}: {source}" for name, source in recipes[:4]),
         ]
@@ -126,7 +141,15 @@ def plan_json(plan: Plan) -> dict[str, Any]:
         "sweep": plan.study.name,
         "counts": plan.counts,
         "notes": list(plan.notes),
-        "stages": [{"kind": s.kind, "id": s.id, "folder": s.folder, "state": r.state} for s, r in plan.stages],
+        "stages": [
+            {"kind": s.kind, "id": s.id, "folder": s.folder, "state": r.state}
+            | (
+                {"seconds": cost.seconds, "disk_bytes": cost.disk_bytes}
+                if (cost := plan.stage_costs.get(s.folder))
+                else {}
+            )
+            for s, r in plan.stages
+        ],
         "trials": [
             {
                 "trial": t.work.id,
@@ -140,10 +163,11 @@ def plan_json(plan: Plan) -> dict[str, Any]:
                 "learning_rate": t.config.train.learning_rate,
                 "new_images": t.new_images,
                 "train_flops": t.new_flops,
-                "seconds": t.cost.seconds,
+                "seconds": t.seconds,
+                "training_seconds": t.cost.seconds,
                 "seconds_source": t.cost.source,
                 "memory_bytes": t.cost.parameter_bytes + t.cost.activation_bytes,
-                "disk_bytes": t.cost.disk_bytes,
+                "disk_bytes": t.disk_bytes,
                 "id_provisional": t.provisional,
                 "nearest": t.nearest and {"trial": t.nearest[0], "differs": [list(f) for f in t.nearest[1]]},
             }
@@ -167,6 +191,10 @@ class Bars:
         )
         self.tasks: dict[str, TaskID] = {}
         self.seconds = {job.work.folder: max(job.seconds, 1.0) for job in launch.jobs}
+        self.before = {t.work.folder: t for t in launch.plan.trials}
+        self.attempts = {t.work.folder: t.record.attempts for t in launch.plan.trials}
+        self.attempts |= {stage.folder: record.attempts for stage, record in launch.plan.stages}
+        self.shares = dict.fromkeys(self.seconds, 0.0)  # of each work's price, the most that was seen
         total = sum(self.seconds.values())
         self.all = self.progress.add_task(f"all ({len(launch.jobs)} works)", total=total or 1.0, what="")
         self.told: set[str] = set()
@@ -192,13 +220,36 @@ class Bars:
                 )
             elif folder in self.tasks:
                 self.progress.remove_task(self.tasks.pop(folder))
-            share = record.done / record.total if record.total else 0.0
-            done += self.seconds.get(folder, 0.0) * (1.0 if record.state == "finished" else min(share, 0.99))
+            if folder in self.shares:
+                self.shares[folder] = max(self.shares[folder], self._share(folder, record))
+                done += self.seconds[folder] * self.shares[folder]
             if state == "gone" and folder not in self.told:
                 self.told.add(folder)
                 self._tell(name, record)
         finished = sum(r.state == "finished" for r in view.records.values())
         self.progress.update(self.all, completed=done, what=f"{finished} of {len(self.launch.jobs)} done")
+
+    def _share(self, folder: str, record: Record) -> float:
+        """How much of what this launch asks of a work is done, by its price: what was there before counts for nothing.
+
+        An attempt tells how far its present part is; that of an earlier launch had other parts.
+        """
+        if record.state == "finished":
+            return 1.0
+        part = 0.0
+        if record.attempts > self.attempts.get(folder, 0) and record.total:
+            part = min(record.done / record.total, 0.99)
+        trial = self.before.get(folder)
+        if trial is None:
+            return part
+        price = max(trial.seconds, 1e-9)
+        if not set(trial.spent) <= set(record.rows):  # it trains all budgets, then it measures them
+            return part * trial.cost.seconds / price
+        asked = trial.record.missing_evaluations + len(trial.works.evaluations) * len(
+            set(trial.spent) - set(trial.record.rows)
+        )
+        measured = 1.0 - record.missing_evaluations / asked if asked else 1.0
+        return min((trial.cost.seconds + trial.evaluations.seconds * measured) / price, 0.99)
 
     def _tell(self, name: str, record: Record) -> None:
         if record.state == "failed":
@@ -218,7 +269,8 @@ def rows_table(runs: Path, trials: tuple[TrialStatus, ...]) -> Table:
     }
     labels = list(dict.fromkeys(label for found in measured.values() for label in found))
     fids = [_fid_header(label) for label in labels]
-    table = _table("rows", "d", "seed", "params", "images", "FLOPs", "loss", "last", "error", *fids, "img/s")
+    axes = list(dict.fromkeys(name for trial in trials for name in trial.axes))
+    table = _table("rows", "d", "seed", *axes, "params", "images", "FLOPs", "loss", "last", "error", *fids, "img/s")
     for trial in sorted(trials, key=lambda t: (t.depth, t.seed)):
         for budget in trial.budgets:
             row = read_row(runs / trial.folder, budget)
@@ -226,6 +278,7 @@ def rows_table(runs: Path, trials: tuple[TrialStatus, ...]) -> Table:
                 table.add_row(
                     str(row["depth"]),
                     str(row["seed"]),
+                    *(_value(trial.axes.get(name, "")) for name in axes),
                     count(row["params_total"]),
                     count(row["images_seen"]),
                     count(row["train_flops"]),

@@ -30,6 +30,7 @@ from var_scaling.config.data import DataConfig
 from var_scaling.config.image_folder import shown
 from var_scaling.data.images import Images, Split
 from var_scaling.errors import EnvironmentProblem
+from var_scaling.planning.prices import FEATURES_LIMIT_BYTES
 from var_scaling.runs import store
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 FORMAT = 1
 CHUNK = 2_048  # images encoded between two saved pieces; about a second of `tiny`
 ENCODE_BATCH = 256  # fixed: another batch might round a tie between two codes the other way
-FEATURES_LIMIT_BYTES = 2 << 30  # above it features are computed from the tokens of each batch
 
 
 def weights_hash(module: nn.Module) -> str:

@@ -9,6 +9,7 @@ from var_scaling.errors import RequestProblem
 from var_scaling.launch.profile import Profile
 from var_scaling.launch.resources import expected_requeues
 from var_scaling.planning.plan import PlannedTrial
+from var_scaling.planning.prices import WorkCost
 
 # How far a real run strayed from its estimate: a rate measured at the same size, at another size, or assumed. Working
 # guesses; the first launch that is measured replaces them, since its rows are then the source.
@@ -35,26 +36,38 @@ class Price:
         return {**vars(self), "hours": list(self.hours), "sources": list(self.sources)}
 
 
-def price(trials: Sequence[PlannedTrial], profile: Profile | None = None, cores: int | None = None) -> Price:
-    """The price of what is still to be trained.
+def price(
+    trials: Sequence[PlannedTrial],
+    profile: Profile | None = None,
+    cores: int | None = None,
+    stages: Sequence[WorkCost] = (),
+) -> Price:
+    """The price of what is still to be trained, measured and built.
 
     Args:
         trials: what a launch would start.
+        stages: what is not there yet of the stages that these stand on.
         profile: the cluster's; None: this machine, or a running Ray.
         cores: of this machine; its hours are then the unit. None: hours of single cores.
     """
-    work = [t for t in trials if t.new_images]
+    work = [t for t in trials if t.new_images or t.evaluations.seconds]
     on_gpus = profile.gpu is not None if profile else any(t.config.placement.device == "cuda" for t in work)
     low = high = middle = 0.0
     requeues = 0
     for trial in work:
         factor = _range(trial.cost.source)
         share = 1.0 if on_gpus else trial.config.execution.threads / (1 if profile else cores or 1)
-        low += trial.cost.seconds * share * factor[0] / 3600
-        high += trial.cost.seconds * share * factor[1] / 3600
-        middle += trial.cost.seconds
-        requeues += expected_requeues(trial.cost.seconds, profile) if profile else 0
-    longest = max(work, key=lambda t: t.cost.seconds, default=None)
+        low += trial.seconds * share * factor[0] / 3600
+        high += trial.seconds * share * factor[1] / 3600
+        middle += trial.seconds
+        requeues += expected_requeues(trial.seconds, profile) if profile else 0
+    for stage in stages:
+        factor = _range(stage.source)
+        share = 1.0 if on_gpus else 1 / (1 if profile else cores or 1)
+        low += stage.seconds * share * factor[0] / 3600
+        high += stage.seconds * share * factor[1] / 3600
+        middle += stage.seconds
+    longest = max(work, key=lambda t: t.seconds, default=None)
     threads = max((t.config.execution.threads for t in work), default=1)
     parallel = profile.limits.parallel if profile else max(1, (cores or 1) // threads)
     return Price(
@@ -64,10 +77,10 @@ def price(trials: Sequence[PlannedTrial], profile: Profile | None = None, cores:
         tuple(sorted({t.cost.source for t in work})),
         max((t.cost.parameter_bytes + t.cost.activation_bytes for t in work), default=0),
         int(profile.gpu.memory_gb * 2**30) if profile and profile.gpu else None,
-        sum(t.cost.disk_bytes for t in work),
+        sum(t.disk_bytes for t in work) + sum(stage.disk_bytes for stage in stages),
         requeues,
-        (longest.work.folder, longest.cost.seconds) if longest else None,
-        max(middle / parallel, longest.cost.seconds if longest else 0.0),
+        (longest.work.folder, longest.seconds) if longest else None,
+        max(middle / parallel, longest.seconds if longest else 0.0),
         parallel,
     )
 

@@ -25,6 +25,7 @@ class TrialStatus:
     budgets: tuple[int, ...]
     evaluations: tuple[str, ...]
     record: Record
+    axes: Mapping[str, Any] = field(default_factory=dict)  # where it stands on the grid's axes besides depth and seed
     queued: Queued | None = None  # its place in a scheduler's queue, where it was given to one
 
     @property
@@ -121,6 +122,7 @@ def read_status(runs: Path, name: str = "last", ask_scheduler: store.AskSchedule
                 budgets,
                 tuple(entry["evaluations"]),
                 record,
+                entry.get("axes", {}),
                 queue.get(f"trials/{entry['folder']}"),
             )
         )

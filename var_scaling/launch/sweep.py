@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from var_scaling.config import yaml
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.launch.protocol import Job, Launcher, Queue
@@ -165,9 +167,9 @@ def missing_jobs(
         for need in needs:
             stage, record = stages[need]
             if record.state != "finished" and need not in jobs:
-                jobs[need] = Job(stage, stage.needs, _stage_seconds(stage), STAGE_BYTES)
+                jobs[need] = Job(stage, stage.needs, plan.stage_costs[need].seconds, STAGE_BYTES)
         jobs[trial.work.folder] = Job(
-            trial.work, needs, trial.cost.seconds, trial.cost.parameter_bytes + trial.cost.activation_bytes
+            trial.work, needs, trial.seconds, trial.cost.parameter_bytes + trial.cost.activation_bytes
         )
     if pilots and not all(pilot.passed(plan.runs / trial) for trial in pilots):
         for name, job in jobs.items():
@@ -191,7 +193,7 @@ def _prepare_stages(plan: Plan, kinds: Collection[Kind]) -> Launch:
     for stage in missing:
         _write_work(plan.runs, stage)
     os.sync()
-    jobs = tuple(Job(stage, stage.needs, _stage_seconds(stage), STAGE_BYTES) for stage in missing)
+    jobs = tuple(Job(stage, stage.needs, plan.stage_costs[stage.folder].seconds, STAGE_BYTES) for stage in missing)
     folder = plan.runs / "store"
     folder.mkdir(parents=True, exist_ok=True)
     return Launch(plan, folder, jobs, ())
@@ -220,6 +222,7 @@ def _study_json(plan: Plan, now: str) -> dict[str, Any]:
                 "folder": Path(trial.work.folder).name,
                 "depth": trial.config.model.depth,
                 "seed": trial.config.seed,
+                "axes": {name: _plain(value) for name, value in plan.point(trial).items()},
                 "budgets": [{"asked": asked, "images": images} for asked, images in trial.budgets],
                 "evaluations": [e.name for e in trial.works.evaluations],
                 "stages": [s.folder for s in trial.works.stages],
@@ -228,6 +231,13 @@ def _study_json(plan: Plan, now: str) -> dict[str, Any]:
         ],
         "evaluations": _unique([e.dump() for trial in plan.trials for e in trial.works.evaluations]),
     }
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it."""
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", exclude_none=True)
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _unique(values: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -254,10 +264,6 @@ def _write_asked(folder: Path, study: str, asked: Mapping[str, Any]) -> None:
     path = folder / "asked" / f"{study}.json"
     if store.read_json(path) != asked:
         store.write_json(path, asked, durable=False)
-
-
-def _stage_seconds(stage: Work) -> float:
-    return {"tokenizer": 120.0, "classifier": 40.0}.get(stage.kind, 10.0)
 
 
 def ask_to_withdraw(sweep: Path, works: Sequence[str]) -> dict[str, str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from var_scaling.config.evaluate import too_few_images
 from var_scaling.config.image_manifest import Manifests
 from var_scaling.errors import EnvironmentProblem, RequestProblem
 from var_scaling.planning import estimate, flops, identity
+from var_scaling.planning.prices import Prices, WorkCost
 from var_scaling.planning.resolve import asked_images, branch_point, resolve
 from var_scaling.planning.study import Study
 from var_scaling.planning.trial import TrialConfig
@@ -32,12 +34,22 @@ class PlannedTrial:
     new_images: int  # still to be trained, over trunk and branches
     new_flops: int
     cost: estimate.Cost
+    evaluations: WorkCost  # those that are missing, of budgets trained and to be trained
     provisional: bool
     nearest: tuple[str, tuple[tuple[str, Any, Any], ...]] | None = None  # of a new trial: an existing one, what differs
 
     @property
     def work(self) -> Work:
         return self.works.trial
+
+    @property
+    def seconds(self) -> float:
+        """Training and evaluations, on one device."""
+        return self.cost.seconds + self.evaluations.seconds
+
+    @property
+    def disk_bytes(self) -> int:
+        return (self.cost.disk_bytes if self.new_images else 0) + self.evaluations.disk_bytes
 
     @property
     def spent(self) -> tuple[int, ...]:
@@ -70,7 +82,19 @@ class Plan:
     runs: Path
     trials: tuple[PlannedTrial, ...]
     stages: tuple[tuple[Work, Record], ...]  # each once, in an order in which they can be built
+    stage_costs: Mapping[str, WorkCost]  # by folder, of those that are not finished
     notes: tuple[str, ...] = ()  # on the data that it stands on, a sentence each
+
+    @property
+    def axes(self) -> tuple[tuple[str, str], ...]:
+        """The grid's own axes besides depth and seed, as (path, name of a column)."""
+        paths = [path for path in self.study.grid if path not in ("model.depth", "seed")]
+        short = [path.rpartition(".")[2] for path in paths]
+        return tuple((path, s if short.count(s) == 1 else path) for path, s in zip(paths, short, strict=True))
+
+    def point(self, trial: PlannedTrial) -> dict[str, Any]:
+        """Where a trial stands on each of these axes."""
+        return {name: _at(trial.config, path) for path, name in self.axes}
 
     @property
     def counts(self) -> dict[str, int]:
@@ -80,6 +104,11 @@ class Plan:
             word = trial.reason.split(":")[0].split(" ")[0]
             result[word] = result.get(word, 0) + 1
         return result
+
+
+def _at(config: Any, path: str) -> Any:
+    """The value at a dotted path of a config."""
+    return functools.reduce(lambda part, key: getattr(part, key, None), path.split("."), config)
 
 
 def make_plan(
@@ -116,7 +145,7 @@ def make_plan(
             problems[str(error)] = None
     if problems:
         raise RequestProblem(*problems)
-    rates = estimate.measured_rates(runs)
+    rates, prices = estimate.measured_rates(runs), Prices(runs, device)
     trials, seen, stages = [], set(), {}
     for config, works, budgets in resolved:
         if works.trial.folder in seen:
@@ -125,10 +154,11 @@ def make_plan(
         record = read_record(
             runs, works.trial, [images for _, images in budgets], [e.name for e in works.evaluations], ask_scheduler
         )
-        trials.append(_plan_trial(config, works, budgets, record, rates, device))
+        trials.append(_plan_trial(config, works, budgets, record, rates, device, prices))
         stages.update({stage.folder: stage for stage in works.stages})
     records = tuple((stage, read_record(runs, stage, ask_scheduler=ask_scheduler)) for stage in stages.values())
-    return Plan(study, runs, tuple(_with_nearest(trials, runs)), records, _notes(trials, manifests))
+    costs = {stage.folder: prices.stage(stage) for stage, record in records if record.state != "finished"}
+    return Plan(study, runs, tuple(_with_nearest(trials, runs)), records, costs, _notes(trials, manifests))
 
 
 def plan_to_launch(
@@ -192,9 +222,11 @@ def _plan_trial(
     record: Record,
     rates: Sequence[estimate.Rate],
     device: str | None,
+    prices: Prices,
 ) -> PlannedTrial:
     spent = tuple(images for _, images in budgets)
     images = new_images(config, spent, record.rows)
+    unmeasured = record.missing_evaluations + len(set(spent) - set(record.rows)) * len(works.evaluations)
     return PlannedTrial(
         config,
         works,
@@ -203,6 +235,7 @@ def _plan_trial(
         images,
         images * flops.train_flops_per_image(config.model),
         estimate.cost(config, images, len(budgets), rates, device),
+        prices.evaluations(config, works.evaluations, unmeasured),
         identity.provisional(works.trial.identity),
     )
 
@@ -218,11 +251,17 @@ def _with_nearest(trials: Sequence[PlannedTrial], runs: Path) -> list[PlannedTri
     # What all have in common decides nothing; without it a thousand against a thousand takes a fraction of a second.
     common = frozenset.intersection(*existing.values(), *mine.values())
     theirs = {name: leaves - common for name, leaves in existing.items()}
+    names = {t.work.folder: Path(t.work.folder).name for t in trials}
     result = []
     for trial in trials:
         if trial.work.folder in mine:
             own = mine[trial.work.folder] - common
-            name = min(theirs, key=lambda n: (len(own ^ theirs[n]), n))
+            # A launch that has not begun has left the trial's own folder: it is not what it differs least from.
+            others = [n for n in theirs if n != names[trial.work.folder]]
+            if not others:
+                result.append(trial)
+                continue
+            name = min(others, key=lambda n: (len(own ^ theirs[n]), n))
             old, new = dict(theirs[name]), dict(own)
             fields = sorted(k for k in {*old, *new} if old.get(k) != new.get(k))
             trial = replace(trial, nearest=(name, tuple((k, old.get(k), new.get(k)) for k in fields)))

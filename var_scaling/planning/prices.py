@@ -1,0 +1,176 @@
+"""What a study costs besides training: stages and evaluations, in seconds and on disk, each with its source.
+
+Counts of convolutions and tokens are arithmetic; what a machine makes of them in a second is measured on earlier stages
+and evaluations of the same kind where there are any, and assumed where there are none.
+"""
+
+from __future__ import annotations
+
+import functools
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from var_scaling.config import yaml
+from var_scaling.planning import flops
+from var_scaling.planning.trial import TrialConfig
+from var_scaling.planning.works import Evaluation, Kind, Work
+from var_scaling.runs import store
+
+CPU_FLOPS = 12e9  # one thread on small convolutions (measured: 8 to 20 GFLOP/s)
+SAMPLING_CPU_FLOPS = 4e9  # one thread that samples from small models, many short calls (measured: 2 to 8)
+GPU_FLOPS = 2e13  # small networks leave a card idle most of the time: a guess
+FEATURES_LIMIT_BYTES = 2 << 30  # of a token cache; above it, features are computed from the tokens of each batch
+START_SECONDS = 4.0  # imports and reading images, of every work
+DISTANCE_SECONDS = 3.0  # FID, its interval, KID, precision and recall, from features (2,000 samples)
+FEATURE_SIDE_FLOPS = {"classifier": 0.0, "inception": 1.1e10, "dinov2": 1.6e11}  # forward, of one picture
+
+
+@dataclass(frozen=True)
+class WorkCost:
+    """What one stage, or all missing evaluations of a trial, will take."""
+
+    seconds: float
+    disk_bytes: int
+    source: str
+
+
+class Prices:
+    """Prices by what this runs folder has seen; each kind of stage is looked up once, when it is first asked for."""
+
+    def __init__(self, runs: Path, device: str | None = None) -> None:
+        self.runs = runs
+        self.on_gpu = device is not None and "CPU" not in device
+        self._rates = functools.cache(self._measure)
+
+    def stage(self, work: Work) -> WorkCost:
+        """The cost of building a stage from nothing."""
+        operations, fixed = _stage_flops(work.kind, work.config)
+        rate, source = self._rate(work.kind, work.config)
+        return WorkCost(START_SECONDS + fixed + operations / rate, _stage_bytes(work.kind, work.config), source)
+
+    def evaluations(self, config: TrialConfig, evaluations: Sequence[Evaluation], missing: int) -> WorkCost:
+        """The cost of `missing` evaluations of a trial's budgets, each as dear as the mean of those it is asked."""
+        if not missing or not evaluations:
+            return WorkCost(0.0, 0, "")
+        rate, source = self._rate("evaluation", {"placement": {"device": config.placement.device}})
+        each = [evaluation_flops(config, evaluation) for evaluation in evaluations]
+        seconds = statistics.mean(each) / rate + DISTANCE_SECONDS
+        return WorkCost(missing * seconds, missing * 4_096, source)
+
+    def _rate(self, kind: str, config: Mapping[str, Any]) -> tuple[float, str]:
+        on_gpu = self.on_gpu or config["placement"]["device"] == "cuda"
+        if not on_gpu and (measured := self._rates(kind)):
+            return measured, "measured here"
+        if on_gpu:
+            return GPU_FLOPS, "assumed"
+        return (SAMPLING_CPU_FLOPS if kind == "evaluation" else CPU_FLOPS), "assumed"
+
+    def _measure(self, kind: str) -> float | None:
+        """FLOPs a second of what was done of a kind; None where nothing was."""
+        found = []
+        if kind == "evaluation":
+            paths = sorted(self.runs.glob("trials/*/budgets/*/evaluations/*.json"))[-100:]
+            for path in paths:
+                done, row = store.read_json(path), store.read_json(path.parents[1] / "row.json")
+                if done and row and done.get("seconds") and "forward_flops_per_image" in row:
+                    guided = 2 if done.get("guidance") else 1
+                    operations = done["samples"] * guided * row["train_flops_visible"] / row["images_seen"] / 3
+                    found.append(operations / max(done["seconds"] - DISTANCE_SECONDS, 0.5))
+        for path in sorted((self.runs / "store" / kind).glob("*/result/report.json"))[-8:]:
+            report = store.read_json(path)
+            config = yaml.load(path.parents[1] / "config.yaml")[0] if report and report.get("seconds") else None
+            if config and config["placement"]["device"] != "cuda":
+                operations, fixed = _stage_flops(kind, config)
+                found.append(operations / max(report["seconds"] - fixed, 0.5))
+        return statistics.median(found) if found else None
+
+
+def evaluation_flops(config: TrialConfig, evaluation: Evaluation) -> float:
+    """FLOPs of sampling and looking at the samples of one evaluation, without the tokenizer's decoder."""
+    fid = evaluation.config.fid
+    per_sample = flops.sample_flops_per_image(config.model, guided=fid.guidance > 0)
+    return fid.samples * (per_sample + FEATURE_SIDE_FLOPS.get(str(fid.features), 1e10))
+
+
+def cache_bytes(data: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> tuple[int, bool]:
+    """Bytes of a token cache's arrays, and whether it keeps the features that a model reads beside the tokens."""
+    sides, images = tokenizer["patch_nums"], data["unique_images"] * data["views"] + data["validation_images"]
+    length = sum(side * side for side in sides)
+    features = 4 * images * (length - sides[0] ** 2) * tokenizer["latent_dim"]
+    narrow = 2 if tokenizer["vocab_size"] <= 2**15 else 4
+    labels = 8 * (data["unique_images"] + data["validation_images"])
+    kept = features <= FEATURES_LIMIT_BYTES
+    return images * length * narrow + labels + features * kept, kept
+
+
+def autoencoder_flops(tokenizer: Mapping[str, Any]) -> tuple[float, float]:
+    """Forward FLOPs of one image through encoder and decoder: their convolutions, within a few percent."""
+    multipliers, blocks, base = tokenizer["channel_multipliers"], tokenizer["blocks"], tokenizer["channels"]
+    stem, latent, colours = tokenizer["stem_stride"], tokenizer["latent_dim"], tokenizer["image_channels"]
+    finest = (tokenizer["resolution"] // stem) ** 2
+    deepest = len(multipliers) - 1
+    bottom, most = finest / 4**deepest, base * multipliers[-1]
+    middle = 2 * _block(most, most, bottom) if tokenizer["middle"] else 0.0
+    encoder = _conv(colours, base, finest, (3 if stem == 1 else 2 * stem)) + middle + _conv(most, latent, bottom)
+    width = base
+    for level, multiplier in enumerate(multipliers):
+        places = finest / 4**level
+        for _ in range(blocks):
+            encoder += _block(width, base * multiplier, places)
+            width = base * multiplier
+        if level != deepest:
+            encoder += _conv(width, width, places / 4)
+    decoder = _conv(latent, most, bottom) + middle
+    for level in range(deepest, -1, -1):
+        places = finest / 4**level
+        for _ in range(blocks + 1):
+            decoder += _block(width, base * multipliers[level], places)
+            width = base * multipliers[level]
+        if level:
+            decoder += _conv(width, width, 4 * places)
+    return encoder, decoder + _conv(width, colours * stem * stem, finest)
+
+
+def _conv(before: int, after: int, places: float, side: int = 3) -> float:
+    return 2.0 * before * after * places * side * side
+
+
+def _block(before: int, after: int, places: float) -> float:
+    shortcut = _conv(before, after, places, 1) if before != after else 0.0
+    return _conv(before, after, places) + _conv(after, after, places) + shortcut
+
+
+def _classifier_flops(data: Mapping[str, Any], channels: Sequence[int]) -> float:
+    total, before, places = 0.0, data["channels"], float(data["resolution"] ** 2)
+    for stage, width in enumerate(channels):
+        places /= 4
+        total += _conv(before, width, places) + (_conv(width, width, places) if stage else 0.0)
+        before = width
+    return total
+
+
+def _stage_flops(kind: Kind | str, config: Mapping[str, Any]) -> tuple[float, float]:
+    """FLOPs of a stage, and seconds that no FLOPs explain."""
+    if kind == "classifier":
+        data, recipe = config["data"], config["classifier"]
+        images = recipe["epochs"] * data["unique_images"]
+        return 3 * images * _classifier_flops(data, recipe["channels"]), 0.0
+    if "patch_nums" not in config["tokenizer"]:
+        return 0.0, 60.0
+    encoder, decoder = autoencoder_flops(config["tokenizer"])
+    if kind == "tokenizer":
+        return 3 * config["tokenizer"]["train"]["images"] * (encoder + decoder), 0.0
+    if kind == "tokens":
+        data = config["data"]
+        return (data["unique_images"] * data["views"] + data["validation_images"]) * encoder, 0.0
+    data = config["evaluation"]["data"]
+    return data["validation_images"] * (encoder + decoder), DISTANCE_SECONDS
+
+
+def _stage_bytes(kind: Kind, config: Mapping[str, Any]) -> int:
+    if kind == "tokens" and "patch_nums" in config["tokenizer"]:
+        return cache_bytes(config["data"], config["tokenizer"])[0]
+    return 2 << 20  # weights of a small network, a report, a picture
