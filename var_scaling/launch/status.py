@@ -163,7 +163,7 @@ def _left(
         if record.state in ("running", "unknown") or (queued and queued.queue != "gone"):
             identity = store.read_json(folder / "identity.json") or {}
             depth, seed = identity.get("model", {}).get("depth", 0), identity.get("seed", 0)
-            yield TrialStatus(name, depth, seed, budgets, evaluations, record, queued)
+            yield TrialStatus(name, depth, seed, budgets, evaluations, record, queued=queued)
 
 
 def select(trials: Sequence[TrialStatus], filters: Sequence[str]) -> tuple[TrialStatus, ...]:
