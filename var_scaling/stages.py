@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from var_scaling.config import yaml
+from var_scaling.config.class_names import class_names
 from var_scaling.config.data import DataConfig
 from var_scaling.config.evaluate import ClassifierConfig, FidEvaluation
 from var_scaling.config.train import ExecutionConfig, PlacementConfig
@@ -253,7 +254,8 @@ def _evaluate(context: Context, config: TrialConfig, asked: Asked, tokenizer: An
         var.load_state_dict(load_file(folder / "weights.safetensors"))
         if grid:
             picture = context.attempt.folder / "samples.png"
-            sample_grid(var, tokenizer, per_class=asked.grids[budget], path=picture, device=context.device)
+            names = class_names(config.data, context.placement.image_folder)
+            sample_grid(var, tokenizer, per_class=asked.grids[budget], path=picture, names=names, device=context.device)
             os.replace(picture, grid)
         for request in missing:
             evaluation = FidEvaluation.model_validate(yaml.tuples(request["config"]))

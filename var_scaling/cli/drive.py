@@ -104,9 +104,11 @@ def _report(started: Launch, missing: Sequence[Missing], seconds: float, json: b
     if json:
         trials = [t.as_dict() for t in status.trials]
         lacks = [each.as_dict() for each in missing]
-        print_json({"schema": 1, "sweep": name, "seconds": seconds, "trials": trials, "missing": lacks})
+        found = {"trials": trials, "missing": lacks, "symptoms": show.symptoms_of(runs, name)}
+        print_json({"schema": 1, "sweep": name, "seconds": seconds, **found})
         return
     out.print(show.rows_table(runs, status.trials))
+    show.print_symptoms(runs, name)
     done = sum(t.state == "finished" for t in status.trials)
     before = sum(reason.startswith("finished") for _, reason in started.skipped)
     out.print(

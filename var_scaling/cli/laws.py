@@ -99,16 +99,28 @@ def fit_laws(
                 written = write_laws(
                     study, target, figures=figures, published=published, progress=progress, meanwhile=shown
                 )
+    symptoms = [] if is_csv or json else _symptoms(where)
     if json:
         print_json(plain(document(study) | {"files": [str(path) for path in written]}))
     elif written:
         out.print(f"{len(written)} files in {written[0].parent}", soft_wrap=True)
     else:
         show_study(study)
+    for words in symptoms:
+        out.print(f"look: {words}", soft_wrap=True)
     if is_csv and not study.fitted:
         raise RequestProblem(
             *(f"refused ({record.refusal.code}): {record.name}: {record.refusal.sentence}" for record in study.refused)
         )
+
+
+def _symptoms(folder: Path) -> list[str]:
+    """What is wrong with the work that the laws stand on, where it is a sweep's."""
+    from var_scaling.runs import store
+    from var_scaling.runs.symptoms import of_sweep
+
+    study = store.read_json(folder / "study.json")
+    return of_sweep(folder.parent.parent, study) if study else []
 
 
 def show_study(study: StudyLaws) -> None:

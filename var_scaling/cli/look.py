@@ -111,7 +111,7 @@ def status(
     used = read_usage([a for a in read_arrays(now.folder) if a.job]) if usage else []
     if json:
         trials = [t.as_dict() | ({"at": losses[t.folder]} if at else {}) for t in chosen]
-        print_json(_status_json(now, trials) | ({"usage": [u.as_dict() for u in used]} if usage else {}))
+        print_json(_status_json(runs, now, trials) | ({"usage": [u.as_dict() for u in used]} if usage else {}))
         return
     if at:
         out.print(show.compared_table(now.name, chosen, losses, at))
@@ -139,14 +139,16 @@ def status(
     for text in (*texts, cluster.held_text(runs, now.folder)):
         if text:
             out.print(text, soft_wrap=True)
+    show.print_symptoms(runs, now.name)
 
 
-def _status_json(now: state.SweepStatus, trials: list[dict[str, Any]]) -> dict[str, Any]:
+def _status_json(runs: Path, now: state.SweepStatus, trials: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "schema": 1,
         "sweep": now.name,
         "launched": now.launched,
         "stages": {name: record.state for name, record in now.stages.items()},
+        "symptoms": show.symptoms_of(runs, now.name),
         "trials": trials,
         "no_longer_in_the_study": [t.as_dict() for t in now.left],
     }
@@ -172,7 +174,7 @@ def watch(
             time.sleep(every)
             current[0] = state.read_status(runs, name)
     if json:
-        print_json(_status_json(current[0], [t.as_dict() for t in current[0].trials]))
+        print_json(_status_json(runs, current[0], [t.as_dict() for t in current[0].trials]))
     else:
         err.print(f"nothing runs now; `var-sweep status {name}` says more")
 

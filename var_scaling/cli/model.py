@@ -5,6 +5,7 @@ Each is a launch of one trial or stage through the engine of a sweep, so it is r
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -42,19 +43,24 @@ def register(app: typer.Typer) -> None:
 def _plan(
     base: Path | None, overrides: list[str], runs: Path, images: int, fid: dict[str, Any] | None = None
 ) -> tuple[Plan, str]:
-    """The plan of one trial: the base of a sweep file, or the defaults of a small ladder, with overrides."""
+    """The plan of one trial: the base of a sweep file, or the defaults of a small ladder, with overrides.
+
+    Where a FID is asked for, the file's own evaluations go before it: what a launch measures is what is measured here.
+    """
     from var_scaling.config import yaml
     from var_scaling.planning.plan import plan_to_launch
     from var_scaling.planning.study import parse_study
 
+    evaluate: dict[str, Any] = {}
     if base is None:
         raw: dict[str, Any] = {"model": {"head_dim": 16, "depth": 4}}
     else:
         content = yaml.load(base)[0]
         raw = dict(content.get("base", {})) if isinstance(content, dict) else {}
+        evaluate = dict(content.get("evaluate") or {}) if isinstance(content, dict) else {}
     study: dict[str, Any] = {"name": "single", "base": raw, "budgets": {"images": (images,)}}
     if fid is not None:
-        study["evaluate"] = {"fid": fid}
+        study["evaluate"] = {"fid": fid} | evaluate
     text = yaml.dump(study)
     parsed, configs = parse_study(text, str(base or "the defaults"), overrides)
     planned = plan_to_launch(parsed, configs, runs, tell=tell)
@@ -171,6 +177,9 @@ def sample(
     to: Annotated[Path, typer.Option("--to", help="PNG to write.")] = Path("samples.png"),
     images: Annotated[int | None, typer.Option(help="Which budget, in images (default: the largest).")] = None,
     per_class: Annotated[int, typer.Option(help="Images of each class.", min=1)] = 8,
+    classes: Annotated[
+        list[str], typer.Option("--class", help="Only this class, by name or number; more than once for several.")
+    ] = [],  # noqa: B006
     guidance: Annotated[float, typer.Option(min=0)] = 1.5,
     top_k: Annotated[int, typer.Option(min=0)] = 0,
     top_p: Annotated[float, typer.Option(min=0, max=1)] = 0.0,
@@ -185,8 +194,15 @@ def sample(
       var-scaling sample var-d6-s0
 
       var-scaling sample var-d6-s0 --images 20480 --guidance 3 --to early.png
+
+      var-scaling sample var-d6-s0 --class coat --class 9 --per-class 20
     """
+    for name, value in (("--guidance", guidance), ("--top-p", top_p)):
+        if not math.isfinite(value):
+            raise RequestProblem(f"{name} {value:g} is no finite number; give one of 0 or more (0 is off)")
     folder, budget = _trained(runs, trial, images)
+    names = _class_names(folder)
+    chosen = [_class(name, names) for name in classes] or None
     from var_scaling.evaluation.generation import sample_grid
     from var_scaling.stages import load_model
 
@@ -198,6 +214,8 @@ def sample(
             codes,
             path=to,
             per_class=per_class,
+            classes=chosen,
+            names=names,
             guidance=guidance,
             top_k=top_k,
             top_p=top_p,
@@ -212,6 +230,25 @@ def sample(
         out.print(f"wrote {to}")
 
 
+def _class_names(trial: Path) -> tuple[str, ...]:
+    from var_scaling.config import yaml
+    from var_scaling.config.class_names import class_names
+    from var_scaling.planning.trial import TrialConfig
+
+    config = TrialConfig.model_validate(yaml.load(trial / "config.yaml")[0])
+    return class_names(config.data, config.placement.image_folder)
+
+
+def _class(wanted: str, names: tuple[str, ...]) -> int:
+    """Number of a class by its name, or by itself where no class is called so."""
+    if wanted in names:
+        return names.index(wanted)
+    if wanted.isdecimal() and int(wanted) < len(names):
+        return int(wanted)
+    listed = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+    raise RequestProblem(f"--class {wanted} is none of the {len(names)} classes ({listed}), nor a number below it")
+
+
 def _stage(
     kind: Kind, base: Path | None, overrides: list[str], runs: Path, cores: int | None, json: bool, fid: bool = False
 ) -> Path:
@@ -221,9 +258,9 @@ def _stage(
     from var_scaling.launch.sweep import prepare
     from var_scaling.runs.record import read_record
 
-    planned, text = _plan(base, overrides, runs, 10**9, {"samples": 2_000, "features": "classifier"} if fid else None)
+    planned, text = _plan(base, overrides, runs, 10**9, {"features": "classifier"} if fid else None)
     drive(prepare(planned, text, "local", stages_only=(kind,)), LocalLauncher(runs, cores), False, False, quiet=True)
-    (stage,) = [work for work, _ in planned.stages if work.kind == kind]
+    stage = next(work for work, _ in planned.stages if work.kind == kind)  # of several feature spaces the first
     report = store.read_json(runs / stage.folder / "result" / "report.json") or store.read_json(
         runs / stage.folder / "result" / "meta.json"
     )
@@ -236,9 +273,11 @@ def _stage(
         print_json({"schema": 1, "stage": stage.folder, **report})
         return result
     out.print(f"{stage.folder}")
-    for key, value in report.items():
+    scales = [key for key in report if "_scale_" in key]
+    for key in [*(key for key in report if key not in scales), *scales]:  # what counts first
+        value = report[key]
         if isinstance(value, int | float | str):
-            out.print(f"  {key:<26}{value:.4f}" if isinstance(value, float) else f"  {key:<26}{value}")
+            out.print(f"  {key:<26}{value:.4f}" if isinstance(value, float) else f"  {key:<26}{value}", soft_wrap=True)
     return result
 
 
@@ -274,13 +313,34 @@ def tokenizer_evaluate(
     Example: var-scaling tokenizer evaluate --set tokenizer.preset=small
     """
     result = _stage("reconstruction", base, set_, runs, cores, json, fid=True)
+    if json:
+        return
     sanity = store.read_json(result / "sanity.json")
-    if sanity and not json:
+    if sanity:
         out.print(
-            "what the same FID says of images whose quality is known (validation images against training images):"
+            "what the same FID says of images whose quality is known (validation images against training images;\n"
+            "corrected for their number, with 95 %):"
         )
         for row in sanity:
-            out.print(f"  {row['images']:<22}{row['fid']:8.3f}")
+            low, high = row["fid_low"], row["fid_high"]
+            out.print(f"  {row['images']:<24}{row['fid_corrected']:8.3f}  ({low:.3f} to {high:.3f})")
+    out.print(f"truth above its reconstruction: {result / 'reconstructions.png'}", soft_wrap=True)
+    for words in _tokenizer_symptoms(runs, result, sanity):
+        out.print(f"look: {words}", soft_wrap=True)
+
+
+def _tokenizer_symptoms(runs: Path, result: Path, sanity: Any) -> list[str]:
+    from var_scaling.config import yaml
+    from var_scaling.runs.symptoms import of_reconstructions, of_tokenizer
+
+    needs = store.read_json(result.parent / "needs.json")
+    trained = next(runs / need / "result" for need in needs if need.startswith("store/tokenizer/"))
+    size = yaml.load(result.parent / "config.yaml")[0]["tokenizer"]["vocab_size"]
+    report = store.read_json(result / "report.json")
+    return [
+        *of_tokenizer(store.read_json(trained / "report.json") or {}, size),
+        *of_reconstructions(report, sanity),
+    ]
 
 
 @tokens.command("build")

@@ -13,15 +13,17 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.table import Table
 from rich.text import Text
 
-from var_scaling.cli.run import count, span
+from var_scaling.cli.run import count, out, span
 from var_scaling.launch.missing import failure, missing_text
 from var_scaling.launch.status import SweepStatus, TrialStatus, read_row
 from var_scaling.launch.sweep import Launch, View, free_bytes
 from var_scaling.launch.usage import Usage
 from var_scaling.planning import flops
 from var_scaling.planning.plan import Plan, PlannedTrial
+from var_scaling.runs import store
 from var_scaling.runs.evaluations import read_evaluations
 from var_scaling.runs.record import Record
+from var_scaling.runs.symptoms import of_sweep
 
 STYLES = {
     "finished": "green",
@@ -289,6 +291,18 @@ def rows_table(runs: Path, trials: tuple[TrialStatus, ...]) -> Table:
                     f"{row['images_per_second']:,.0f}",
                 )
     return table
+
+
+def symptoms_of(runs: Path, sweep: str) -> list[str]:
+    """What is wrong with finished work of a sweep, though nothing failed."""
+    study = store.read_json(runs / "sweeps" / sweep / "study.json")
+    return of_sweep(runs, study) if study else []
+
+
+def print_symptoms(runs: Path, sweep: str) -> None:
+    """`symptoms_of`, a line each."""
+    for words in symptoms_of(runs, sweep):
+        out.print(f"look: {words}", soft_wrap=True)
 
 
 def _fid_header(label: str) -> str:

@@ -5,14 +5,14 @@ Dimension key: B batch, n samples, C channels, H height, W width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from var_scaling import randomness
@@ -89,35 +89,45 @@ def sample_grid(
     *,
     path: Path,
     per_class: int = 8,
-    columns: int = 10,
+    classes: Sequence[int] | None = None,
+    names: Sequence[str] = (),
     guidance: float = 1.5,
     top_k: int = 0,
     top_p: float = 0.0,
     seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> None:
-    """Saves `per_class` samples of the first `columns` classes as one PNG: a column for a class.
+    """Saves `per_class` samples of some classes as one PNG: a column for a class.
 
     Args:
         var: see `generate`, as for all that is not named here.
         tokenizer: as above.
         path: of the PNG file.
         per_class: rows of the grid.
-        columns: at most so many classes are shown.
+        classes: which, from left to right; None: the first 10.
+        names: of all classes; they stand above the columns.
         guidance: final guidance strength.
         top_k: 0: off.
         top_p: 0: off.
         seed: of the samples.
         device: of model and tokenizer.
     """
-    shown = min(int(var.num_classes), columns)
-    labels = np.tile(np.arange(shown, dtype=np.int64), per_class)
+    chosen = np.arange(min(int(var.num_classes), 10)) if classes is None else np.array(classes)
+    labels = np.tile(chosen.astype(np.int64), per_class)
     drawn = generate(var, tokenizer, labels, guidance=guidance, top_k=top_k, top_p=top_p, seed=seed, device=device)
-    save_grid(torch.cat([images for _, images in drawn]), path, columns=shown)
+    save_grid(
+        torch.cat([images for _, images in drawn]),
+        path,
+        columns=len(chosen),
+        names=[names[c] for c in chosen] if names else (),
+    )
 
 
-def save_grid(images_BCHW: Tensor, path: Path, *, columns: int, gap: int = 2) -> None:
-    """Saves uint8 images row by row as one PNG on a white ground; small images are enlarged to 64 pixels a side."""
+def save_grid(images_BCHW: Tensor, path: Path, *, columns: int, gap: int = 2, names: Sequence[str] = ()) -> None:
+    """Saves uint8 images row by row as one PNG on a white ground; small images are enlarged to 64 pixels a side.
+
+    Names stand above the columns, cut to their width.
+    """
     count, channels, height, width = images_BCHW.shape
     rows = -(-count // columns)
     sheet = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 255, np.uint8)
@@ -127,7 +137,22 @@ def save_grid(images_BCHW: Tensor, path: Path, *, columns: int, gap: int = 2) ->
     picture = Image.fromarray(sheet[:, :, 0] if channels == 1 else sheet)
     factor = max(1, 64 // height)
     picture = picture.resize((picture.width * factor, picture.height * factor), Image.Resampling.NEAREST)
+    if names:
+        picture = _named(picture, names, (width + gap) * factor)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}")
     picture.save(partial, "PNG")
     partial.replace(path)
+
+
+def _named(picture: Image.Image, names: Sequence[str], pitch: int, line: int = 14) -> Image.Image:
+    """The picture below a line of names, one at every `pitch` pixels."""
+    font = ImageFont.load_default(size=line - 4)
+    white = 255 if picture.mode == "L" else (255, 255, 255)
+    taller = Image.new(picture.mode, (picture.width, picture.height + line), white)
+    taller.paste(picture, (0, line))
+    draw = ImageDraw.Draw(taller)
+    for column, name in enumerate(names):
+        text = next(name[:end] for end in range(len(name), -1, -1) if font.getlength(name[:end]) < pitch - 2)
+        draw.text((column * pitch, 0), text, fill=0 if picture.mode == "L" else (0, 0, 0), font=font)
+    return taller

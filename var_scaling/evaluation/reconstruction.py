@@ -17,7 +17,7 @@ from torch import Tensor
 
 from var_scaling import randomness
 from var_scaling.config.evaluate import FidEvaluation
-from var_scaling.data.images import Images
+from var_scaling.data.images import Images, Split
 from var_scaling.evaluation.features import (
     Extractor,
     ReferenceFeatures,
@@ -31,6 +31,8 @@ from var_scaling.evaluation.features import (
 from var_scaling.evaluation.frechet import Reference, frechet
 from var_scaling.evaluation.generation import save_grid
 from var_scaling.runs import store
+
+SPLITS: tuple[Split, ...] = ("train", "validation")
 
 if TYPE_CHECKING:
     from var_scaling.runs.store import Attempt
@@ -144,8 +146,9 @@ def reconstruction_report(
     if extractor is None:
         return report
     features_nD = np.concatenate(parts)
+    report["class_share_gap"] = _share_gap(images)
     report |= {"features": extractor.features, "network": extractor.identity}
-    for split in ("train", "validation"):
+    for split in SPLITS:
         kept = reference_features(images, split, extractor, cache=cache)
         try:
             distance = frechet(features_nD, Reference(kept.gaussian), images.validation_labels)
@@ -161,6 +164,13 @@ def reconstruction_report(
                 "rfid_train_high": distance.high,
             }
     return report
+
+
+def _share_gap(images: Images) -> float:
+    """How far the splits' class shares lie apart: the share of images that would have to be of another class."""
+    counts = [np.bincount(images.labels(split), minlength=images.config.classes or 0) for split in SPLITS]
+    train, validation = (count / count.sum() for count in counts)
+    return float(np.abs(train - validation).sum() / 2)
 
 
 def _perplexity(hits_V: NDArray[np.int64]) -> float:

@@ -21,6 +21,7 @@ from var_scaling.planning.trial import TrialConfig
 from var_scaling.planning.works import TrialWorks, Work, works_of
 from var_scaling.runs import store
 from var_scaling.runs.record import Record, read_record
+from var_scaling.runs.symptoms import of_guidance
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,8 @@ def make_plan(
         stages.update({stage.folder: stage for stage in works.stages})
     records = tuple((stage, read_record(runs, stage, ask_scheduler=ask_scheduler)) for stage in stages.values())
     costs = {stage.folder: prices.stage(stage) for stage, record in records if record.state != "finished"}
-    return Plan(study, runs, tuple(_with_nearest(trials, runs)), records, costs, _notes(trials, manifests))
+    notes = (*_notes(trials, manifests), *_guidance_notes(trials))
+    return Plan(study, runs, tuple(_with_nearest(trials, runs)), records, costs, notes)
 
 
 def plan_to_launch(
@@ -202,6 +204,16 @@ def _notes(trials: Sequence[PlannedTrial], manifests: Manifests) -> tuple[str, .
             notes.update(dict.fromkeys(folder_notes(data, manifests.of(folder))))
     for evaluation in dict.fromkeys(e.config for t in trials for e in t.works.evaluations):
         notes.update(dict.fromkeys(too_few_images(evaluation).values()))
+    return tuple(notes)
+
+
+def _guidance_notes(trials: Sequence[PlannedTrial]) -> tuple[str, ...]:
+    """Guidance of samples that cannot do what its number says, once each."""
+    notes: dict[str, None] = {}
+    for trial in trials:
+        guidances = [each.config.fid.guidance for each in trial.works.evaluations]
+        scales = len(trial.config.tokenizer.patch_nums or ())
+        notes.update(dict.fromkeys(of_guidance(trial.config.train.label_drop, scales, guidances)))
     return tuple(notes)
 
 

@@ -1,0 +1,42 @@
+"""What the classes of a set are called, where anybody here knows. Torch-free."""
+
+from __future__ import annotations
+
+from var_scaling.config.data import DataConfig, folder_path
+from var_scaling.errors import EnvironmentProblem
+
+GARMENTS = (
+    "T-shirt/top",
+    "trouser",
+    "pullover",
+    "dress",
+    "coat",
+    "sandal",
+    "shirt",
+    "sneaker",
+    "bag",
+    "ankle boot",
+)
+NAMES = {
+    "fashion-mnist-mini": GARMENTS,
+    "fashion-mnist": GARMENTS,
+    "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+}
+
+
+def class_names(config: DataConfig, image_folder: str | None = None) -> tuple[str, ...]:
+    """The names in the order of the labels: those of a folder's classes, or their numbers where it is not here.
+
+    Args:
+        config: resolved.
+        image_folder: placement of an image folder.
+    """
+    count = config.classes or 0
+    names = NAMES.get(config.name)
+    if names is None:
+        try:
+            train = folder_path(config, image_folder) / "train"
+            names = tuple(sorted(each.name for each in train.iterdir() if each.is_dir() and each.name[0] != "."))
+        except (OSError, ValueError, EnvironmentProblem):
+            names = ()
+    return names if len(names) == count else tuple(map(str, range(count)))

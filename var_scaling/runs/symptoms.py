@@ -1,0 +1,172 @@
+"""Signs that finished work is ill, as sentences: what a row or a report shows and nobody would say otherwise.
+
+Each reads what lies on disk and nothing else. A threshold stands here with its reason, and nowhere a second time.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from var_scaling.runs import store
+from var_scaling.runs.evaluations import read_evaluations
+
+Report = Mapping[str, Any]
+
+# Share of the codes that validation images use, of what as many tokens drawn evenly would use. Codebooks in order use
+# 90 to 100 % here; the collapsed ones that were met used 0.2 and 2 %.
+COLLAPSED_BELOW = 0.1
+# What a model knows beyond how often each code occurs at each scale, as a share of that entropy. The smallest models of
+# the demo (depth 2, 10,240 garments) gained about a fifth; models of colour photographs whose samples had no shape and
+# whose tokens were 98 % wrong, less than a tenth.
+LEARNT_ABOVE = 0.1
+# Entropy in nats below which the tokens are almost constants, so that a loss near zero says nothing of a model.
+CONSTANT_BELOW = 0.1
+# Shares of the classes may differ by this much in all (half the sum of differences) before it shows: at 2 % two classes
+# five standard deviations apart move a FID by about 0.01.
+SHARES_DIFFER_ABOVE = 0.02
+
+
+def of_guidance(label_drop: float, scales: int, guidances: Iterable[float]) -> Iterator[str]:
+    """Guidance that cannot do what its number says."""
+    strengths = ", ".join(f"{each:g}" for each in dict.fromkeys(guidances) if each)
+    if not strengths:
+        return
+    if label_drop == 0:
+        yield (
+            f"guidance {strengths} without label dropout (train.label_drop 0): the class of no label is never trained, "
+            "so samples are pushed away from noise; use guidance 0, or train with label dropout (0.1)"
+        )
+    if scales == 1:
+        yield (
+            f"guidance {strengths} with a single scale has no effect: it rises from 0 at the first scale, which is the "
+            "only one; read its numbers as guidance 0"
+        )
+
+
+def of_tokenizer(report: Report, vocab_size: int) -> Iterator[str]:
+    """A codebook that has collapsed, from the tokenizer's own report or that of its reconstructions."""
+    usage = report.get("usage")
+    tokens = _tokens(report)
+    if usage is None or not tokens:
+        return
+    even = -math.expm1(tokens * math.log1p(-1 / vocab_size)) if vocab_size > 1 else 1.0
+    if usage < COLLAPSED_BELOW * even:
+        yield (
+            f"the codebook has collapsed: {round(usage * vocab_size)} of {vocab_size} codes are used ({usage:.1%}); a "
+            "low loss of a model behind it is no merit: train the tokenizer longer, or make it otherwise"
+        )
+
+
+def of_reconstructions(report: Report, sanity: Sequence[Report] | None) -> Iterator[str]:
+    """A tokenizer that is worse than shrinking its images, a floor that cannot be had, or a floor of other classes."""
+    found = {str(row["images"]): row["fid_corrected"] for row in sanity or ()}
+    thumbnails = next((value for name, value in found.items() if name.startswith("shrunk")), None)
+    if thumbnails is not None and "reconstructed" in found and found["reconstructed"] > thumbnails:
+        yield (
+            f"the tokenizer is worse than its images shrunk to 8x8 pixels and back (rFID {found['reconstructed']:.2f}, "
+            f"theirs {thumbnails:.2f}): no model behind it can be better; use a larger preset or train it longer"
+        )
+    if report.get("class_share_gap", 0.0) > SHARES_DIFFER_ABOVE:
+        yield (
+            f"validation and training images have other class shares (they differ by {report['class_share_gap']:.0%}): "
+            "the tokenizer's rFID against the training images holds that difference, and FIDs of samples do not"
+        )
+    if "note" in report:
+        yield f"no rFID of the tokenizer: {report['note']}"
+
+
+def of_row(row: Report, tokenizer: Report) -> Iterator[str]:
+    """A model that has learnt no more than how often each code occurs, or whose tokens leave nothing to learn."""
+    known = _entropy(tokenizer, int(row["vocab_size"]))
+    loss = row.get("loss_all_scales")
+    if known is None or loss is None:
+        return
+    if known < CONSTANT_BELOW:
+        yield f"the tokens are almost constants ({known:.3f} nats each): a loss of {loss:.4f} says nothing of the model"
+    elif loss > (1 - LEARNT_ABOVE) * known:
+        yield (
+            f"has hardly learnt: its loss of {loss:.2f} nats is {1 - loss / known:.0%} below {known:.2f}, what knowing "
+            f"how often each code occurs gives ({row['error_all_scales']:.0%} of its tokens are wrong); laws of such "
+            "models say little: train longer, or use a tokenizer whose tokens can be told"
+        )
+
+
+def of_evaluation(evaluation: Report) -> Iterator[str]:
+    """A FID that was not had, or one that measures its reference's size."""
+    if "note" in evaluation:
+        yield f"no FID {evaluation.get('label', '')}: {evaluation['note']}"
+    bias = evaluation.get("fid_reference_bias", 0.0)
+    if "fid_high" in evaluation and bias > evaluation["fid_high"] - evaluation["fid_corrected"]:
+        yield (
+            f"FID {evaluation.get('label', '')}: its reference of {evaluation['reference_images']:,} images alone adds "
+            "about as much as its interval is wide, or more (fid_reference_bias); compare it only within this reference"
+        )
+
+
+def of_sweep(runs: Path, study: Report) -> list[str]:
+    """All that is to be said of a sweep, each once, with the trials that it holds for.
+
+    Args:
+        runs: the runs folder.
+        study: its study.json.
+    """
+    found: dict[str, list[str]] = {}
+    asked = {each["name"]: each["config"]["fid"] for each in study.get("evaluations", ()) if "config" in each}
+    for entry in study["trials"]:
+        name = str(entry["folder"]).partition("-")[2][:-4]
+        stages = {each.split("/")[1]: runs / each / "result" for each in entry["stages"]}
+        tokenizer = store.read_json(stages["tokenizer"] / "report.json") or {} if "tokenizer" in stages else {}
+        last: tuple[str, ...] = ()
+        for budget in entry["budgets"]:
+            folder = runs / "trials" / entry["folder"] / "budgets" / str(budget["images"])
+            row = store.read_json(folder / "row.json")
+            if row is None:
+                continue
+            evaluations = read_evaluations(folder, entry["evaluations"]).values()
+            guidances = [asked[each]["guidance"] for each in entry["evaluations"] if each in asked]
+            scales = len(tokenizer.get("usage_per_scale", (0, 0)))
+            last = (
+                *of_guidance(row["label_drop"], scales, guidances),
+                *of_tokenizer(tokenizer, row["vocab_size"]),
+                *of_row(row, tokenizer),
+                *(words for each in evaluations for words in of_evaluation(each)),
+            )
+        for words in last:  # of the largest budget: a small one may well have learnt little
+            found.setdefault(words, []).append(name)
+        if "reconstruction" in stages and (report := store.read_json(stages["reconstruction"] / "report.json")):
+            for words in of_reconstructions(report, store.read_json(stages["reconstruction"] / "sanity.json")):
+                found.setdefault(words, []).append(name)
+    return [f"{_names(names, len(study['trials']))}: {words}" for words, names in found.items()]
+
+
+def _names(names: list[str], trials: int) -> str:
+    if len(names) == trials and trials > 1:
+        return "all trials"
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _tokens(report: Report) -> int:
+    """Tokens that a report counted: those of its images, at all scales."""
+    sides = [int(side) for side in report.get("usage_per_scale", ())]
+    return int(report.get("validation_images", 0)) * sum(side * side for side in sides)
+
+
+def _entropy(report: Report, vocab_size: int) -> float | None:
+    """Nats a token of knowing each scale's code frequencies; None without a report.
+
+    A sample's own entropy is too low by (codes used - 1) / (2 tokens) (Miller 1955), which is added.
+    """
+    per_scale, images = report.get("perplexity_per_scale"), int(report.get("validation_images", 0))
+    if not per_scale or not images:
+        return None
+    total = nats = 0.0
+    for side, perplexity in per_scale.items():
+        tokens = int(side) ** 2
+        used = report["usage_per_scale"][side] * vocab_size
+        entropy = math.log(perplexity) + (used - 1) / (2 * images * tokens)
+        nats += tokens * min(entropy, math.log(vocab_size))
+        total += tokens
+    return nats / total
