@@ -57,7 +57,7 @@ def test_launch_ends_and_the_rest_is_done_from_other_shells(
     sweep("launch", str(fake_study), *on, "--dry-run", runs=runs)
     assert engine.tree_hash(runs) == before, "looking changes nothing"
     (runs / "step_seconds").write_text("0.002")
-    sweep("launch", str(fake_study), *on, runs=runs)
+    sweep("launch", str(fake_study), *on, runs=runs, code=1)  # for one has failed
     settle(runs)
     sweep("retry", "fake", runs=runs)  # on SLURM again, with the profile of the launch
     settle(runs)

@@ -102,10 +102,12 @@ def launch_on_slurm(
     planned: Plan, order: Order, profile_path: Path, spend: Spend, *, dry_run: bool = False, json: bool = False
 ) -> None:
     """Price, ask, submit, say what was submitted, and end. The jobs need this process no longer."""
+    from var_scaling.launch.script import check_path
     from var_scaling.launch.slurm import SlurmLauncher
 
     profile = load_profile(profile_path)
     runs, name = planned.runs, planned.study.name
+    check_path(runs)
     launcher = SlurmLauncher(runs, profile, name, worker=worker_command())
     if dry_run:
         excused = health.excused(sweep_folder(runs, name) / "launches")
@@ -262,12 +264,14 @@ def queue_text(runs: Path, status: SweepStatus) -> str:
         since = min(q.array.since for q in lost.values())
         ends = scheduler.ask_accounting([str(q.job) for q in lost.values()], since)
         trials = {name: q for name, q in lost.items() if name.startswith("trials/")}
-        causes = Counter(ends[q.job].state if q.job in ends else "of unknown end" for q in trials.values())
-        said = ", ".join(f"{n} x {state}" for state, n in causes.most_common())
+        causes = Counter(ends[q.job].state for q in trials.values() if q.job in ends)
+        said = ", ".join(f"{n} x {state}" for state, n in causes.most_common()) or "the accounting does not say how"
         if trials:
             lines.append(f"{len(trials)} left the queue unfinished ({said}): `var-sweep launch` goes on with them")
-        for name in lost.keys() - trials.keys():
-            log = early_log(runs, name)
+        logs = {name: early_log(runs, name) for name in lost.keys() - trials.keys()}
+        for name, log in sorted(logs.items()):
+            if not log and any(logs.values()):
+                continue  # it waited for one that has said why
             end = f" ({ends[job]})" if (job := lost[name].job) in ends else ""
             last = f": {last_line(log)}" if log else ""
             lines.append(

@@ -15,7 +15,7 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 from var_scaling.launch import quota, scheduler
 from var_scaling.launch.profile import Profile
 from var_scaling.launch.resources import Resources
-from var_scaling.launch.script import array_script, unread
+from var_scaling.launch.script import array_script, check_path, unread
 from var_scaling.runs import frozen, store
 from var_scaling.runs.slurm_task import parse_span
 from var_scaling.tracking.address import shown
@@ -56,6 +56,7 @@ def examine(profile: Profile, runs: Path, job: bool) -> list[Finding]:
         EnvironmentProblem: no SLURM here, or its controller is silent.
     """
     frozen.check_path(runs)
+    check_path(runs)
     config = scheduler.cluster_limits()
     findings = [
         _limits(config, profile),

@@ -29,9 +29,11 @@ def early_log(runs: Path, work: str) -> Path | None:
 def last_line(path: Path) -> str:
     """What was said last there, which is why it ended."""
     try:
-        return next((line for line in reversed(path.read_text(errors="replace").splitlines()) if line.strip()), "")
+        lines = [line for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
     except OSError:
         return ""
+    own = [line for line in lines if not line.startswith("srun: ")]  # which only says that a task has ended
+    return (own or lines or [""])[-1]
 
 
 def _printed(path: Path) -> bool:

@@ -16,13 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import submitit
-from submitit.slurm.slurm import _make_sbatch_string
 
+from var_scaling.errors import RequestProblem
 from var_scaling.launch.profile import Profile
 from var_scaling.launch.resources import Resources
 from var_scaling.runs.slurm_task import TASK, cleared
-
-PERCENT = "\ue000"  # of a private range: no path has it
 
 
 class ArrayExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
@@ -32,12 +30,6 @@ class ArrayExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
     def affinity(cls) -> int:
         """Usable anywhere: scripts are written on a laptop too, and a launch has looked for sbatch itself."""
         return 1
-
-    def _make_submission_file_text(self, command: str, uid: str) -> str:
-        # In a log's name SLURM replaces %j and the like; two of them are one that stays.
-        folder = Path(str(self.folder).replace("%", PERCENT))
-        text = _make_sbatch_string(command=command, folder=folder, **self.parameters)
-        return str(text).replace(PERCENT, "%%")
 
     def _make_submission_command(self, submission_file_path: Path) -> list[str]:
         away = [word for name in cleared() for word in ("-u", name)]
@@ -54,6 +46,19 @@ class ArrayExecutor(submitit.SlurmExecutor):  # type: ignore[misc]
             submitit.core.utils.FailedJobError, FailedSubmissionError: sbatch refused, or nobody knows.
         """
         return str(self._submit_command(command).job_id)
+
+
+def check_path(runs: Path) -> None:
+    """Refuse a runs folder that SLURM could not keep logs in.
+
+    Raises:
+        RequestProblem: it has a percent sign. sbatch would take two for one; srun and submitit would not.
+    """
+    if "%" in str(runs.resolve()):
+        raise RequestProblem(
+            f"the runs folder {runs.resolve()} has a `%` in its path, which SLURM fills in where it names logs (%j is "
+            "the job); choose another with --runs"
+        )
 
 
 def array_script(
