@@ -1,5 +1,7 @@
 """What may be asked of a tokenizer, and the sentences that say what may not."""
 
+from itertools import pairwise
+
 import pytest
 from pydantic import BaseModel, ValidationError
 
@@ -8,6 +10,7 @@ from var_scaling.tokenizers.vq.config import (
     GanConfig,
     TokenizerConfig,
     TokenizerTrainConfig,
+    ladder,
     resolve_tokenizer,
 )
 
@@ -41,6 +44,20 @@ def test_presets_of_the_issue():
     assert (paper.vocab_size, paper.latent_dim, paper.channels, paper.tokens_per_image) == (4096, 32, 160, 680)
 
 
+@pytest.mark.parametrize("resolution", [48, 64, 96, 128, 256])
+@pytest.mark.parametrize("preset", ["tiny", "small"])
+def test_a_preset_fits_every_size_that_divides(preset, resolution):
+    config = resolve(resolution=resolution, preset=preset)
+    assert config.patch_nums[0] == 1 and config.patch_nums[-1] == resolution // config.downsampling
+    assert all(a < b <= max(2 * a, 2) for a, b in pairwise(config.patch_nums)), "no step is more than a doubling"
+
+
+def test_the_rule_of_a_ladder_gives_the_published_list_of_512_px():
+    assert ladder(32) == (1, 2, 3, 4, 6, 9, 13, 18, 24, 32)
+    assert resolve().patch_nums == ladder(4) and resolve(preset="small").patch_nums == ladder(8)
+    assert resolve(resolution=512, channels=3, preset="paper").patch_nums == ladder(32)
+
+
 def test_what_is_written_wins_over_the_preset():
     gan = GanConfig(weight=0.2)
     codebook = CodebookConfig(update="gradient")
@@ -62,9 +79,13 @@ def test_what_is_written_wins_over_the_preset():
         (dict(), dict(patch_nums=(1, 2, 2, 4)), r"patch_nums \[1, 2, 2, 4\] must .* increase strictly"),
         (dict(), dict(patch_nums=(0, 4)), "must be positive"),
         (dict(), dict(patch_nums=()), "must be positive"),
-        (dict(), dict(patch_nums=(1, 2, 3)), r"ends at 3 but the latent of 32 px images is 4x4 .*; end the list at 4"),
-        (dict(resolution=64), dict(), r"ends at 4 but the latent of 64 px images is 8x8"),
-        (dict(resolution=28), dict(), r"a resolution of 28 px does not divide by 8"),
+        (
+            dict(),
+            dict(patch_nums=(1, 2, 3)),
+            r"ends at 3 but the latent of 32 px images is 4x4 .*; leave it out, end it at 4",
+        ),
+        (dict(resolution=64), dict(patch_nums=(1, 4)), r"is 8x8 .* or change data.resolution"),
+        (dict(resolution=28), dict(), r"a resolution of 28 px does not divide by 8 .*use data.resolution 32"),
         (dict(), dict(channel_multipliers=()), "one positive number a level"),
         (dict(), dict(channel_multipliers=(1, 0)), "one positive number a level"),
         (dict(), dict(resolution=64), "tokenizer.resolution is 64 but the data have 32; leave it out"),

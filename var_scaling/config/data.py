@@ -245,8 +245,8 @@ def _resolution(manifest: Manifest | None) -> int:
     if manifest is not None and median is not None and median < FOLDER_RESOLUTION:
         raise ValueError(
             f"data.resolution is not given, and the {FOLDER_RESOLUTION} px of an imagefolder are more than its "
-            f"pictures have: the median of their shorter sides is {median} px (smallest {manifest.sides[0]}); give "
-            f"data.resolution, e.g. {max(median - median % 8, min(median, 8))}"
+            f"pictures have: the median of their shorter sides is {median} px (smallest {manifest.smallest_side}); "
+            f"give data.resolution, e.g. {max(median - median % 8, min(median, 8))}"
         )
     return FOLDER_RESOLUTION
 
@@ -277,7 +277,7 @@ def folder_notes(config: DataConfig, manifest: Manifest) -> list[str]:
     if small := manifest.smaller_than(resolution):
         notes.append(
             f"{small:,} pictures are smaller than data.resolution {resolution} and are enlarged to it (the smallest "
-            f"has {manifest.sides[0]} px)"
+            f"has {manifest.smallest_side} px)"
         )
     if isinstance(config.value_range, tuple):
         low, high = config.value_range

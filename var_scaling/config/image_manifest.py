@@ -8,11 +8,11 @@ changed. A launch reads what is needed and keeps it; a plan writes nothing and r
 
 from __future__ import annotations
 
-import bisect
 import hashlib
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
@@ -28,6 +28,7 @@ PLAN_FILES, PLAN_BYTES = 5_000, 64 << 20  # a plan reads so much at most: half a
 READERS = 8  # threads; a file system is waited for, and hashing leaves Python's lock
 SETTLED_NS = 2_000_000_000  # a file changed later than this before it was read may change again within one tick
 UNREADABLE_SHARE = 0.001  # of a split; above it the set is refused
+UNSETTLED = (0, 0, 0)
 FORMAT = 2
 
 
@@ -47,7 +48,7 @@ class Manifest:
 
     tree: Tree
     version: str
-    sides: Sequence[int] = ()  # shorter side of each picture in pixels, sorted; empty while provisional
+    sides: Mapping[int, int] = field(default_factory=dict)  # shorter side in pixels -> pictures; none while provisional
     longest: int = 0  # the longest side of any
     deep: Mapping[str, tuple[int, float, float]] = field(default_factory=dict)  # kind -> pictures, least, largest value
     unreadable: Mapping[Split, Mapping[str, str]] = field(default_factory=dict)  # name -> why
@@ -58,11 +59,17 @@ class Manifest:
 
     def smaller_than(self, side: int) -> int:
         """How many pictures have a shorter side below this."""
-        return bisect.bisect_left(self.sides, side)
+        return sum(count for found, count in self.sides.items() if found < side)
+
+    @property
+    def smallest_side(self) -> int:
+        return min(self.sides)
 
     @property
     def median_side(self) -> int | None:
-        return self.sides[len(self.sides) // 2] if self.sides else None
+        """The side that at least half of the pictures have; None while provisional."""
+        half = (sum(self.sides.values()) + 1) // 2
+        return next((side for side in sorted(self.sides) if self.smaller_than(side + 1) >= half), None)
 
 
 class Manifests:
@@ -94,6 +101,9 @@ class Manifests:
     def _read(self, folder: Path) -> Manifest:
         tree = walk(folder)
         files = tree.files
+        listing = _listing(files)
+        if summary := _kept_summary(folder, self.store, listing):
+            return _checked(Manifest(tree, **summary))
         kept = _kept(folder, self.store)
         known = {file.name: kept[file.name] for file in files if _same(kept.get(file.name), file)}
         unknown = [file for file in files if file.name not in known]
@@ -106,9 +116,19 @@ class Manifests:
         with ThreadPoolExecutor(READERS) as pool:
             fresh = zip(unknown, pool.map(lambda file: _examine(folder, file), unknown), strict=True)
             entries = known | {file.name: entry for file, entry in fresh}
-        if self.build and self.store is not None and (unknown or len(kept) != len(entries)):
-            _keep(folder, self.store, entries)
-        return _summary(tree, entries)
+        summary = _summary(tree, entries)
+        if self.build and self.store is not None:
+            settled = all(entry.stamp != UNSETTLED for entry in entries.values())
+            _keep(folder, self.store, entries, summary, listing if settled else "")
+        return _checked(Manifest(tree, **summary))
+
+
+def _listing(files: Sequence[File]) -> str:
+    """A hash of all names and stamps: equal, if nothing has changed."""
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(os.fsencode(f"{file.name}\0{file.stamp}\0"))
+    return digest.hexdigest()
 
 
 def _same(entry: Entry | None, file: File) -> bool:
@@ -122,8 +142,8 @@ def _examine(folder: Path, file: File) -> Entry:
     try:
         data = path.read_bytes()
     except OSError as error:
-        return Entry((0, 0, 0), "", None, error.strerror or str(error))
-    stamp = file.stamp if max(file.stamp[1:]) + SETTLED_NS < before else (0, 0, 0)
+        return Entry(UNSETTLED, "", None, error.strerror or str(error))
+    stamp = file.stamp if max(file.stamp[1:]) + SETTLED_NS < before else UNSETTLED
     digest = hashlib.sha256(data).hexdigest()
     try:
         return Entry(stamp, digest, facts(data))
@@ -131,7 +151,8 @@ def _examine(folder: Path, file: File) -> Entry:
         return Entry(stamp, digest, None, str(problem))
 
 
-def _summary(tree: Tree, entries: Mapping[str, Entry]) -> Manifest:
+def _summary(tree: Tree, entries: Mapping[str, Entry]) -> dict[str, Any]:
+    """The fields of a manifest besides its tree."""
     digest = hashlib.sha256()
     for name in sorted(entries):
         digest.update(os.fsencode(name) + b"\0" + entries[name].sha256.encode() + b"\n")
@@ -149,16 +170,19 @@ def _summary(tree: Tree, entries: Mapping[str, Entry]) -> Manifest:
         }
         for split in SPLITS
     }
-    for split, problems in unreadable.items():
-        check_unreadable(tree.folder, split, problems, tree.count(split))
-    return Manifest(
-        tree,
-        f"contents-{digest.hexdigest()[:16]}-{tree.count('train')}-{tree.count('val')}",
-        sorted(f.shorter for f in read),
-        max((f.longer for f in read), default=0),
-        deep,
-        unreadable,
-    )
+    return {
+        "version": f"contents-{digest.hexdigest()[:16]}-{tree.count('train')}-{tree.count('val')}",
+        "sides": dict(sorted(Counter(f.shorter for f in read).items())),
+        "longest": max((f.longer for f in read), default=0),
+        "deep": deep,
+        "unreadable": unreadable,
+    }
+
+
+def _checked(manifest: Manifest) -> Manifest:
+    for split, problems in manifest.unreadable.items():
+        check_unreadable(manifest.tree.folder, split, problems, manifest.tree.count(split))
+    return manifest
 
 
 def check_unreadable(folder: Path, split: Split, problems: Mapping[str, str], images: int) -> None:
@@ -191,8 +215,21 @@ def counts_of(version: str) -> tuple[int, int] | None:
 # ---- what is kept in the store --------------------------------------------------------------------------------------
 
 
-def _place(folder: Path, store: Path) -> Path:
-    return store / "manifests" / f"{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}.json"
+def _place(folder: Path, store: Path, what: str) -> Path:
+    return store / "manifests" / f"{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}.{what}.json"
+
+
+def _kept_summary(folder: Path, store: Path | None, listing: str) -> dict[str, Any] | None:
+    """What was found of a folder of exactly this listing; the entries of its files are not looked at."""
+    try:
+        whole = json.loads(_place(folder, store, "summary").read_bytes()) if store else {}
+        if (whole.get("format"), whole.get("listing")) != (FORMAT, listing):
+            return None
+        found: dict[str, Any] = whole["summary"]
+        found["sides"] = {int(side): count for side, count in found["sides"].items()}
+        return found
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
 
 
 def _kept(folder: Path, store: Path | None) -> dict[str, Entry]:
@@ -200,7 +237,7 @@ def _kept(folder: Path, store: Path | None) -> dict[str, Entry]:
     if store is None:
         return {}
     try:
-        whole = json.loads(_place(folder, store).read_bytes())
+        whole = json.loads(_place(folder, store, "files").read_bytes())
         if whole["format"] != FORMAT:
             return {}
         return {
@@ -211,16 +248,17 @@ def _kept(folder: Path, store: Path | None) -> dict[str, Entry]:
         return {}
 
 
-def _keep(folder: Path, store: Path, entries: Mapping[str, Entry]) -> None:
+def _keep(folder: Path, store: Path, entries: Mapping[str, Entry], summary: Mapping[str, Any], listing: str) -> None:
+    about = {"format": FORMAT, "folder": shown(folder)}
     files = {name: _row(entry) for name, entry in sorted(entries.items())}
-    path = _place(folder, store)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(
-            json.dumps({"format": FORMAT, "folder": shown(folder), "files": files}) + "\n", encoding="ascii"
-        )
-        os.replace(partial, path)
+        # The summary last: it is believed for its listing alone.
+        for what, whole in (("files", {"files": files}), ("summary", {"listing": listing, "summary": summary})):
+            path = _place(folder, store, what)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+            partial.write_text(json.dumps(about | whole) + "\n", encoding="ascii")
+            os.replace(partial, path)
     except OSError as error:
         raise EnvironmentProblem(
             f"{store} cannot be written ({error.strerror or error}); free space, mend its permissions, or choose "

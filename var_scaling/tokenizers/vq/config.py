@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -69,7 +70,8 @@ class TokenizerConfig(Strict):
     """A multi-scale VQ tokenizer. `None` is filled from the preset, or from the data."""
 
     preset: Literal["tiny", "small", "paper"] = "tiny"
-    patch_nums: tuple[int, ...] | None = None  # side of each token map, coarse to fine; the last is the latent's side
+    # Side of each token map, coarse to fine; the last is the latent's. None: the preset's, or `ladder` of that side.
+    patch_nums: tuple[int, ...] | None = None
     vocab_size: int | None = Field(default=None, ge=2)
     latent_dim: int | None = Field(default=None, ge=1)
     resolution: int | None = Field(default=None, ge=1)  # image side in pixels; from the data
@@ -89,9 +91,7 @@ class TokenizerConfig(Strict):
     @property
     def downsampling(self) -> int:
         """Image pixels along the side of one latent position (resolved configs)."""
-        assert self.stem_stride is not None
-        assert self.channel_multipliers is not None
-        return self.stem_stride << (len(self.channel_multipliers) - 1)
+        return _downsampling(vars(self))
 
     @property
     def tokens_per_image(self) -> int:
@@ -179,6 +179,21 @@ _PRESETS: dict[str, dict[str, Any]] = {
 }
 
 
+def ladder(side: int) -> tuple[int, ...]:
+    """Sides of token maps up to one of `side`, each three quarters of the next, rounded down.
+
+    That is the published list of 512 px images (side 32), and those of the presets for sides 4 and 8.
+    """
+    return (*ladder(side * 3 // 4), side) if side > 1 else (1,)
+
+
+def _downsampling(fields: Mapping[str, Any]) -> int:
+    """Image pixels along the side of one latent position; 1 more level halves it."""
+    assert fields["stem_stride"] and fields["channel_multipliers"] is not None
+    stride: int = fields["stem_stride"]
+    return stride << max(len(fields["channel_multipliers"]) - 1, 0)
+
+
 def resolve_tokenizer(config: TokenizerConfig, *, resolution: int, channels: int, flip: bool) -> TokenizerConfig:
     """Fills what was left to the preset and the data; checks that the sizes fit one another.
 
@@ -200,6 +215,9 @@ def resolve_tokenizer(config: TokenizerConfig, *, resolution: int, channels: int
     for name, value in fields.items():
         if value is None:
             fields[name] = preset[name] if name in preset else data[name]
+    if config.patch_nums is None and not (resolution % _downsampling(fields)):
+        latent = resolution // _downsampling(fields)
+        fields["patch_nums"] = fields["patch_nums"] if fields["patch_nums"][-1] == latent else ladder(latent)
     train = {name: getattr(config.train, name) for name in type(config.train).model_fields}
     for name, value in train.items():
         if value is None:
@@ -230,7 +248,8 @@ def _problems(config: TokenizerConfig, data: dict[str, int]) -> list[str]:
         problems.append(
             f"a resolution of {config.resolution} px does not divide by {config.downsampling} "
             f"(stem_stride {config.stem_stride}, {len(config.channel_multipliers)} levels); "
-            "take images of a multiple of it, or fewer levels"
+            f"use data.resolution {max(round(config.resolution / config.downsampling), 1) * config.downsampling}, or "
+            "fewer levels"
         )
     if not sides or sides[0] < 1 or any(a >= b for a, b in pairwise(sides)):
         problems.append(
@@ -240,8 +259,8 @@ def _problems(config: TokenizerConfig, data: dict[str, int]) -> list[str]:
         latent = config.resolution // config.downsampling
         problems.append(
             f"tokenizer.patch_nums {list(sides)} ends at {sides[-1]} but the latent of {config.resolution} px images "
-            f"is {latent}x{latent} (1/{config.downsampling} of the side); end the list at {latent}, "
-            "or change stem_stride or the number of channel_multipliers"
+            f"is {latent}x{latent} (1/{config.downsampling} of the side); leave it out, end it at "
+            f"{latent}, or change data.resolution, stem_stride or the number of channel_multipliers"
         )
     if config.train.images < config.train.batch_size:
         problems.append(
