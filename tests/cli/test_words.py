@@ -114,3 +114,15 @@ def test_every_text_file_and_pipe_has_an_encoding() -> None:
     assert not calls, "name it (encoding=...): the locale of a cluster's node is nobody's choice\n" + "\n".join(calls)
     bad = ast.parse("open(p); open(p, 'a'); p.read_text(); p.write_text(x); run(c, text=True); open(p, 'rb')")
     assert len(list(_without_encoding(bad))) == 5, "the premise: it sees them"
+
+
+def test_a_tilde_that_no_shell_replaced_is_home(tmp_path: Path) -> None:
+    (tmp_path / "fake.yaml").write_text(FAKE_STUDY)
+    home = {"HOME": str(tmp_path)}
+    for arguments, env in ((["--runs=~/x"], {}), (["--runs", "~/x"], {}), ([], {"VAR_SCALING_RUNS": "~/x"})):
+        done = run("sweep", "plan", "~/fake.yaml", "--json", *arguments, cwd=tmp_path, **home, **env)
+        assert done.returncode == 0, done.stderr
+    launched = run("sweep", "launch", "~/fake.yaml", "--no-mlflow", "--runs=~/x", "--json", **home, **FAKE)
+    assert launched.returncode == 0, launched.stderr
+    assert (tmp_path / "x" / "sweeps" / "fake").is_dir()
+    assert not (ROOT / "~").exists()
