@@ -5,7 +5,15 @@ import pytest
 import torch
 
 from var_scaling.config.data import DataConfig, resolve_data
-from var_scaling.config.evaluate import ClassifierConfig, EvaluateConfig, FidConfig, fid_evaluations, metric_data
+from var_scaling.config.evaluate import (
+    ClassifierConfig,
+    EvaluateConfig,
+    FidConfig,
+    FidEvaluation,
+    fid_evaluations,
+    metric_data,
+    too_few_images,
+)
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.evaluation import features as features_module
 from var_scaling.evaluation import fid as fid_module
@@ -21,6 +29,9 @@ from var_scaling.evaluation.frechet import Gaussian
 from var_scaling.evaluation.generation import generate, labels_by_share, sample_grid
 from var_scaling.evaluation.reconstruction import sanity_report
 from var_scaling.planning import identity
+from var_scaling.planning.resolve import resolve
+from var_scaling.planning.trial import TrialConfig
+from var_scaling.planning.works import works_of
 from var_scaling.runs import store
 
 
@@ -104,6 +115,62 @@ def test_a_grid_has_a_column_a_class(model, tmp_path):
         assert picture.size == (2 * (10 * 34 - 2), 2 * (3 * 34 - 2))
         assert picture.mode == "L"
     assert [p.name for p in (tmp_path / "a").iterdir()] == ["samples.png"]
+
+
+def test_chosen_classes_stand_under_their_names(model, tmp_path):
+    from PIL import Image
+
+    names = [f"{c} is a class of garments" for c in range(10)]
+    arguments = {"per_class": 3, "classes": [7, 2, 7]}
+    for path, shown in (("plain.png", ()), ("named.png", names)):
+        sample_grid(model, None, path=tmp_path / path, names=shown, **arguments)
+    assert {tuple(call[0]) for call in model.calls} == {(7, 2, 7) * 3}
+    plain, named = (np.asarray(Image.open(tmp_path / name)) for name in ("plain.png", "named.png"))
+    line = len(named) - len(plain)
+    np.testing.assert_array_equal(named[line:], plain)
+    words = named[:line]
+    assert all((words[:, 68 * c : 68 * c + 60] < 128).any() for c in range(3))
+    assert (words[:, 66:68] == 255).all(), "a long name is cut to its column"
+    assert (words[:, :60] == words[:, 136:196]).all()
+    assert (words[:, :60] != words[:, 68:128]).any()
+
+
+def works(data=DataConfig(), **evaluate):  # noqa: B008
+    config = resolve(TrialConfig.model_validate({"data": data, "model": {"head_dim": 16, "depth": 2}}))
+    return works_of(config, EvaluateConfig.model_validate(evaluate))
+
+
+def test_a_tokenizers_own_figures_do_not_depend_on_sampling():
+    def stages(**fid):
+        return {stage.id for stage in works(fid=FidConfig(**fid)).stages if stage.kind == "reconstruction"}
+
+    assert stages() == stages(samples=1_000, seed=3, guidance=3.0, reference="validation", labels="balanced")
+    assert stages() != stages(features="clip", samples=2_560)
+
+
+@pytest.mark.parametrize("samples", [321, 2_000, 2_005])
+def test_samples_need_not_divide_over_the_classes_unless_they_are_to_be_balanced(samples):
+    (found,) = works(fid=FidConfig(samples=samples)).evaluations
+    assert found.config.fid.samples == samples
+    labels = labels_by_share(samples, np.full(7, 30))
+    assert np.ptp(np.bincount(labels)) == bool(samples % 7)
+
+
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [
+        ((180, 60), {"train": "rFID and FID, which need 320 train images", "validation": "rFID, which need 320"}),
+        ((500, 60), {"validation": "evaluate.classifier.features 12 or fewer"}),
+        ((500, 320), {}),
+    ],
+)
+def test_a_plan_knows_what_images_are_too_few_for(counts, told):
+    update = {"unique_images": counts[0], "validation_images": counts[1]}
+    data = resolve_data(DataConfig()).model_copy(update=update)
+    evaluation = FidEvaluation(fid=FidConfig(), data=data, extractor=ClassifierConfig())
+    found = too_few_images(evaluation)
+    assert found.keys() == told.keys()
+    assert all(part in found[split] for split, part in told.items()), found
 
 
 def test_reference_features_are_kept_by_content(images, extractor, tmp_path, monkeypatch):
