@@ -17,7 +17,7 @@ import time
 import torch
 import torch.nn.functional as F
 
-from var_scaling.families.var.config import ModelConfig
+from var_scaling.families.var.config import VARConfig
 from var_scaling.families.var.model import build_var
 from var_scaling.planning import flops
 
@@ -32,7 +32,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     for depth in args.depths:
-        config = ModelConfig(
+        config = VARConfig(
             depth=depth,
             head_dim=args.head_dim,
             patch_nums=tuple(args.patch_nums),

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import torch
 
 from benchmarks.steps import make_stepper
-from var_scaling.tokenizers.vq.config import TokenizerConfig, resolve_tokenizer
+from var_scaling.tokenizers.vq.config import VQConfig, resolve_tokenizer
 from var_scaling.tokenizers.vq.model import build_tokenizer
 
 SCALES = (1, 2, 3, 4, 6, 8)
@@ -39,7 +39,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     tokenizer = {"preset": "paper", "patch_nums": SCALES}
-    config = resolve_tokenizer(TokenizerConfig.model_validate(tokenizer), resolution=128, channels=3, flip=False)
+    config = resolve_tokenizer(VQConfig.model_validate(tokenizer), resolution=128, channels=3, flip=False)
     model = build_tokenizer(config).eval()
     images = torch.rand(options.batch, 3, 128, 128) * 2 - 1
     step, count = make_stepper(

@@ -23,7 +23,7 @@ from var_scaling.data import tokens
 from var_scaling.data.images import load_images
 from var_scaling.runs import store
 from var_scaling.runs.journal import Journal
-from var_scaling.tokenizers.vq.config import TokenizerConfig, resolve_tokenizer
+from var_scaling.tokenizers.vq.config import VQConfig, resolve_tokenizer
 from var_scaling.tokenizers.vq.model import build_tokenizer
 
 STEP_SECONDS = 64 / 2_500  # of d2, the fastest step there is
@@ -83,7 +83,7 @@ def main() -> None:
         images = load_images(data)
         print(f"embedded set opened: {time.process_time() - start:.2f} CPU-s")
         for preset in ("tiny", "small"):
-            config = resolve_tokenizer(TokenizerConfig(preset=preset), resolution=32, channels=1, flip=False)
+            config = resolve_tokenizer(VQConfig(preset=preset), resolution=32, channels=1, flip=False)
             tokenizer = build_tokenizer(config).eval()
             print(f"-- {preset}: {config.tokens_per_image} tokens")
             kept = build(root / f"{preset}-kept", data, images, tokenizer, keep=True)

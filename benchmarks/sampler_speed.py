@@ -16,7 +16,7 @@ from functools import partial
 import torch
 
 from var_scaling.families.transformer.sampling import draw
-from var_scaling.families.var.config import ModelConfig
+from var_scaling.families.var.config import VARConfig
 from var_scaling.families.var.model import VAR, build_var
 from var_scaling.tokenizers.vq.model import Tokenizer
 
@@ -74,7 +74,7 @@ def main() -> None:
     sides = tuple(args.patch_nums)
     tokenizer = Tokenizer(patch_nums=sides, vocab_size=512, latent_dim=16, channels=8, multipliers=(1,)).eval()
     for depth in args.depths:
-        config = ModelConfig(
+        config = VARConfig(
             depth=depth,
             head_dim=16,
             patch_nums=sides,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from var_scaling.planning.resolve import resolve
-from var_scaling.planning.trial import TrialConfig
+from var_scaling.planning.trial import TrialConfig, read_trial
 from var_scaling.training.schedule import Trunk
 from var_scaling.training.state import fresh_state
 from var_scaling.training.step import draw_batch, train_step
@@ -32,7 +32,7 @@ class RandomTokens:
 
 def make_stepper(depth: int, **overrides: Any) -> tuple[Callable[[], None], int]:
     """A function that does one training step, and the images in it."""
-    config = resolve(TrialConfig.model_validate({"model": {"head_dim": 16, "depth": depth}, **overrides}))
+    config = resolve(read_trial({"model": {"head_dim": 16, "depth": depth}, **overrides}))
     cache: Any = RandomTokens(config)
     device = torch.device("cpu")
     state, schedule = fresh_state(config, device), Trunk(config.train)

@@ -34,15 +34,15 @@ from var_scaling.tokenizers.vq.config import (
     CodebookConfig,
     GanConfig,
     PerceptualConfig,
-    TokenizerConfig,
     TokenizerTrainConfig,
+    VQConfig,
     resolve_tokenizer,
 )
 from var_scaling.tokenizers.vq.model import build_tokenizer
 from var_scaling.training.tokenizer import Training, train_tokenizer
 
 
-def rate(config: TokenizerConfig, steps: int = 12) -> float:
+def rate(config: VQConfig, steps: int = 12) -> float:
     """Training images per CPU second, the best of some steps."""
     training = Training(config, torch.device("cpu"))
     batch = torch.rand(config.train.batch_size, config.image_channels, config.resolution, config.resolution) * 2 - 1
@@ -80,7 +80,7 @@ def main() -> None:
         perceptual=PerceptualConfig(network="random", weight=args.perceptual) if args.perceptual else None,
         gan=GanConfig(weight=args.gan) if args.gan else None,
     )
-    asked = TokenizerConfig(preset=args.preset, train=train)
+    asked = VQConfig(preset=args.preset, train=train)
     config = resolve_tokenizer(asked, resolution=data.resolution, channels=data.channels, flip=False)
     images = load_images(data)
     with tempfile.TemporaryDirectory() as folder:

@@ -16,12 +16,12 @@ from var_scaling.config.data import DataConfig
 from var_scaling.config.evaluate import ClassifierConfig, FidEvaluation
 from var_scaling.config.train import ExecutionConfig, PlacementConfig
 from var_scaling.errors import EnvironmentProblem
-from var_scaling.planning.trial import TrialConfig
+from var_scaling.planning.trial import TrialConfig, read_trial
 from var_scaling.runs import store
 from var_scaling.runs.frozen import code_hash
 from var_scaling.runs.ranks import Meeting, local_rank
 from var_scaling.runs.store import Attempt
-from var_scaling.tokenizers.vq.config import TokenizerConfig
+from var_scaling.tokenizers.vq.config import VQConfig
 
 
 def do(kind: str, runs: Path, folder: Path, config: Mapping[str, Any], attempt: Attempt) -> None:
@@ -42,7 +42,7 @@ def lend(runs: Path, folder: Path, config: Mapping[str, Any], attempt: Attempt, 
     context = Context(runs, folder, config, attempt)
     ranks = join(meeting, rank, context.device)
     cache = open_tokens(context.needs["tokens"], context.tokenizer())
-    lend_gradients(TrialConfig.model_validate(config), cache, ranks, context.device)
+    lend_gradients(read_trial(config), cache, ranks, context.device)
 
 
 class Context:
@@ -93,7 +93,7 @@ def load_tokenizer(result: Path, device: torch.device) -> Any:
     from var_scaling.tokenizers.vq.model import build_tokenizer
 
     config = yaml.load(result.parent / "config.yaml")[0]
-    tokenizer = build_tokenizer(TokenizerConfig.model_validate(config["tokenizer"]))
+    tokenizer = build_tokenizer(VQConfig.model_validate(config["tokenizer"]))
     tokenizer.load_state_dict(load_file(result / "weights.safetensors"))
     return tokenizer.to(device).eval().requires_grad_(False)
 
@@ -105,7 +105,7 @@ def load_model(runs: Path, trial: Path, budget: int) -> tuple[Any, Any, torch.de
     from var_scaling.families.var.model import build_var
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    config = TrialConfig.model_validate(yaml.load(trial / "config.yaml")[0])
+    config = read_trial(yaml.load(trial / "config.yaml")[0])
     needs = {need.split("/")[1]: runs / need / "result" for need in store.read_json(trial / "needs.json")}
     var = build_var(config.model).to(device).eval()
     var.load_state_dict(load_file(trial / "budgets" / str(budget) / "weights.safetensors"))
@@ -115,7 +115,7 @@ def load_model(runs: Path, trial: Path, budget: int) -> tuple[Any, Any, torch.de
 def _tokenizer(context: Context) -> None:
     from var_scaling.training.tokenizer import train_tokenizer
 
-    config = TokenizerConfig.model_validate(context.config["tokenizer"])
+    config = VQConfig.model_validate(context.config["tokenizer"])
     images = context.images(DataConfig.model_validate(context.config["data"]))
     context.publish(
         lambda out: train_tokenizer(
@@ -183,7 +183,7 @@ def _trial(context: Context) -> None:
     from var_scaling.training.distributed import ALONE, gather
     from var_scaling.training.trial import train_budgets
 
-    config = TrialConfig.model_validate(context.config)
+    config = read_trial(context.config)
     processes = context.placement.gpus
     ranks = gather(context.attempt, processes, context.device) if processes > 1 else ALONE
     tokenizer = context.tokenizer()

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from var_scaling.families.transformer.attention import attention, block_causal_attention, masked_attention
-from var_scaling.families.var.config import ModelConfig
+from var_scaling.families.var.config import VARConfig
 from var_scaling.families.var.model import VAR, build_var
 from var_scaling.tokenizers.vq.model import Tokenizer
 
@@ -111,7 +111,7 @@ def test_the_causality_test_bites(wrong):
 
 def config(**changes):
     sizes = dict(depth=3, head_dim=5, patch_nums=SIDES, vocab_size=VOCAB, latent_dim=LATENT, num_classes=CLASSES)
-    return ModelConfig(**(sizes | dict(gamma_init=1e-3, drop_path=0.2) | changes))
+    return VARConfig(**(sizes | dict(gamma_init=1e-3, drop_path=0.2) | changes))
 
 
 def test_initial_weights_are_a_function_of_the_seed_alone():

@@ -7,14 +7,15 @@ from hypothesis import strategies as st
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from var_scaling.families.var.config import ModelConfig
+from var_scaling.families.var import FAMILY, sizes
+from var_scaling.families.var.config import VARConfig, VARSampler
 from var_scaling.families.var.model import build_var
 from var_scaling.planning import flops
 
 
 def config(**changes):
-    sizes = dict(depth=2, head_dim=5, patch_nums=(1, 2, 3), vocab_size=11, latent_dim=7, num_classes=13)
-    return ModelConfig(**(sizes | dict(gamma_init=1e-3, drop_path=0.0) | changes))
+    dims = dict(depth=2, head_dim=5, patch_nums=(1, 2, 3), vocab_size=11, latent_dim=7, num_classes=13)
+    return VARConfig(**(dims | dict(gamma_init=1e-3, drop_path=0.0) | changes))
 
 
 def counted(model_config, *, masked, backward, batch=1):
@@ -65,14 +66,14 @@ def test_equal_to_the_counter(model_config):
 
 def test_a_wrong_count_is_noticed(monkeypatch):
     """The check bites: adaptive norms counted once a token, as 6ND does, are caught."""
-    honest = flops.forward_flops_by_part
+    honest = FAMILY.forward_flops
 
     def once_a_token(model_config, *, visible=False):
         parts = honest(model_config, visible=visible)
         return parts | {"adaln": parts["adaln"] * model_config.tokens_per_image}
 
     check(config())
-    monkeypatch.setattr(flops, "forward_flops_by_part", once_a_token)
+    monkeypatch.setattr(type(FAMILY), "forward_flops", staticmethod(once_a_token))
     with pytest.raises(AssertionError):
         check(config())
 
@@ -89,8 +90,8 @@ def test_visible_is_less_than_dense_and_equal_for_one_scale():
 
 def published(depth, **changes):
     sides = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
-    sizes = dict(depth=depth, head_dim=64, patch_nums=sides, vocab_size=4096, latent_dim=32, num_classes=1000)
-    return config(**(sizes | changes))
+    dims = dict(depth=depth, head_dim=64, patch_nums=sides, vocab_size=4096, latent_dim=32, num_classes=1000)
+    return config(**(dims | changes))
 
 
 @pytest.mark.parametrize(
@@ -116,7 +117,7 @@ def test_published_parameters(depth, total):
 def test_published_numbers():
     d16 = published(16)
     assert d16.tokens_per_image == 680
-    assert flops.attended_pairs(d16) == 286_434
+    assert sizes.attended_pairs(d16) == 286_434
     parts = flops.params(d16)
     assert parts["adaln"] + parts["head_norm"] == 102_860_800
     assert flops.forward_flops_per_image(published(4)) == 7_612_776_448
@@ -162,14 +163,14 @@ def saved_bytes(model_config, batch=3):
 @pytest.mark.parametrize("depth", [2, 4, 8])
 def test_activation_estimate_is_near_what_autograd_keeps(depth):
     model_config = config(depth=depth, head_dim=16, patch_nums=(1, 2, 3, 4), vocab_size=37, latent_dim=16)
-    estimate = flops.activation_bytes_per_image(model_config)
+    estimate = sizes.activation_bytes(model_config)
     assert estimate == pytest.approx(saved_bytes(model_config), rel=0.1)
 
 
 def test_state_in_bytes():
     model_config = config()
-    assert flops.training_state_bytes(model_config) == 16 * flops.params_total(model_config)
-    assert flops.cache_bytes_per_image(published(16), guided=True) == 178_257_920  # 2 x 89 MB
-    assert flops.sample_flops_per_image(model_config, guided=True) == 2 * flops.forward_flops_visible_per_image(
-        model_config
-    )
+    assert flops.parameter_bytes(model_config) == 4 * flops.params_total(model_config)
+    guided, plain = VARSampler(guidance=1.5), VARSampler(guidance=0.0)
+    assert sizes.sample_bytes(published(16), guided) == 178_257_920  # 2 x 89 MB
+    assert sizes.sample_flops(model_config, plain) == flops.forward_flops_visible_per_image(model_config)
+    assert sizes.sample_flops(model_config, guided) == 2 * sizes.sample_flops(model_config, plain)

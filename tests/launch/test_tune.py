@@ -53,7 +53,7 @@ def test_the_planted_optimum_is_found_and_later_sweeps_use_it(
     store.write_json(runs / "optimum.json", {"learning_rate": rate * FACTOR, "gamma_init": gamma})
     recipe, said = search(fake_study, runs, ray_address, tmp_path / "found.yaml")
     assert recipe.learning_rate == pytest.approx(rate * FACTOR, rel=1e-5)
-    assert recipe.gamma_init == pytest.approx(gamma) and recipe.at_edge == ()
+    assert recipe.knobs == {"gamma_init": pytest.approx(gamma)} and recipe.at_edge == ()
     assert "widen" not in said
     assert len(recipe.evidence) == 15, "every candidate has evidence, those that were cut short too"
     spent = sorted({point.images for point in recipe.evidence})
@@ -62,7 +62,7 @@ def test_the_planted_optimum_is_found_and_later_sweeps_use_it(
     assert len(rows) < 15 * 3 * 0.85, "the search costs less than the grid"
 
     again, _ = search(fake_study, runs, ray_address, tmp_path / "again.yaml")
-    assert (again.learning_rate, again.gamma_init) == (recipe.learning_rate, recipe.gamma_init)
+    assert (again.learning_rate, again.knobs) == (recipe.learning_rate, recipe.knobs)
     # ASHA decides in the order of reports, so a second search may carry a candidate further; it repeats nothing.
     assert rows.items() <= _rows(runs).items()
     attempts = sum(len(store.attempt_numbers(folder)) for folder in (runs / "trials").iterdir())
@@ -79,7 +79,7 @@ def test_the_planted_optimum_is_found_and_later_sweeps_use_it(
 
 
 def test_an_optimum_outside_is_said(fake_study: Path, runs: Path, tmp_path: Path) -> None:
-    source = tune._study(fake_study, 2, 1, None)
+    source = tune._study(fake_study, 2, 1, [])
     launch = prepare(make_plan(*parse_study(source, "tune"), runs), source, "ray", only=lambda trial: False)
     configs = [trial.config for trial in launch.plan.trials]
     rates = sorted({c.train.learning_rate or 0.0 for c in configs})
@@ -87,13 +87,13 @@ def test_an_optimum_outside_is_said(fake_study: Path, runs: Path, tmp_path: Path
     assert len(rates) == len(gammas) == 3
 
     def found(rate: float, gamma: float) -> TunedRecipe:
-        return winner("x", launch, [Point(learning_rate=rate, gamma_init=gamma, images=7_000, loss=3.0)])
+        return winner("x", launch, [Point(learning_rate=rate, knobs={"gamma_init": gamma}, images=7_000, loss=3.0)])
 
     assert found(rates[1], gammas[1]).at_edge == ()
     outside = found(rates[2], gammas[0])
     assert outside.at_edge == ("learning_rate", "gamma_init")
     said = tune._found(outside, fake_study, tmp_path / "x.yaml")
-    assert "--steps" in said and "--gammas" in said
+    assert "--steps" in said and "--knob gamma_init" in said
     assert "widen" not in tune._found(found(rates[1], gammas[1]), fake_study, tmp_path / "x.yaml")
 
 

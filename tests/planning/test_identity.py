@@ -14,7 +14,7 @@ from pydantic import create_model
 from var_scaling.config.base import Neutral, Strict
 from var_scaling.planning import identity
 from var_scaling.planning.resolve import resolve
-from var_scaling.planning.trial import NOT_IDENTITY, TrialConfig
+from var_scaling.planning.trial import NOT_IDENTITY, read_trial
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "ids.json"
 SMALL: dict[str, Any] = {"model": {"head_dim": 16, "depth": 3}}
@@ -59,7 +59,7 @@ def configs() -> dict[str, dict[str, Any]]:
 
 
 def trial_id(raw: dict[str, Any]) -> str:
-    return identity.digest(identity.of_trial(resolve(TrialConfig.model_validate(raw))))
+    return identity.digest(identity.of_trial(resolve(read_trial(raw))))
 
 
 def test_ids_are_what_they_were() -> None:
@@ -88,12 +88,12 @@ def test_the_writing_does_not_matter(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_a_derived_value_given_by_hand_is_the_same_trial() -> None:
-    resolved = resolve(TrialConfig.model_validate(SMALL))
+    resolved = resolve(read_trial(SMALL))
     assert trial_id({**SMALL, "train": {"learning_rate": resolved.train.learning_rate}}) == trial_id(SMALL)
 
 
 def test_each_leaf_of_the_identity_changes_the_id() -> None:
-    whole = identity.of_trial(resolve(TrialConfig.model_validate(SMALL)))
+    whole = identity.of_trial(resolve(read_trial(SMALL)))
     leaves = list(identity.flatten(whole))
     assert len(leaves) > 40
     plain = identity.digest(whole)
@@ -107,7 +107,7 @@ def _changed(tree: dict[str, Any], path: list[str], value: Any) -> dict[str, Any
 
 
 def test_a_resolved_config_resolves_to_itself_and_holds_no_none() -> None:
-    resolved = resolve(TrialConfig.model_validate(SMALL))
+    resolved = resolve(read_trial(SMALL))
     assert resolve(resolved) == resolved
     assert not any(v is None for _, v in identity.flatten(resolved.model_dump(exclude=set(NOT_IDENTITY))))
 
@@ -126,7 +126,7 @@ def test_a_new_field_at_its_neutral_value_renames_nothing() -> None:
 
 def test_the_cell_forgets_the_seed_only() -> None:
     a, b, c = (
-        identity.of_trial(resolve(TrialConfig.model_validate({**SMALL, **change})))
+        identity.of_trial(resolve(read_trial({**SMALL, **change})))
         for change in ({"seed": 0}, {"seed": 1}, {"train": {"batch_size": 32}})
     )
     assert identity.cell(a) == identity.cell(b) != identity.cell(c)

@@ -25,7 +25,7 @@ def test_the_flops_of_an_autoencoder_are_those_that_torch_counts(preset: str, tm
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    from var_scaling.tokenizers.vq.config import TokenizerConfig
+    from var_scaling.tokenizers.vq.config import VQConfig
     from var_scaling.tokenizers.vq.model import build_tokenizer
 
     data = "{name: imagenet}" if preset == "paper" else "{name: fashion-mnist-mini}"
@@ -33,7 +33,7 @@ def test_the_flops_of_an_autoencoder_are_those_that_torch_counts(preset: str, tm
     planned = make_plan(*parse_study(text, "x"), tmp_path)
     config = planned.trials[0].works.stages[0].config["tokenizer"]
     with torch.device("meta"):
-        tokenizer = build_tokenizer(TokenizerConfig.model_validate(config)).eval()
+        tokenizer = build_tokenizer(VQConfig.model_validate(config)).eval()
         images = torch.empty(1, config["image_channels"], config["resolution"], config["resolution"])
         with torch.no_grad(), FlopCounterMode(display=False) as encoding:
             latents = tokenizer.encoder(images)

@@ -9,25 +9,32 @@ import pytest
 from var_scaling.config import yaml
 from var_scaling.config.train import TrainConfig
 from var_scaling.errors import RequestProblem
-from var_scaling.families.var.config import ModelConfig
+from var_scaling.families.var.config import VARConfig
 from var_scaling.planning.trial import TrialConfig
 from var_scaling.planning.tuned import FACTOR, Point, TunedRecipe, apply_recipe, candidate_rates, load_recipe
 
-POINT = Point(learning_rate=0.01, gamma_init=1e-4, images=1_000, loss=3.5)
+POINT = Point(learning_rate=0.01, knobs={"gamma_init": 1e-4}, images=1_000, loss=3.5)
 RECIPE = TunedRecipe(
-    name="x", depth=4, batch_size=64, learning_rate=0.01, gamma_init=1e-4, at_edge=(), evidence=(POINT,)
+    name="x",
+    family="var",
+    depth=4,
+    batch_size=64,
+    learning_rate=0.01,
+    knobs={"gamma_init": 1e-4},
+    at_edge=(),
+    evidence=(POINT,),
 )
 
 
 def trial(depth: int, **train: object) -> TrialConfig:
-    return TrialConfig(model=ModelConfig(depth=depth, head_dim=16), train=TrainConfig.model_validate(train))
+    return TrialConfig(model=VARConfig(depth=depth, head_dim=16), train=TrainConfig.model_validate(train))
 
 
 def test_a_recipe_goes_through_its_file(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text(yaml.dump(RECIPE.model_dump(mode="python")))
     assert load_recipe(tmp_path / "x.yaml") == RECIPE
     (tmp_path / "y.yaml").write_text("name: y\n")
-    with pytest.raises(RequestProblem, match="no recipe of `var-sweep tune`: `depth`"):
+    with pytest.raises(RequestProblem, match="no recipe of `var-sweep tune`: `family`"):
         load_recipe(tmp_path / "y.yaml")
 
 

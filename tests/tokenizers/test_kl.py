@@ -10,7 +10,7 @@ from var_scaling.tokenizers.kl.config import KLTokenizerConfig, resolve_kl_token
 from var_scaling.tokenizers.kl.model import KLTokenizer, Posterior, build_kl_tokenizer
 from var_scaling.tokenizers.kl.published import load_kl_tokenizer, read_kl_tokenizer
 from var_scaling.tokenizers.pixels import PixelTokenizer
-from var_scaling.tokenizers.vq.config import TokenizerConfig, resolve_tokenizer
+from var_scaling.tokenizers.vq.config import VQConfig, resolve_tokenizer
 from var_scaling.tokenizers.vq.model import build_tokenizer
 
 
@@ -96,7 +96,7 @@ def test_divergence_is_torchs_own():
 def test_the_architecture_is_the_vq_tokenizers():
     """Same encoder and decoder: with the sizes of `tiny`, all but the last and first convolution are alike."""
     ours = build_kl_tokenizer(resolve_kl_tokenizer(KLTokenizerConfig(), resolution=32, channels=1, flip=False))
-    vq_config = resolve_tokenizer(TokenizerConfig(), resolution=32, channels=1, flip=False)
+    vq_config = resolve_tokenizer(VQConfig(), resolution=32, channels=1, flip=False)
     theirs = build_tokenizer(vq_config)
     for part in ("encoder", "decoder"):
         shapes = [{n: tuple(v.shape) for n, v in getattr(model, part).state_dict().items()} for model in (ours, theirs)]

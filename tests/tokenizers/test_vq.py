@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from var_scaling.tokenizers.vq.config import TokenizerConfig, resolve_tokenizer
+from var_scaling.tokenizers.vq.config import VQConfig, resolve_tokenizer
 from var_scaling.tokenizers.vq.model import Tokenizer, build_tokenizer
 from var_scaling.tokenizers.vq.quantizer import MultiScaleQuantizer, phi_of_scale
 
@@ -165,7 +165,7 @@ def test_phi_of_scale():
 
 
 def test_build_is_a_function_of_the_config():
-    config = resolve_tokenizer(TokenizerConfig(), resolution=32, channels=1, flip=False)
+    config = resolve_tokenizer(VQConfig(), resolution=32, channels=1, flip=False)
     torch.manual_seed(1)
     first = build_tokenizer(config).state_dict()
     torch.manual_seed(2)
@@ -174,7 +174,7 @@ def test_build_is_a_function_of_the_config():
 
 
 def test_paper_preset_has_the_published_size():
-    config = resolve_tokenizer(TokenizerConfig(preset="paper"), resolution=256, channels=3, flip=True)
+    config = resolve_tokenizer(VQConfig(preset="paper"), resolution=256, channels=3, flip=True)
     with torch.device("meta"):
         tokenizer = build_tokenizer(config)
     millions = {

@@ -8,15 +8,15 @@ from pydantic import BaseModel, ValidationError
 from var_scaling.tokenizers.vq.config import (
     CodebookConfig,
     GanConfig,
-    TokenizerConfig,
     TokenizerTrainConfig,
+    VQConfig,
     ladder,
     resolve_tokenizer,
 )
 
 
 def resolve(resolution=32, channels=1, flip=False, **fields):
-    return resolve_tokenizer(TokenizerConfig(**fields), resolution=resolution, channels=channels, flip=flip)
+    return resolve_tokenizer(VQConfig(**fields), resolution=resolution, channels=channels, flip=flip)
 
 
 def unset(model, path=""):
@@ -95,7 +95,7 @@ def test_what_is_written_wins_over_the_preset():
 )
 def test_impossible_requests_are_sentences(data, fields, sentence):
     with pytest.raises(ValueError, match=sentence) as caught:
-        resolve_tokenizer(TokenizerConfig(**fields), **(dict(resolution=32, channels=1, flip=False) | data))
+        resolve_tokenizer(VQConfig(**fields), **(dict(resolution=32, channels=1, flip=False) | data))
     assert not isinstance(caught.value, ValidationError)
 
 
@@ -107,4 +107,4 @@ def test_all_problems_at_once():
 def test_no_coercion():
     for fields in (dict(vocab_size="512"), dict(patch_nums=[1, 2]), dict(vocab=512), dict(vocab_size=1)):
         with pytest.raises(ValidationError):
-            TokenizerConfig(**fields)
+            VQConfig(**fields)

@@ -14,8 +14,8 @@ from var_scaling.tokenizers.vq.config import (
     CodebookConfig,
     GanConfig,
     PerceptualConfig,
-    TokenizerConfig,
     TokenizerTrainConfig,
+    VQConfig,
     resolve_tokenizer,
 )
 from var_scaling.tokenizers.vq.model import build_tokenizer
@@ -45,7 +45,7 @@ def config(sides=(1, 3), channels=3, **train):
         stem_stride=2,
         train=TokenizerTrainConfig(**train),
     )
-    return resolve_tokenizer(TokenizerConfig(**fields), resolution=sides[-1] * 4, channels=channels, flip=False)
+    return resolve_tokenizer(VQConfig(**fields), resolution=sides[-1] * 4, channels=channels, flip=False)
 
 
 def images(count=23, channels=3, side=12):

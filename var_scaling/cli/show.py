@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from var_scaling.cli.run import count, out, span
+from var_scaling.families.registry import family_of
 from var_scaling.launch.missing import failure, missing_text
 from var_scaling.launch.status import SweepStatus, TrialStatus, read_row
 from var_scaling.launch.sweep import Launch, View, free_bytes
@@ -47,8 +48,10 @@ def _table(title: str, *columns: str, left: tuple[str, ...] = ()) -> Table:
 
 def plan_table(plan: Plan, limit: int = 60) -> Table:
     """One line a trial: what it will do and why, what it costs; what varies with depth besides depth is shown."""
-    axes = [name for _, name in plan.axes]
-    columns = ("trial", "will", *axes, "params", "lr", "gamma", "images", "FLOPs", "time", "memory")
+    axes = list(plan.point(plan.trials[0]))
+    knobs = list(dict.fromkeys(name for t in plan.trials for name in family_of(t.config.model).knobs))
+    short = (name.partition("_")[0] for name in knobs)
+    columns = ("trial", "will", *axes, "params", "lr", *short, "images", "FLOPs", "time", "memory")
     table = _table(f"sweep {plan.study.name}", *columns, left=("trial", "will"))
     for trial in plan.trials[:limit]:
         config = trial.config
@@ -58,7 +61,7 @@ def plan_table(plan: Plan, limit: int = 60) -> Table:
             *map(_value, plan.point(trial).values()),
             count(sum(flops.params(config.model).values())),
             f"{config.train.learning_rate:.2g}",
-            f"{config.model.gamma_init:.0e}",
+            *(f"{value:.0e}" if (value := getattr(config.model, name, None)) else "-" for name in knobs),
             count(trial.new_images) if trial.new_images else "-",
             count(trial.new_flops) if trial.new_images else "-",
             span(trial.seconds) if trial.seconds >= 1 else "-",
@@ -129,11 +132,10 @@ def plan_totals(plan: Plan) -> str:
 
 
 def _source(trial: PlannedTrial) -> str:
-    from var_scaling.planning.recipes import recipe
-
-    train = trial.config.train
+    model, train = trial.config.model, trial.config.train
     assert train.recipe is not None
-    return recipe(train.recipe, trial.config.model.depth, train.batch_size).source
+    horizon = None if train.horizon_images in (None, "off") else int(train.horizon_images)
+    return family_of(model).recipe(train.recipe, model, train, horizon).source
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:

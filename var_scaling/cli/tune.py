@@ -1,4 +1,4 @@
-"""`var-sweep tune`: search a learning rate and an initial gamma at small depth."""
+"""`var-sweep tune`: search a learning rate and a family's own knobs (VAR's initial gamma) at small depth."""
 
 from __future__ import annotations
 
@@ -13,8 +13,11 @@ from var_scaling.cli.options import Address, Runs, tell
 from var_scaling.cli.run import err, out
 from var_scaling.config import yaml
 from var_scaling.errors import EnvironmentProblem, RequestProblem
+from var_scaling.families.base import Family
+from var_scaling.families.registry import family_of
 from var_scaling.launch.local import LocalLauncher, available_cores
 from var_scaling.launch.sweep import follow, prepare
+from var_scaling.launch.tune import settings
 from var_scaling.planning.plan import plan_to_launch
 from var_scaling.planning.resolve import resolve
 from var_scaling.planning.study import load_study, parse_study
@@ -33,15 +36,19 @@ def tune(
     steps: Annotated[
         int, typer.Option(help="Learning rates to each side of the recipe's, a factor 1.41 apart.", min=1)
     ] = 3,
-    gammas: Annotated[
-        str | None, typer.Option(help="Initial gammas to try (default: the recipe's, a tenth and ten times of it).")
-    ] = None,
+    knob: Annotated[
+        list[str],
+        typer.Option(
+            help="Values of a knob of the family to try, e.g. gamma_init=1e-2,1e-3 "
+            "(default: the recipe's, a tenth and ten times of it)."
+        ),
+    ] = [],  # noqa: B006 (typer's way of an option that may be given several times)
     out_file: Annotated[Path, typer.Option("--out", help="Where the winner is written.")] = Path("sweeps/tuned.yaml"),
     runs: Runs = Path("runs"),
     cores: Annotated[int | None, typer.Option(min=1)] = None,
     address: Address = None,
 ) -> None:
-    """Search learning rate and initial gamma at small depth (Ray Tune, ASHA), and write the winner as a recipe.
+    """Search learning rate and the family's knobs at small depth (Ray Tune, ASHA), and write the winner as a recipe.
 
     A candidate that is cut short keeps its rows, and the same command again goes on with what is missing. Use the
     winner with `var-sweep plan|launch FILE --recipe sweeps/tuned.yaml`.
@@ -53,7 +60,7 @@ def tune(
 
     if address not in (None, "auto"):
         check_address(str(address))
-    source = _study(file, depth, steps, gammas)
+    source = _study(file, depth, steps, knob)
     planned = plan_to_launch(*parse_study(source, f"{file} (tune)"), runs, tell=tell)
     worker = worker_command() or (sys.executable, "-P", "-m", "var_scaling.worker")
     first = prepare(planned, source, "ray", only=lambda trial: False, first_budget_only=True)
@@ -73,18 +80,22 @@ def tune(
     out.print(_found(recipe, file, out_file), soft_wrap=True)
 
 
-def _study(file: Path, depth: int, steps: int, gammas: str | None) -> str:
-    """The search as a sweep file: rates and gammas around what the recipe says at this depth, three rungs."""
+def _study(file: Path, depth: int, steps: int, given: list[str]) -> str:
+    """The search as a sweep file: rates and knobs around what the recipe says at this depth, three rungs."""
     study, configs = load_study(file, [f"model.depth={depth}"])
     most = max(study.budgets.images or (), default=0)
     if most < 4:
         raise RequestProblem(f"{file}: tune wants budgets in images (its largest is the search's)")
-    config = resolve(configs[0].model_copy(update={"model": configs[0].model.model_copy(update={"depth": depth})}))
-    assert config.train.learning_rate is not None and config.model.gamma_init is not None
-    try:
-        tried = [float(g) for g in gammas.split(",")] if gammas else [config.model.gamma_init * k for k in (0.1, 1, 10)]
-    except ValueError:
-        raise RequestProblem(f"--gammas {gammas}: write numbers with commas between, e.g. 1e-2,1e-3") from None
+    families = {config.model.family for config in configs}
+    if len(families) > 1:
+        raise RequestProblem(
+            f"{file} has the families {', '.join(sorted(families))}, each with its own best rate; "
+            "tune one at a time, with a file of its own"
+        )
+    family = family_of(configs[0].model)
+    config = resolve(configs[0].model_copy(update={"model": family.at_depth(configs[0].model, depth)}))
+    centre = settings(config)
+    tried = {name: [centre[name] * factor for factor in (0.1, 1, 10)] for name in family.knobs} | _knobs(given, family)
     base = dict(yaml.load(file)[0].get("base", {}))
     base["model"] = {**base.get("model", {}), "depth": depth}
     return yaml.dump(
@@ -92,23 +103,40 @@ def _study(file: Path, depth: int, steps: int, gammas: str | None) -> str:
             "name": f"tune-{study.name}-d{depth}",
             "base": base,
             "grid": {
-                "train.learning_rate": candidate_rates(config.train.learning_rate, steps),
-                "model.gamma_init": [float(f"{g:.6g}") for g in tried],
+                "train.learning_rate": candidate_rates(centre["learning_rate"], steps),
+                **{f"model.{name}": [float(f"{value:.6g}") for value in values] for name, values in tried.items()},
             },
             "budgets": {"images": [most // 4, most // 2, most]},
         }
     )
 
 
+def _knobs(given: list[str], family: Family) -> dict[str, list[float]]:
+    """What `--knob name=1,2` says."""
+    found = {}
+    for text in given:
+        name, _, values = text.partition("=")
+        if name not in family.knobs:
+            known = f"its knobs: {', '.join(family.knobs)}" if family.knobs else "it has none"
+            raise RequestProblem(f"--knob {text}: {name!r} is no knob of family {family.name}; {known}")
+        try:
+            found[name] = [float(value) for value in values.split(",")]
+        except ValueError:
+            raise RequestProblem(f"--knob {text}: write numbers with commas between, e.g. {name}=1e-2,1e-3") from None
+    return found
+
+
 def _found(recipe: TunedRecipe, file: Path, out_file: Path) -> str:
     best = recipe.evidence[0]
     furthest = sum(point.images == best.images for point in recipe.evidence)
+    knobs = "".join(f", {name} {value:g}" for name, value in recipe.knobs.items())
     lines = [
-        f"learning rate {recipe.learning_rate:g}, gamma {recipe.gamma_init:g}: loss {best.loss:.4f} at "
+        f"learning rate {recipe.learning_rate:g}{knobs}: loss {best.loss:.4f} at "
         f"{best.images:,} images, the best of {furthest} that got so far of {len(recipe.evidence)} candidates"
     ]
-    ways = {"learning_rate": "--steps", "gamma_init": "--gammas"}
     lines += [
-        f"the best {name} is the last that was tried: widen the search with {ways[name]}" for name in recipe.at_edge
+        f"the best {name} is the last that was tried: widen the search with "
+        + ("--steps" if name == "learning_rate" else f"--knob {name}=...")
+        for name in recipe.at_edge
     ]
     return "\n".join([*lines, f"next: var-sweep plan {file} --recipe {out_file}"])

@@ -10,16 +10,16 @@ from var_scaling.config.base import Strict
 
 
 class TrainConfig(Strict):
-    """The recipe. `None` is filled per depth by `planning.recipes`, with a source for each value."""
+    """The recipe. `None` is filled by the recipe of the model's family, with a source for each value."""
 
     batch_size: int = Field(64, ge=1)
-    recipe: Literal["paper", "small-ladder"] | None = None  # None: paper for head_dim 64, else small-ladder
+    recipe: str | None = None  # one of the family's; None: its own choice, by the model's size
     learning_rate: float | None = Field(None, gt=0)  # the peak, for this batch size
     weight_decay: float | None = Field(None, ge=0)
     final_weight_decay: float | None = Field(None, ge=0)  # equal to weight_decay under wsd (the trunk has no horizon)
-    betas: tuple[float, float] = (0.9, 0.95)
-    gradient_clip: float | Literal["off"] = 2.0
-    label_drop: float = Field(0.1, ge=0, lt=1)
+    betas: tuple[float, float] | None = None
+    gradient_clip: float | Literal["off"] | None = None
+    label_drop: float | None = Field(None, ge=0, lt=1)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     schedule: Literal["wsd", "lin0", "cosine"] = "wsd"
     warmup_images: int | None = Field(None, ge=0)
@@ -27,7 +27,7 @@ class TrainConfig(Strict):
     decay_shape: Literal["1-sqrt", "linear"] = "1-sqrt"
     final_learning_rate: float | None = Field(None, ge=0, le=1)  # as a share of the peak
     horizon_images: int | Literal["off"] | None = None  # required by lin0 and cosine; off under wsd
-    ema_half_life_images: int | Literal["off"] = "off"
+    ema_half_life_images: int | Literal["off"] | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
 
 

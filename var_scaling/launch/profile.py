@@ -10,9 +10,7 @@ from pydantic import Field, ValidationError, field_validator
 from var_scaling.config import yaml
 from var_scaling.config.base import Strict
 from var_scaling.errors import RequestProblem
-from var_scaling.planning.study import (
-    _problems as problems_of,
-)  # the one place that turns pydantic's errors into sentences
+from var_scaling.planning.mistakes import sentences
 
 OURS = set("job-name comment array output error dependency requeue signal hold kill-on-invalid-dep".split())
 
@@ -81,4 +79,4 @@ def load_profile(path: Path) -> Profile:
     try:
         return Profile.model_validate(raw)
     except ValidationError as error:
-        raise RequestProblem(*problems_of(error, Profile, (), str(path), lines, raw)) from None
+        raise RequestProblem(*sentences(error, Profile, str(path), lines, raw)) from None

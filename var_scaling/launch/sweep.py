@@ -112,7 +112,7 @@ def _prepare(
             {
                 "budgets": list(budgets),
                 "evaluations": [e.dump() for e in evaluations],
-                "samples_grid": "off" if first_budget_only else plan.study.evaluate.samples_grid,
+                "samples_grid": "off" if first_budget_only else plan.study.evaluate_of(trial.variant).samples_grid,
             },
         )
     for job in jobs:

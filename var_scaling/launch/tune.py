@@ -1,4 +1,4 @@
-"""The search behind `var-sweep tune`: learning rates and initial gammas at small depth, cut short by ASHA.
+"""The search behind `var-sweep tune`: learning rates and the family's knobs at small depth, cut short by ASHA.
 
 A candidate is an ordinary trial with an ordinary folder; its budgets are ASHA's rungs, so a candidate that is stopped
 has finished, annealed rows up to there, and a later sweep that asks for the same trial finds them.
@@ -11,15 +11,15 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from var_scaling.families.registry import family_of
 from var_scaling.launch.ray_driver import connected
 from var_scaling.launch.ray_trial import climb
 from var_scaling.launch.sweep import Launch
 from var_scaling.planning.plan import PlannedTrial
+from var_scaling.planning.trial import TrialConfig
 from var_scaling.planning.tuned import Point, TunedRecipe
 from var_scaling.runs import frozen, store
 from var_scaling.runs.record import row_path
-
-METRIC = "loss_all_scales"
 
 
 def search(launch: Launch, worker: Sequence[str], cores: int, address: str | None = None) -> list[Point]:
@@ -47,7 +47,7 @@ def search(launch: Launch, worker: Sequence[str], cores: int, address: str | Non
             "worker": list(worker),
             "study": launch.plan.study.name,
             "rungs": list(rungs),
-            "metric": METRIC,
+            "metric": family_of(trials[0].config.model).losses[0].name,
             "env": frozen.environment(frozen.freeze(launch.plan.runs)),
         },
     )
@@ -77,39 +77,46 @@ def search(launch: Launch, worker: Sequence[str], cores: int, address: str | Non
 
 def from_the_middle(trials: Sequence[PlannedTrial]) -> list[PlannedTrial]:
     """The middle of the grid first. ASHA judges by what it has seen: in rising order each would be the best so far."""
-    rates = sorted({t.config.train.learning_rate or 0.0 for t in trials})
-    gammas = sorted({t.config.model.gamma_init or 0.0 for t in trials})
+    points = {trial.work.id: settings(trial.config) for trial in trials}
+    tried = {name: sorted({point[name] for point in points.values()}) for name in points[trials[0].work.id]}
 
     def distance(trial: PlannedTrial) -> int:
-        rate, gamma = trial.config.train.learning_rate or 0.0, trial.config.model.gamma_init or 0.0
-        return abs(rates.index(rate) - len(rates) // 2) + abs(gammas.index(gamma) - len(gammas) // 2)
+        point = points[trial.work.id]
+        return sum(abs(values.index(point[name]) - len(values) // 2) for name, values in tried.items())
 
     return sorted(trials, key=distance)
+
+
+def settings(config: TrialConfig) -> dict[str, float]:
+    """What a search varies: the learning rate, and the knobs of the model's family."""
+    assert config.train.learning_rate is not None, "resolve the config first"
+    knobs = {name: float(getattr(config.model, name)) for name in family_of(config.model).knobs}
+    return {"learning_rate": config.train.learning_rate, **knobs}
 
 
 def furthest(runs: Path, trial: PlannedTrial) -> Point | None:
     """The last row that a candidate reached."""
     for images in reversed(trial.spent):
         if (row := store.read_json(row_path(runs / trial.work.folder, images))) is not None:
-            rate, gamma = trial.config.train.learning_rate, trial.config.model.gamma_init
-            assert rate is not None and gamma is not None
-            return Point(learning_rate=rate, gamma_init=gamma, images=images, loss=row[METRIC])
+            knobs = settings(trial.config)
+            headline = family_of(trial.config.model).losses[0].name
+            return Point(learning_rate=knobs.pop("learning_rate"), knobs=knobs, images=images, loss=row[headline])
     return None
 
 
 def winner(name: str, launch: Launch, points: Sequence[Point]) -> TunedRecipe:
     """The best candidate of those that were trained furthest, as a recipe with its evidence."""
     best, configs = points[0], [trial.config for trial in launch.plan.trials]
-    tried = {
-        "learning_rate": sorted({c.train.learning_rate or 0.0 for c in configs}),
-        "gamma_init": sorted({c.model.gamma_init or 0.0 for c in configs}),
-    }
+    points_tried = [settings(config) for config in configs]
+    tried = {name: sorted({point[name] for point in points_tried}) for name in points_tried[0]}
+    at_best = {"learning_rate": best.learning_rate, **best.knobs}
     return TunedRecipe(
         name=name,
+        family=configs[0].model.family,
         depth=configs[0].model.depth,
         batch_size=configs[0].train.batch_size,
         learning_rate=best.learning_rate,
-        gamma_init=best.gamma_init,
-        at_edge=tuple(k for k, v in tried.items() if len(v) > 1 and getattr(best, k) in (v[0], v[-1])),
+        knobs=best.knobs,
+        at_edge=tuple(k for k, v in tried.items() if len(v) > 1 and at_best[k] in (v[0], v[-1])),
         evidence=tuple(points),
     )

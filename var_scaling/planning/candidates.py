@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from var_scaling.families.registry import family_of
 from var_scaling.planning import flops
 from var_scaling.planning.resolve import resolve
 from var_scaling.planning.trial import TrialConfig
@@ -15,9 +16,9 @@ def candidate_table(base: TrialConfig, depths: Iterable[int] = range(2, 61)) -> 
 
     A value that the base derives from depth (learning rate, drop path, initial gamma) is derived anew for each.
     """
-    rows = []
+    family, rows = family_of(base.model), []
     for depth in depths:
-        config = resolve(base.model_copy(update={"model": base.model.model_copy(update={"depth": depth})}))
+        config = resolve(base.model_copy(update={"model": family.at_depth(base.model, depth)}))
         params = flops.params(config.model)
         rows.append(
             {
@@ -25,7 +26,7 @@ def candidate_table(base: TrialConfig, depths: Iterable[int] = range(2, 61)) -> 
                 "params_total": sum(params.values()),
                 **{f"params_{part}": count for part, count in params.items()},
                 "train_flops_per_image": flops.train_flops_per_image(config.model),
-                "tokens_per_image": config.model.tokens_per_image,
+                "tokens_per_image": family.tokens_per_image(config.model),
                 "batch_size": config.train.batch_size,
                 "learning_rate": config.train.learning_rate,
             }

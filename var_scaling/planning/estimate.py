@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from var_scaling.families.registry import family_of
 from var_scaling.planning import flops
 from var_scaling.planning.trial import TrialConfig
 from var_scaling.runs import store
@@ -82,6 +83,6 @@ def cost(config: TrialConfig, images: int, budgets: int, rates: Sequence[Rate], 
         seconds=images * size / rate,
         source=source,
         parameter_bytes=16 * params,
-        activation_bytes=micro * flops.activation_bytes_per_image(model),
+        activation_bytes=micro * family_of(model).activation_bytes(model),
         disk_bytes=12 * params * (kept - budgets) + 4 * params * budgets,
     )

@@ -13,6 +13,7 @@ from var_scaling.config.data import FOLDER_SETS, folder_notes, folder_path, miss
 from var_scaling.config.evaluate import too_few_images
 from var_scaling.config.image_manifest import Manifests
 from var_scaling.errors import EnvironmentProblem, RequestProblem
+from var_scaling.families.registry import family_of
 from var_scaling.planning import estimate, flops, identity
 from var_scaling.planning.prices import Prices, WorkCost
 from var_scaling.planning.resolve import asked_images, branch_point, resolve
@@ -37,6 +38,7 @@ class PlannedTrial:
     cost: estimate.Cost
     evaluations: WorkCost  # those that are missing, of budgets trained and to be trained
     provisional: bool
+    variant: str = ""  # of the study, where it has any
     nearest: tuple[str, tuple[tuple[str, Any, Any], ...]] | None = None  # of a new trial: an existing one, what differs
 
     @property
@@ -88,14 +90,15 @@ class Plan:
 
     @property
     def axes(self) -> tuple[tuple[str, str], ...]:
-        """The grid's own axes besides depth and seed, as (path, name of a column)."""
+        """The grid's own axes besides depth and seed, as (path, name of a column); variants are one more (`point`)."""
         paths = [path for path in self.study.grid if path not in ("model.depth", "seed")]
         short = [path.rpartition(".")[2] for path in paths]
         return tuple((path, s if short.count(s) == 1 else path) for path, s in zip(paths, short, strict=True))
 
     def point(self, trial: PlannedTrial) -> dict[str, Any]:
         """Where a trial stands on each of these axes."""
-        return {name: _at(trial.config, path) for path, name in self.axes}
+        variant = {"variant": trial.variant} if trial.variant else {}
+        return variant | {name: _at(trial.config, path) for path, name in self.axes}
 
     @property
     def counts(self) -> dict[str, int]:
@@ -135,11 +138,13 @@ def make_plan(
     """
     manifests = manifests or Manifests(runs / "store")
     problems: dict[str, None] = {}
-    resolved: list[tuple[TrialConfig, TrialWorks, tuple[tuple[int, int], ...]]] = []
-    for config in configs:
+    resolved: list[tuple[str, TrialConfig, TrialWorks, tuple[tuple[int, int], ...]]] = []
+    for point, config in enumerate(configs):
+        variant = study.variant_of(point, len(configs))
         try:
             whole = resolve(config, manifests)
-            resolved.append((whole, works_of(whole, study.evaluate), asked_images(whole, study.budgets)))
+            works = works_of(whole, study.evaluate_of(variant))
+            resolved.append((variant, whole, works, asked_images(whole, study.budgets_of(variant))))
         except RequestProblem as error:
             problems.update(dict.fromkeys(error.problems))
         except ValueError as error:
@@ -148,14 +153,15 @@ def make_plan(
         raise RequestProblem(*problems)
     rates, prices = estimate.measured_rates(runs), Prices(runs, device)
     trials, seen, stages = [], set(), {}
-    for config, works, budgets in resolved:
+    for variant, config, works, budgets in resolved:
         if works.trial.folder in seen:
-            raise RequestProblem(f"two points of the grid are the same trial {works.trial.folder}; remove one of them")
+            raise RequestProblem(f"two points of the study are the same trial {works.trial.folder}; remove one of them")
         seen.add(works.trial.folder)
         record = read_record(
             runs, works.trial, [images for _, images in budgets], [e.name for e in works.evaluations], ask_scheduler
         )
-        trials.append(_plan_trial(config, works, budgets, record, rates, device, prices))
+        planned = _plan_trial(config, works, budgets, record, rates, device, prices)
+        trials.append(replace(planned, variant=variant))
         stages.update({stage.folder: stage for stage in works.stages})
     records = tuple((stage, read_record(runs, stage, ask_scheduler=ask_scheduler)) for stage in stages.values())
     costs = {stage.folder: prices.stage(stage) for stage, record in records if record.state != "finished"}
@@ -211,9 +217,11 @@ def _guidance_notes(trials: Sequence[PlannedTrial]) -> tuple[str, ...]:
     """Guidance of samples that cannot do what its number says, once each."""
     notes: dict[str, None] = {}
     for trial in trials:
+        model, label_drop = trial.config.model, trial.config.train.label_drop
+        assert label_drop is not None, "resolve the config first"
         guidances = [each.config.fid.guidance for each in trial.works.evaluations]
-        scales = len(trial.config.tokenizer.patch_nums or ())
-        notes.update(dict.fromkeys(of_guidance(trial.config.train.label_drop, scales, guidances)))
+        means = [family_of(model).mean_guidance(model, guidance) for guidance in guidances]
+        notes.update(dict.fromkeys(of_guidance(label_drop, zip(guidances, means, strict=True))))
     return tuple(notes)
 
 

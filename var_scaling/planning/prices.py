@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from var_scaling.config import yaml
-from var_scaling.planning import flops
+from var_scaling.families.registry import family_of
+from var_scaling.planning.resolve import sampler_of
 from var_scaling.planning.trial import TrialConfig
 from var_scaling.planning.works import Evaluation, Kind, Work
 from var_scaling.runs import store
@@ -91,7 +92,7 @@ class Prices:
 def evaluation_flops(config: TrialConfig, evaluation: Evaluation) -> float:
     """FLOPs of sampling and looking at the samples of one evaluation, without the tokenizer's decoder."""
     fid = evaluation.config.fid
-    per_sample = flops.sample_flops_per_image(config.model, guided=fid.guidance > 0)
+    per_sample = family_of(config.model).sample_flops(config.model, sampler_of(config.model, fid))
     return fid.samples * (per_sample + FEATURE_SIDE_FLOPS.get(str(fid.features), 1e10))
 
 

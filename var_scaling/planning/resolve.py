@@ -11,16 +11,17 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from var_scaling.config.data import DataConfig, mirrors, resolve_data
+from var_scaling.config.evaluate import FidConfig
 from var_scaling.config.image_manifest import Manifests
 from var_scaling.config.train import TrainConfig
 from var_scaling.errors import RequestProblem
-from var_scaling.families.var.config import ModelConfig
-from var_scaling.planning import flops, recipes
+from var_scaling.families.base import ModelConfig, Recipe, SamplerConfig
+from var_scaling.families.registry import family_of
+from var_scaling.planning import flops
 from var_scaling.planning.study import Budgets
 from var_scaling.planning.trial import TrialConfig
-from var_scaling.tokenizers.vq.config import TokenizerConfig, resolve_tokenizer
-
-NUMERICS = {"var": 1}  # per family; raised by hand when a change of code alters the numbers of a finished trial
+from var_scaling.tokenizers.base import TokenizerConfig
+from var_scaling.tokenizers.registry import kind_of, presets
 
 
 @lru_cache(maxsize=4096)
@@ -30,7 +31,8 @@ def _data(config: DataConfig, image_folder: str | None, manifests: Manifests) ->
 
 @lru_cache(maxsize=4096)
 def _tokenizer(config: TokenizerConfig, resolution: int, channels: int, flip: bool) -> TokenizerConfig:
-    return resolve_tokenizer(config, resolution=resolution, channels=channels, flip=flip)
+    resolved: TokenizerConfig = kind_of(config).resolve(config, resolution=resolution, channels=channels, flip=flip)
+    return resolved
 
 
 def resolve(config: TrialConfig, manifests: Manifests | None = None) -> TrialConfig:
@@ -52,10 +54,12 @@ def resolve(config: TrialConfig, manifests: Manifests | None = None) -> TrialCon
         raise RequestProblem(str(error)) from None
     model, train = _recipe(config.model, config.train)
     model = _model(model, tokenizer, data)
+    if problems := list(family_of(model).problems(model)):
+        raise RequestProblem(*problems)
     _check_batch(train, "execution.micro_batch", config.execution.micro_batch or 1)
     _check_batch(train, "placement.gpus", config.placement.gpus)
     execution = config.execution.model_copy(update={"micro_batch": config.execution.micro_batch or train.batch_size})
-    numerics = config.numerics if config.numerics is not None else NUMERICS[model.family]
+    numerics = config.numerics if config.numerics is not None else family_of(model).numerics
     return config.model_copy(
         update={
             "data": data,
@@ -69,12 +73,15 @@ def resolve(config: TrialConfig, manifests: Manifests | None = None) -> TrialCon
 
 
 def _model(model: ModelConfig, tokenizer: TokenizerConfig, data: DataConfig) -> ModelConfig:
-    derived = {
-        "patch_nums": tokenizer.patch_nums,
-        "vocab_size": tokenizer.vocab_size,
-        "latent_dim": tokenizer.latent_dim,
-        "num_classes": data.classes,
-    }
+    family, kind = family_of(model), kind_of(tokenizer)
+    if kind.latents != family.latents:
+        fitting = [preset for preset, other in presets().items() if other.latents == family.latents]
+        raise RequestProblem(
+            f"model.family {family.name} stands on {family.latents}, and tokenizer.preset {tokenizer.preset} gives "
+            f"{kind.latents}; use one of the presets {', '.join(fitting)}"
+        )
+    facts = {**kind.facts(tokenizer), "num_classes": data.classes}
+    derived = {name: facts[name] for name in family.facts}
     for name, value in derived.items():
         asked = getattr(model, name)
         if asked is not None and asked != value:
@@ -84,8 +91,39 @@ def _model(model: ModelConfig, tokenizer: TokenizerConfig, data: DataConfig) -> 
 
 
 def _recipe(model: ModelConfig, train: TrainConfig) -> tuple[ModelConfig, TrainConfig]:
-    name = train.recipe or ("paper" if model.head_dim == 64 else "small-ladder")
-    recipe = recipes.recipe(name, model.depth, train.batch_size)
+    family = family_of(model)
+    name = train.recipe or family.default_recipe(model)
+    if name not in family.recipes:
+        raise RequestProblem(
+            f"train.recipe = {name!r} is no recipe of family {family.name}; its recipes: {', '.join(family.recipes)}"
+        )
+    horizon = _horizon(train)
+    recipe = family.recipe(name, model, train, horizon)
+    filled = train.model_copy(
+        update={
+            "recipe": name,
+            "learning_rate": train.learning_rate or recipe.learning_rate,
+            **_weight_decay(train, recipe),
+            "warmup_images": recipe.warmup_images if train.warmup_images is None else train.warmup_images,
+            "betas": train.betas or recipe.betas,
+            "gradient_clip": train.gradient_clip or recipe.gradient_clip,
+            "label_drop": recipe.label_drop if train.label_drop is None else train.label_drop,
+            "ema_half_life_images": train.ema_half_life_images or recipe.ema_half_life_images,
+            "horizon_images": horizon or "off",
+        }
+    )
+    left_open = {name: value for name, value in recipe.model.items() if getattr(model, name) is None}
+    return model.model_copy(update=left_open), filled
+
+
+def sampler_of(model: ModelConfig, fid: FidConfig) -> SamplerConfig:
+    """How an evaluation draws from a model of this family: the settings that its sampler has."""
+    sampler = family_of(model).sampler
+    return sampler.model_validate({name: getattr(fid, name) for name in sampler.model_fields if hasattr(fid, name)})
+
+
+def _horizon(train: TrainConfig) -> int | None:
+    """Images at which the schedule ends; None on a trunk."""
     horizon = None if train.horizon_images == "off" else train.horizon_images
     trunk = train.schedule == "wsd"
     if trunk and horizon is not None:
@@ -98,11 +136,17 @@ def _recipe(model: ModelConfig, train: TrainConfig) -> tuple[ModelConfig, TrainC
             f"train.schedule = {train.schedule} needs train.horizon_images, which is part of the trial's identity; "
             "give it (one value, or a grid equal to the budgets), or use schedule wsd"
         )
-    decay = train.weight_decay if train.weight_decay is not None else recipe.weight_decay
     if horizon is not None and horizon < train.batch_size:
         raise RequestProblem(
             f"train.horizon_images = {horizon} is below one batch; use at least train.batch_size = {train.batch_size}"
         )
+    return horizon
+
+
+def _weight_decay(train: TrainConfig, recipe: Recipe) -> dict[str, float]:
+    """Decay and rate where the schedule ends: on a trunk, where nothing may depend on a horizon, decay is constant."""
+    trunk = train.schedule == "wsd"
+    decay = train.weight_decay if train.weight_decay is not None else recipe.weight_decay
     final_decay = train.final_weight_decay
     if trunk and final_decay is not None and final_decay != decay:
         raise RequestProblem(
@@ -114,29 +158,7 @@ def _recipe(model: ModelConfig, train: TrainConfig) -> tuple[ModelConfig, TrainC
     final_rate = train.final_learning_rate
     if final_rate is None:
         final_rate = 0.0 if trunk else recipe.final_learning_rate
-    warmup = train.warmup_images
-    if warmup is None:
-        warmup = recipes.warmup_images(name, train.batch_size, horizon)
-    filled = train.model_copy(
-        update={
-            "recipe": name,
-            "learning_rate": train.learning_rate or recipe.learning_rate,
-            "weight_decay": decay,
-            "final_weight_decay": final_decay,
-            "final_learning_rate": final_rate,
-            "warmup_images": warmup,
-            "horizon_images": horizon or "off",
-        }
-    )
-    drop_path = model.drop_path if model.drop_path is not None else round(0.1 * model.depth / 24, 12)
-    if drop_path >= 1:
-        raise RequestProblem(
-            f"model.depth = {model.depth}: the paper's drop-path rate 0.1 * depth / 24 reaches {drop_path:.2f}; "
-            "give model.drop_path below 1"
-        )
-    return model.model_copy(
-        update={"gamma_init": model.gamma_init or recipe.gamma_init, "drop_path": drop_path}
-    ), filled
+    return {"weight_decay": decay, "final_weight_decay": final_decay, "final_learning_rate": final_rate}
 
 
 def _check_batch(train: TrainConfig, field: str, value: int) -> None:

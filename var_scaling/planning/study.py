@@ -1,24 +1,24 @@
-"""A study (one YAML file): a base config, a grid, budgets and an evaluation; and how its mistakes are told."""
+"""A study (one YAML file): a base config, variants of it, a grid, budgets and an evaluation."""
 
 from __future__ import annotations
 
-import difflib
+import contextlib
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from var_scaling.config import yaml
 from var_scaling.config.base import Strict
 from var_scaling.config.evaluate import EvaluateConfig
 from var_scaling.errors import RequestProblem
-from var_scaling.planning.trial import TrialConfig
+from var_scaling.planning.mistakes import OVERRIDE, line_of, sentences, unknown_key
+from var_scaling.planning.trial import TrialConfig, trial_type
 
 MAX_TRIALS = 100_000
-OVERRIDE = 0  # the "line" of a key that the command line has set
 
 
 class Budgets(Strict):
@@ -41,15 +41,57 @@ class Budgets(Strict):
         return self
 
 
+Section = Mapping[str, Any]
+
+
+class Variant(Strict):
+    """A named partial base that the grid is crossed with; budgets and evaluation of its own where it gives them.
+
+    Its name is never identity: two studies that reach the same trial by different variants share it.
+    """
+
+    data: Section | None = None
+    tokenizer: Section | None = None
+    model: Section | None = None
+    train: Section | None = None
+    seed: int | None = None
+    numerics: int | None = None
+    execution: Section | None = None
+    placement: Section | None = None
+    budgets: Budgets | None = None
+    evaluate: EvaluateConfig | None = None
+
+    @property
+    def partial(self) -> dict[str, Any]:
+        """What it changes of a trial."""
+        whole = {name: getattr(self, name) for name in type(self).model_fields if name not in ("budgets", "evaluate")}
+        return {name: value for name, value in whole.items() if value is not None}
+
+
 class Study(Strict):
-    """A sweep file as it was read; `trials` expands its grid."""
+    """A sweep file as it was read."""
 
     name: str
     description: str = ""
     base: Mapping[str, Any] = Field(default_factory=dict)
+    variants: Mapping[str, Variant] = Field(default_factory=dict)
     grid: Mapping[str, tuple[Any, ...]] = Field(default_factory=dict)
     budgets: Budgets
     evaluate: EvaluateConfig = EvaluateConfig()
+
+    def variant_of(self, point: int, points: int) -> str:
+        """The variant that one of the study's points (numbered as `load_study` returns them) belongs to; "" if none."""
+        return list(self.variants)[point * len(self.variants) // points] if self.variants else ""
+
+    def budgets_of(self, variant: str) -> Budgets:
+        """The budgets of a variant's trials."""
+        own = self.variants[variant].budgets if variant else None
+        return own or self.budgets
+
+    def evaluate_of(self, variant: str) -> EvaluateConfig:
+        """The evaluation of a variant's trials."""
+        own = self.variants[variant].evaluate if variant else None
+        return own or self.evaluate
 
     @field_validator("name")
     @classmethod
@@ -79,10 +121,10 @@ class Study(Strict):
 
 
 def load_study(path: Path, overrides: Sequence[str] = ()) -> tuple[Study, tuple[TrialConfig, ...]]:
-    """Read a sweep file, apply `a.b=c` overrides to its base, and expand its grid.
+    """Read a sweep file, apply `a.b=c` overrides to its base, cross its variants with its grid.
 
     Returns:
-        The study, and one unresolved config per point of the grid, the last key varying fastest.
+        The study, and one unresolved config per point: variants slowest, the grid's last key fastest.
 
     Raises:
         RequestProblem: every problem at once, each with its path, line, rule and nearest valid name.
@@ -101,11 +143,15 @@ def parse_study(text: str, name: str, overrides: Sequence[str] = ()) -> tuple[St
     try:
         study = Study.model_validate(raw)
     except ValidationError as error:
-        problems = _problems(error, Study, (), name, lines, raw)
-        base, grid = (part if isinstance(part, dict) else {} for part in (raw.get("base"), raw.get("grid")))
-        lists = {key: values for key, values in grid.items() if isinstance(values, tuple) and values}
-        raise RequestProblem(*problems, *_trials(base, lists, name, lines)[1]) from None
-    configs, problems = _trials(study.base, study.grid, name, lines)
+        problems = sentences(error, Study, name, lines, raw)
+        parts = {key: value if isinstance(value := raw.get(key), dict) else {} for key in ("base", "variants", "grid")}
+        lists = {key: values for key, values in parts["grid"].items() if isinstance(values, tuple) and values}
+        partials = {}
+        for key, value in parts["variants"].items():
+            with contextlib.suppress(ValidationError):  # told above
+                partials[key] = Variant.model_validate(value)
+        raise RequestProblem(*problems, *_trials(parts["base"], partials, lists, name, lines)[1]) from None
+    configs, problems = _trials(study.base, study.variants, study.grid, name, lines)
     if problems:
         raise RequestProblem(*problems)
     return study, tuple(configs)
@@ -142,162 +188,67 @@ def _with(tree: Mapping[str, Any], path: Sequence[str], value: Any) -> dict[str,
     return {**tree, head: _with(inner if isinstance(inner, Mapping) else {}, rest, value) if rest else value}
 
 
+def _merged(tree: Mapping[str, Any], partial: Mapping[str, Any]) -> dict[str, Any]:
+    """A nested mapping with the leaves of another laid over it."""
+    result = dict(tree)
+    for key, value in partial.items():
+        below = result.get(key)
+        result[key] = _merged(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
 def _trials(
-    base: Mapping[str, Any], grid: Mapping[str, Sequence[Any]], name: str, lines: yaml.Lines
+    base: Mapping[str, Any],
+    variants: Mapping[str, Variant],
+    grid: Mapping[str, Sequence[Any]],
+    name: str,
+    lines: yaml.Lines,
 ) -> tuple[list[TrialConfig], list[str]]:
-    """The points of the grid, and what is wrong with them."""
-    points = math.prod(len(values) for values in grid.values())
+    """The points of variants and grid, and what is wrong with them."""
+    points = max(1, len(variants)) * math.prod(len(values) for values in grid.values())
     if points > MAX_TRIALS:
         return [], [f"{name}: the grid has {points:,} points; more than {MAX_TRIALS:,} is surely a mistake"]
     problems: dict[str, None] = {}  # ordered and without repetition
-    known = {}
-    for key, choices in grid.items():
-        if (problem := _unknown_key(TrialConfig, str(key).split("."))) is None:
-            known[key] = choices
-        else:
-            problems[f"{name}, line {lines.get(('grid', key), '?')}: grid: {problem}"] = None
     configs = []
-    for values in itertools.product(*known.values()):
-        raw = base
-        for key, value in zip(known, values, strict=True):
-            raw = _with(raw, key.split("."), value)
-        try:
-            configs.append(TrialConfig.model_validate(raw))
-        except ValidationError as error:
-            problems.update(dict.fromkeys(_problems(error, TrialConfig, ("base",), name, lines, raw, known)))
+    for variant in variants or ("",):
+        prefixes = [("variants", variant), ("base",)] if variant else [("base",)]
+        whole = _merged(base, variants[variant].partial if variant else {})
+        axes: dict[str, Sequence[Any]] = {}
+        for key, choices in grid.items():
+            if problem := _unknown_axis(whole, grid, str(key)):
+                problems[f"{name}{line_of(('grid', str(key)), lines)}: grid: {problem}"] = None
+            else:
+                axes[str(key)] = choices
+        for values in itertools.product(*axes.values()):
+            raw = whole
+            for key, value in zip(axes, values, strict=True):
+                raw = _with(raw, key.split("."), value)
+            try:
+                kind = trial_type(raw)
+            except ValueError as error:
+                path = tuple(str(error).split("`")[1].split("."))
+                where = ("grid", ".".join(path)) if ".".join(path) in axes else (*prefixes[0], *path)
+                problems[f"{name}{line_of(where, lines)}: {error}"] = None
+                continue
+            try:
+                configs.append(kind.model_validate(raw))
+            except ValidationError as error:
+                problems.update(dict.fromkeys(sentences(error, kind, name, lines, raw, prefixes, axes)))
     return configs, list(problems)
 
 
-def _problems(
-    error: ValidationError,
-    model: type[BaseModel],
-    prefix: tuple[str, ...],
-    name: str,
-    lines: yaml.Lines,
-    raw: Any,
-    grid: Mapping[str, Any] | None = None,
-) -> list[str]:
-    """One sentence for each error: file, line, path, what was wrong, what was expected, the nearest valid name."""
-    sentences: dict[str, None] = {}
-    for path, entries in _by_place(error, raw):
-        dotted = ".".join(path)
-        key = next((k for k in grid or () if dotted == k or dotted.startswith(k + ".")), None)
-        where = ("grid", key) if key else (*prefix, *path)
-        while where and where not in lines:
-            where = where[:-1]
-        line = "" if not where else " with --set" if lines[where] == OVERRIDE else f", line {lines[where]}"
-        entry = entries[0]
-        if entry["type"] == "extra_forbidden":
-            text = _unknown_key(model, list(path)) or f"`{dotted}` is not known here"
-        elif entry["type"] == "missing":
-            text = f"`{dotted}` is missing"
-        else:
-            rules = dict.fromkeys(_rule(one, model, path) for one in entries)
-            rule = " or ".join([next(iter(rules)), *(r.removeprefix("input should be ") for r in list(rules)[1:])])
-            given = list(entry["input"]) if isinstance(entry["input"], tuple) else entry["input"]
-            text = f"`{dotted}` = {given!r}: {rule}" if path else rule
-            words = [one for one in entries if one["type"] == "literal_error"]
-            if words and isinstance(entry["input"], str):
-                valid = str(words[0]["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
-                text += _nearest(entry["input"], valid)
-        sentences[f"{name}{line}: {text}"] = None
-    return list(sentences)
-
-
-def _by_place(error: ValidationError, raw: Any) -> list[tuple[tuple[str, ...], list[Any]]]:
-    """Errors by the place in the file that they are about.
-
-    pydantic reports every branch of a union, with the branch's name in the path. Where one branch got further than
-    another (a mapping with one bad value, beside "should be a list"), that is what the user meant.
-    """
-    found: dict[tuple[str, ...], list[Any]] = {}
-    unions: set[tuple[str, ...]] = set()
-    for entry in error.errors():
-        path: list[str] = []
-        here = raw
-        for place, part in enumerate(entry["loc"]):
-            if isinstance(here, Mapping) and part in here:
-                here = here[part]
-            elif isinstance(here, tuple) and isinstance(part, int) and part < len(here):
-                here = here[part]
-            elif entry["type"] == "missing" and place == len(entry["loc"]) - 1:
-                here = None
-            else:
-                unions.add(tuple(path))
-                continue
-            path.append(str(part))
-        found.setdefault(tuple(path), []).append(entry)
-    beaten = {
-        path
-        for path in found
-        for longer in found
-        if path in unions and len(longer) > len(path) == _common(path, longer)
-    }
-    return [(path, entries) for path, entries in found.items() if path not in beaten]
-
-
-def _common(a: Sequence[str], b: Sequence[str]) -> int:
-    """How many parts two paths begin with alike."""
-    return next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
-
-
-def _rule(entry: Any, model: type[BaseModel], path: Sequence[str]) -> str:
-    """What was expected, in the words of a YAML file."""
-    if entry["type"] in ("model_type", "dict_type"):
-        keys = [name for nested in _models_at(model, path) for name in nested.model_fields]
-        return f"input should be keys below it: {', '.join(keys)}" if keys else "input should be keys below it"
-    rule = str(entry["msg"]).removeprefix("Value error, ").replace("a valid tuple", "a list")
-    return rule[0].lower() + rule[1:]
-
-
-def _models_at(model: type[BaseModel], path: Sequence[str]) -> list[type[BaseModel]]:
-    """The models that the field at a path may hold."""
-    models = [model]
-    for part in path:
-        models = [n for m in models if part in m.model_fields for n in _nested(m.model_fields[part].annotation)]
-    return models
-
-
-def _nested(annotation: Any) -> list[type[BaseModel]]:
-    """Models in an annotation, however deep in unions and tuples."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    return list(dict.fromkeys(model for part in get_args(annotation) for model in _nested(part)))
-
-
-def _unknown_key(model: type[BaseModel], path: list[str]) -> str | None:
-    """Why a dotted path names no field, or None where it does."""
-    root = model
-    for depth, part in enumerate(path):
-        if part not in model.model_fields:
-            inside = ".".join(path[:depth])
-            valid = list(model.model_fields)
-            place = f" of `{inside}`" if inside else ""
-            meant = _elsewhere(root, part) or _nearest(part, valid)
-            return f"unknown key `{'.'.join(path[: depth + 1])}`{meant}; keys{place}: {', '.join(valid)}"
-        annotation = model.model_fields[part].annotation
-        nested = [a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, BaseModel)]
-        if not nested:
-            return None if depth == len(path) - 1 else f"`{'.'.join(path[: depth + 1])}` has no keys below it"
-        model = nested[0]
-    return None
-
-
-def _elsewhere(root: type[BaseModel], name: str) -> str:
-    """Where a field of exactly this name is, for one that was written in another place."""
-    places = sorted((path for path in _paths(root, "") if path.rpartition(".")[2] == name), key=lambda p: p.count("."))
-    return f" (did you mean {' or '.join(f'`{place}`' for place in places[:3])}?)" if places else ""
-
-
-def _paths(model: type[BaseModel], prefix: str) -> Iterator[str]:
-    """Every field at and below a model, dotted; what a study's base may hold, too."""
-    for name, field in model.model_fields.items():
-        yield f"{prefix}{name}"
-        nested = [TrialConfig] if (model, name) == (Study, "base") else _nested(field.annotation)
-        for inner in nested:
-            yield from _paths(inner, f"{prefix}{name}.")
-
-
-def _nearest(word: str, valid: Sequence[str]) -> str:
-    close = difflib.get_close_matches(word, valid, n=1, cutoff=0.5)
-    return f" (did you mean `{close[0]}`?)" if close else ""
+def _unknown_axis(base: Mapping[str, Any], grid: Mapping[str, Sequence[Any]], key: str) -> str | None:
+    """Why an axis of the grid names no field of a trial of any family and tokenizer in play, or None."""
+    found = None
+    choosers = [axis for axis in ("model.family", "tokenizer.preset") if axis in grid]
+    for values in itertools.product(*(grid[axis] for axis in choosers)):
+        raw = dict(base)
+        for axis, value in zip(choosers, values, strict=True):
+            raw = _with(raw, axis.split("."), value)
+        try:
+            found = unknown_key(trial_type(raw), key.split("."))
+        except ValueError:
+            return None  # told where the point is made
+        if found is None:
+            return None
+    return found

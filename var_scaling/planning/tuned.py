@@ -1,8 +1,8 @@
-"""Recipes that `var-sweep tune` found: a learning rate and an initial gamma at one depth, with the runs that say so."""
+"""Recipes that `var-sweep tune` found: a learning rate and the family's own knobs at one depth, with the evidence."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from pydantic import Field, ValidationError
@@ -19,7 +19,7 @@ class Point(Strict):
     """One result of a search."""
 
     learning_rate: float = Field(gt=0)
-    gamma_init: float = Field(gt=0)
+    knobs: Mapping[str, float]  # fields of the model's config, as its family names them
     images: int = Field(ge=1)
     loss: float
 
@@ -28,10 +28,11 @@ class TunedRecipe(Strict):
     """The winner of a search. At other depths the learning rate goes with 1 / depth, as the ladder's rule does."""
 
     name: str
+    family: str
     depth: int = Field(ge=1)
     batch_size: int = Field(ge=1)
     learning_rate: float = Field(gt=0)  # at `depth`
-    gamma_init: float = Field(gt=0)
+    knobs: Mapping[str, float]
     at_edge: tuple[str, ...]  # fields whose best value is the first or last that was tried: a better may lie beyond
     evidence: tuple[Point, ...]  # the furthest that each candidate was trained
 
@@ -59,10 +60,15 @@ def apply_recipe(configs: Iterable[TrialConfig], recipe: TunedRecipe) -> tuple[T
     """Fill what a sweep file leaves open; what it gives is left alone.
 
     Raises:
-        RequestProblem: the sweep's batch is not the one that was tuned.
+        RequestProblem: the sweep's batch or family is not the one that was tuned.
     """
     result = []
     for config in configs:
+        if config.model.family != recipe.family:
+            raise RequestProblem(
+                f"recipe {recipe.name} was tuned for family {recipe.family}, the sweep has {config.model.family}; "
+                "tune that family too: each has its own best rate"
+            )
         if config.train.batch_size != recipe.batch_size:
             raise RequestProblem(
                 f"recipe {recipe.name} was tuned at train.batch_size = {recipe.batch_size}, the sweep has "
@@ -70,6 +76,7 @@ def apply_recipe(configs: Iterable[TrialConfig], recipe: TunedRecipe) -> tuple[T
             )
         rate = config.train.learning_rate or recipe.learning_rate * recipe.depth / config.model.depth
         train = config.train.model_copy(update={"learning_rate": float(f"{rate:.6g}")})
-        model = config.model.model_copy(update={"gamma_init": config.model.gamma_init or recipe.gamma_init})
+        left_open = {name: value for name, value in recipe.knobs.items() if getattr(config.model, name) is None}
+        model = config.model.model_copy(update=left_open)
         result.append(config.model_copy(update={"train": train, "model": model}))
     return tuple(result)

@@ -26,7 +26,7 @@ from var_scaling.config.evaluate import (
 from var_scaling.config.train import ExecutionConfig, PlacementConfig
 from var_scaling.planning import identity
 from var_scaling.planning.trial import TrialConfig
-from var_scaling.tokenizers.vq.config import TokenizerConfig
+from var_scaling.tokenizers.vq.config import VQConfig
 
 Kind = Literal["tokenizer", "classifier", "tokens", "reconstruction", "trial"]
 STAGES: tuple[Kind, ...] = ("tokenizer", "classifier", "tokens", "reconstruction")
@@ -71,14 +71,14 @@ _NOT_OF_TOKENIZER = frozenset({"unique_images", "validation_images", "views", "c
 
 
 @lru_cache(maxsize=1024)
-def _tokenizer(data: DataConfig, tokenizer: TokenizerConfig, how: _How) -> Work:
+def _tokenizer(data: DataConfig, tokenizer: VQConfig, how: _How) -> Work:
     data = metric_data(data)
     parts = {"data": identity.canonical(data, _NOT_OF_TOKENIZER), "tokenizer": identity.canonical(tokenizer)}
     return _stage("tokenizer", parts, how, (), data=data, tokenizer=tokenizer)
 
 
 @lru_cache(maxsize=1024)
-def _tokens(data: DataConfig, tokenizer: TokenizerConfig, how: _How) -> Work:
+def _tokens(data: DataConfig, tokenizer: VQConfig, how: _How) -> Work:
     whole = data.model_copy(update={"unique_images": metric_data(data).unique_images})
     made = _tokenizer(data, tokenizer, how)
     parts = {"data": identity.canonical(whole), "tokenizer": made.id}
@@ -96,7 +96,7 @@ def _classifier(evaluation: FidEvaluation, how: _How) -> Work | None:
 
 
 @lru_cache(maxsize=1024)
-def _reconstruction(evaluation: FidEvaluation, data: DataConfig, tokenizer: TokenizerConfig, how: _How) -> Work:
+def _reconstruction(evaluation: FidEvaluation, data: DataConfig, tokenizer: VQConfig, how: _How) -> Work:
     made = _tokenizer(data, tokenizer, how)
     needs = [made.folder]
     if classifier := _classifier(evaluation, how):

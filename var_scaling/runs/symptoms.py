@@ -29,9 +29,10 @@ CONSTANT_BELOW = 0.1
 SHARES_DIFFER_ABOVE = 0.02
 
 
-def of_guidance(label_drop: float, scales: int, guidances: Iterable[float]) -> Iterator[str]:
-    """Guidance that cannot do what its number says."""
-    strengths = ", ".join(f"{each:g}" for each in dict.fromkeys(guidances) if each)
+def of_guidance(label_drop: float, guidances: Iterable[tuple[float, float]]) -> Iterator[str]:
+    """Guidance that cannot do what its number says, given each number and its mean over a sample's tokens."""
+    guidances = dict.fromkeys(pair for pair in guidances if pair[0])
+    strengths = ", ".join(f"{each:g}" for each, _ in guidances)
     if not strengths:
         return
     if label_drop == 0:
@@ -39,7 +40,7 @@ def of_guidance(label_drop: float, scales: int, guidances: Iterable[float]) -> I
             f"guidance {strengths} without label dropout (train.label_drop 0): the class of no label is never trained, "
             "so samples are pushed away from noise; use guidance 0, or train with label dropout (0.1)"
         )
-    if scales == 1:
+    if any(mean == 0 for _, mean in guidances):
         yield (
             f"guidance {strengths} with a single scale has no effect: it rises from 0 at the first scale, which is the "
             "only one; read its numbers as guidance 0"
@@ -126,10 +127,11 @@ def of_sweep(runs: Path, study: Report) -> list[str]:
             if row is None:
                 continue
             evaluations = read_evaluations(folder, entry["evaluations"]).values()
-            guidances = [asked[each]["guidance"] for each in entry["evaluations"] if each in asked]
-            scales = len(tokenizer.get("usage_per_scale", (0, 0)))
+            single = len(tokenizer.get("usage_per_scale", (0, 0))) == 1  # then a ramp of guidance begins at its end
+            strengths = [asked[each]["guidance"] for each in entry["evaluations"] if each in asked]
+            guidances = [(strength, 0.0 if single else strength) for strength in strengths]
             last = (
-                *of_guidance(row["label_drop"], scales, guidances),
+                *of_guidance(row["label_drop"], guidances),
                 *of_tokenizer(tokenizer, row["vocab_size"]),
                 *of_row(row, tokenizer),
                 *(words for each in evaluations for words in of_evaluation(each)),

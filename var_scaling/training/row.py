@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from var_scaling.families.registry import family_of
 from var_scaling.planning import flops, identity
 from var_scaling.planning.resolve import branch_point
 from var_scaling.planning.trial import TrialConfig
@@ -36,16 +37,13 @@ def make_row(
     whole = identity.of_trial(config)
     model, train, images = config.model, config.train, state.images
     assert config.data.unique_images is not None and train.learning_rate is not None
-    params = flops.params(model)
+    family, params = family_of(model), flops.params(model)
     row: dict[str, Any] = {
         "trial": identity.digest(whole),
         "cell": identity.cell(whole),
         "family": model.family,
         "depth": model.depth,
-        "width": model.width,
-        "head_dim": model.head_dim,
-        "heads": model.heads,
-        "adaln": model.adaln,
+        **family.columns(model),
         "seed": config.seed,
         "data_name": config.data.name,
         "images_seen": images,
@@ -53,14 +51,11 @@ def make_row(
         "unique_images": config.data.unique_images,
         "epochs": images / config.data.unique_images,
         "views": config.data.views,
-        "tokens_per_image": model.tokens_per_image,
-        "vocab_size": model.vocab_size,
+        "tokens_per_image": family.tokens_per_image(model),
         "batch_size": train.batch_size,
         "recipe": train.recipe,
         "learning_rate": train.learning_rate,
         "weight_decay": train.weight_decay,
-        "gamma_init": model.gamma_init,
-        "drop_path": model.drop_path,
         "label_drop": train.label_drop,
         "schedule": train.schedule,
         "precision": train.precision,

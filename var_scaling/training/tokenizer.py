@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from var_scaling import randomness
 from var_scaling.runs import store
-from var_scaling.tokenizers.vq.config import GanConfig, PerceptualConfig, TokenizerConfig, TokenizerTrainConfig
+from var_scaling.tokenizers.vq.config import GanConfig, PerceptualConfig, TokenizerTrainConfig, VQConfig
 from var_scaling.tokenizers.vq.model import Tokenizer, build_tokenizer
 from var_scaling.tokenizers.vq.quantizer import Quantised
 from var_scaling.training.codebook import Codebook, Hits
@@ -65,7 +65,7 @@ class ArraySource:
 
 
 def train_tokenizer(
-    config: TokenizerConfig,
+    config: VQConfig,
     images: ImageSource | Any,
     *,
     attempt: Attempt,
@@ -163,7 +163,7 @@ def _draw(train: TokenizerTrainConfig, source: ImageSource, images: int) -> Tens
 class Training:
     """Everything that a run is between two steps, and the step."""
 
-    def __init__(self, config: TokenizerConfig, device: torch.device) -> None:
+    def __init__(self, config: VQConfig, device: torch.device) -> None:
         self.config, self.device = config, device
         train = config.train
         self.end = math.ceil(train.images / train.batch_size) * train.batch_size

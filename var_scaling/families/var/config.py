@@ -1,4 +1,4 @@
-"""What a generative model is: one dial (depth) and what follows from it, the tokenizer and the data."""
+"""What a VAR model is: one dial (depth) and what follows from it, the tokenizer and the data."""
 
 from __future__ import annotations
 
@@ -6,17 +6,16 @@ from typing import Literal
 
 from pydantic import Field
 
-from var_scaling.config.base import Strict
+from var_scaling.families.base import ModelConfig, SamplerConfig
 
 
-class ModelConfig(Strict):
+class VARConfig(ModelConfig):
     """A VAR transformer (Tian et al. 2024). `None` means "derived": from the recipe, the tokenizer or the data.
 
     Width is `head_dim * depth` and heads = depth (64 and the paper's rule; 16 for small ladders).
     """
 
     family: Literal["var"] = "var"
-    depth: int = Field(16, ge=1, le=200)
     head_dim: int = Field(64, ge=2, le=512)
     adaln: Literal["per-block", "shared"] = "per-block"
     attention: Literal["l2-norm", "scaled"] = "l2-norm"
@@ -39,3 +38,10 @@ class ModelConfig(Strict):
     def tokens_per_image(self) -> int:
         assert self.patch_nums is not None, "resolve the config first"
         return sum(side * side for side in self.patch_nums)
+
+
+class VARSampler(SamplerConfig):
+    """Guidance is t at the last scale, to which it rises linearly from 0 at the first (the published ramp)."""
+
+    top_k: int = Field(0, ge=0)  # 0: off
+    top_p: float = Field(0.0, ge=0, le=1)  # 0: off

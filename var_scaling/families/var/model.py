@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from var_scaling.families.transformer.attention import KeyValueCache, block_causal_attention, masked_attention
 from var_scaling.families.transformer.layers import Block, HeadNorm, Modulation
 from var_scaling.families.transformer.sampling import draw, filter_logits
-from var_scaling.families.var.config import ModelConfig
+from var_scaling.families.var.config import VARConfig
 
 if TYPE_CHECKING:
     from var_scaling.tokenizers.vq.model import Tokenizer
@@ -239,7 +239,7 @@ def initialise(model: VAR, gamma_init: float, generator: torch.Generator) -> Non
             block.ada_lin[1].weight[2 * width :].mul_(0.5)
 
 
-def build_var(config: ModelConfig, *, seed: int = 0, masked: bool = False) -> VAR:
+def build_var(config: VARConfig, *, seed: int = 0, masked: bool = False) -> VAR:
     """A freshly initialised model; its weights are a function of the config and the seed, of nothing else.
 
     Args:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from var_scaling.config.base import Strict
+from var_scaling.tokenizers.base import TokenizerConfig
 
 Off = Literal["off"]
 
@@ -66,7 +67,7 @@ class TokenizerTrainConfig(Strict):
     numerics: int = Field(default=1, ge=1)  # raised by hand when a change of code changes what training gives
 
 
-class TokenizerConfig(Strict):
+class VQConfig(TokenizerConfig):
     """A multi-scale VQ tokenizer. `None` is filled from the preset, or from the data."""
 
     preset: Literal["tiny", "small", "paper"] = "tiny"
@@ -118,7 +119,7 @@ _SMALL_TRAINING: dict[str, Any] = dict(
 
 # Sizes that train in CPU minutes were found by measurement (docs/log.md). The paper's are those of its released
 # weights; its recipe was never published, so this one follows the single-scale trainer that its authors released.
-_PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, dict[str, Any]] = {
     "tiny": dict(
         patch_nums=(1, 2, 3, 4),
         vocab_size=512,
@@ -194,7 +195,7 @@ def _downsampling(fields: Mapping[str, Any]) -> int:
     return stride << max(len(fields["channel_multipliers"]) - 1, 0)
 
 
-def resolve_tokenizer(config: TokenizerConfig, *, resolution: int, channels: int, flip: bool) -> TokenizerConfig:
+def resolve_tokenizer(config: VQConfig, *, resolution: int, channels: int, flip: bool) -> VQConfig:
     """Fills what was left to the preset and the data; checks that the sizes fit one another.
 
     Args:
@@ -209,7 +210,7 @@ def resolve_tokenizer(config: TokenizerConfig, *, resolution: int, channels: int
     Raises:
         ValueError: sizes that cannot be; all problems in one message, a sentence each.
     """
-    preset = _PRESETS[config.preset]
+    preset = PRESETS[config.preset]
     data = dict(resolution=resolution, image_channels=channels)
     fields = {name: getattr(config, name) for name in type(config).model_fields if name != "train"}
     for name, value in fields.items():
@@ -222,14 +223,14 @@ def resolve_tokenizer(config: TokenizerConfig, *, resolution: int, channels: int
     for name, value in train.items():
         if value is None:
             train[name] = flip if name == "flip" else preset["train"][name]
-    resolved = TokenizerConfig(**fields, train=TokenizerTrainConfig(**train))
+    resolved = VQConfig(**fields, train=TokenizerTrainConfig(**train))
     problems = list(_problems(resolved, data))
     if problems:
         raise ValueError("; ".join(problems))
     return resolved
 
 
-def _problems(config: TokenizerConfig, data: dict[str, int]) -> list[str]:
+def _problems(config: VQConfig, data: dict[str, int]) -> list[str]:
     assert config.patch_nums is not None
     assert config.resolution is not None
     assert config.channel_multipliers is not None

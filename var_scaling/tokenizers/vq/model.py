@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from var_scaling.tokenizers.autoencoder import Decoder, Encoder, ResidualBlock
-from var_scaling.tokenizers.vq.config import TokenizerConfig
+from var_scaling.tokenizers.vq.config import VQConfig
 from var_scaling.tokenizers.vq.quantizer import MultiScaleQuantizer
 
 
@@ -141,7 +141,7 @@ class Tokenizer(nn.Module):
         return self.quantize.shrink(picture_BZhw, scale)
 
 
-def build_tokenizer(config: TokenizerConfig) -> Tokenizer:
+def build_tokenizer(config: VQConfig) -> Tokenizer:
     """A freshly initialised tokenizer; weights are a function of the config (its training seed included) alone.
 
     Every residual block starts as the identity: at 10,240 images that was worth 0.4 dB.

@@ -1,0 +1,58 @@
+"""What models of tokens learn from and are judged by: cross-entropy of the tokens of each scale.
+
+Dimension key: B batch, L tokens of an image, V vocabulary, K scales, M validation images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor
+
+from var_scaling import randomness
+
+
+def label_drops(seed: int, label_drop: float, positions: NDArray[np.int64]) -> Tensor:
+    """(B) bool: the images of a run that are learnt without their class, each by its own address."""
+    return torch.from_numpy(randomness.uniform(seed, "label-drop", positions) < label_drop)
+
+
+def path_keeps(seed: int, drop_path: float, depth: int, positions: NDArray[np.int64]) -> Tensor:
+    """(B, 2 * depth) multipliers of the residual branches, 0 or 1 / keep probability: the rate rises with the block."""
+    rates_D = np.repeat(np.linspace(0.0, drop_path, depth), 2)
+    draws_DB = randomness.uniform(seed, "drop-path", np.arange(len(rates_D))[:, None], positions[None, :])
+    keeps_DB = np.where(draws_DB < rates_D[:, None], 0.0, 1.0 / (1.0 - rates_D[:, None]))
+    return torch.from_numpy(keeps_DB.T.astype(np.float32))
+
+
+def cross_entropy(logits_BLV: Tensor, tokens_BL: Tensor, smoothing: float) -> Tensor:
+    """Mean over all tokens of a batch, in nats."""
+    return F.cross_entropy(logits_BLV.float().flatten(0, 1), tokens_BL.flatten(), label_smoothing=smoothing)
+
+
+def sums_of_scales(logits_BLV: Tensor, tokens_BL: Tensor, sizes: Sequence[int]) -> dict[str, Tensor]:
+    """Sums over the tokens of each scale, (B, K) float64: "loss" in nats, "error" in wrong tokens."""
+    logits_BLV = logits_BLV.float()
+    loss_BL = F.cross_entropy(logits_BLV.flatten(0, 1), tokens_BL.flatten(), reduction="none").view_as(tokens_BL)
+    wrong_BL = logits_BLV.argmax(-1) != tokens_BL
+    return {
+        name: torch.stack([s.sum(1) for s in values_BL.double().cpu().split(list(sizes), 1)], 1)
+        for name, values_BL in (("loss", loss_BL), ("error", wrong_BL))
+    }
+
+
+def means_of_scales(sums: Mapping[str, NDArray[np.float64]], sizes: Sequence[int]) -> dict[str, float]:
+    """The columns of a row from the (M, K) sums of all validation images."""
+    columns: dict[str, float] = {}
+    for name in ("loss", "error"):
+        sums_MK = sums[name]
+        images = len(sums_MK)
+        by_scale = [float(sums_MK[:, k].sum()) / (images * size) for k, size in enumerate(sizes)]
+        columns[f"{name}_all_scales"] = float(sums_MK.sum(1).sum()) / (images * sum(sizes))
+        columns[f"{name}_last_scale"] = by_scale[-1]
+        columns |= {f"{name}_scale_{k + 1}": value for k, value in enumerate(by_scale)}
+    return columns

@@ -1,0 +1,90 @@
+"""The torch half of the VAR family: how a model is built, learns, is judged and draws (`families.base.FamilyModel`).
+
+Dimension key: B batch, L tokens of an image, K scales.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from var_scaling.config.train import TrainConfig
+from var_scaling.families.base import Batch
+from var_scaling.families.transformer.token_loss import (
+    cross_entropy,
+    label_drops,
+    means_of_scales,
+    path_keeps,
+    sums_of_scales,
+)
+from var_scaling.families.var.config import VARConfig, VARSampler
+from var_scaling.families.var.model import VAR, build_var
+
+reads = ("tokens", "features")
+build = build_var
+
+# No decay for these, nor for biases and one-dimensional parameters; the class embedding does decay (var.md 2.6).
+UNDECAYED = ("pos_1LC", "pos_start", "lvl_embed", "ada_gss", "scale_mul")
+
+
+def decays(name: str, parameter: nn.Parameter) -> bool:
+    """Whether weight decay acts on a parameter."""
+    return parameter.ndim > 1 and not name.endswith("bias") and not any(word in name for word in UNDECAYED)
+
+
+def groups(module: nn.Module) -> list[dict[str, Any]]:
+    """The reference's two groups of parameters."""
+    named = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
+    return [
+        {"params": [p for n, p in named if decays(n, p)], "decayed": True},
+        {"params": [p for n, p in named if not decays(n, p)], "decayed": False},
+    ]
+
+
+def draws(config: VARConfig, train: TrainConfig, seed: int, positions: NDArray[np.int64]) -> dict[str, Tensor]:
+    """Which labels and which residual branches are dropped."""
+    assert train.label_drop is not None and config.drop_path is not None, "resolve the config first"
+    found = {"dropped": label_drops(seed, train.label_drop, positions)}
+    if config.drop_path:
+        found["keep_path"] = path_keeps(seed, config.drop_path, config.depth, positions)
+    return found
+
+
+def loss(forward: nn.Module, config: VARConfig, train: TrainConfig, batch: Batch) -> Tensor:
+    """Cross-entropy in nats per token, teacher-forced."""
+    labels_B = batch.labels.masked_fill(batch.draws["dropped"], config.num_classes)
+    keep_BD = batch.draws.get("keep_path")
+    logits_BLV = forward(labels_B, batch.latents["features"], None if keep_BD is None else keep_BD.T)
+    return cross_entropy(logits_BLV, batch.latents["tokens"], train.label_smoothing)
+
+
+def validate(module: VAR, batch: Batch, positions: NDArray[np.int64]) -> dict[str, Tensor]:
+    """Sums over each scale's tokens, (B, K): no label dropped, nothing drawn."""
+    logits_BLV = module(batch.labels, batch.latents["features"])
+    return sums_of_scales(logits_BLV, batch.latents["tokens"], module.sizes)
+
+
+def summarise(config: VARConfig, sums: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
+    """Loss (nats per token) and token error: of all scales, the last, and each."""
+    assert config.patch_nums is not None, "resolve the config first"
+    return means_of_scales(sums, [side * side for side in config.patch_nums])
+
+
+def noise(config: VARConfig, sampler: VARSampler, count: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """One uniform number a token."""
+    return {"uniform": torch.rand(count, config.tokens_per_image, generator=generator)}
+
+
+def draw(
+    module: VAR, labels_B: Tensor, tokenizer: Any, sampler: VARSampler, noise: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Tokens of one image for each label."""
+    tokens = module.sample_tokens(
+        labels_B, tokenizer, sampler.guidance, sampler.top_k, sampler.top_p, uniform_BL=noise["uniform"]
+    )
+    return {"tokens": torch.cat(tokens, dim=1)}
