@@ -59,9 +59,10 @@ def _opened(source: Path | IO[bytes]) -> Iterator[Image.Image]:
     """A picture file; whatever its decoder raises on odd bytes becomes `Unreadable`."""
     from PIL import Image, UnidentifiedImageError
 
+    # Odd EXIF and palettes are harmless, and a bomb raises below. For the process: threads share what is ignored.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
-        with warnings.catch_warnings(), Image.open(source) as image:
-            warnings.simplefilter("ignore")  # odd EXIF and palettes are harmless; a bomb raises below
+        with Image.open(source) as image:
             yield image
     except MemoryError:
         raise
@@ -85,7 +86,7 @@ def facts(data: bytes) -> Facts:
         if kind == "bytes":
             return Facts(shorter, longer, kind)
         if kind == "colour16":  # Pillow keeps the high byte alone
-            return Facts(shorter, longer, kind, 0.0, max(high for _, high in _extrema(image)) * 257.0)
+            return Facts(shorter, longer, kind, 0.0, 257.0 * _largest(image))
         values = np.asarray(image)
         low, high = float(values.min()), float(values.max())
         if not np.isfinite([low, high]).all():
@@ -106,14 +107,14 @@ def read(path: Path, channels: int, value_range: ValueRange | Literal["bytes"], 
         Unreadable: not a picture, damaged, or deep grey although the set is said to hold none.
     """
     import numpy as np
-    from PIL import Image, ImageOps
+    from PIL import Image
 
     mode = "RGB" if channels == 3 else "L"
     with _opened(path) as image:
         if decoding == 1:
             return image.convert(mode)
         deep = _kind(image) in ("integers", "floats")  # asked before anything is loaded
-        upright = ImageOps.exif_transpose(image)
+        upright = _upright(image)
         if deep:
             if value_range == "bytes":
                 raise Unreadable(f"it has more than 8 bits a channel (mode {image.mode}); give data.value_range")
@@ -122,6 +123,27 @@ def read(path: Path, channels: int, value_range: ValueRange | Literal["bytes"], 
             ground = Image.new("RGBA", upright.size, (255, 255, 255, 255))
             upright = Image.alpha_composite(ground, upright.convert("RGBA"))
         return upright.convert(mode)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """The picture turned as its camera noted; a note that cannot be read turns nothing."""
+    from PIL.Image import Transpose
+
+    image.load()  # first: of a TIFF, this turns it and takes the note away
+    try:
+        noted = image.getexif().get(0x0112)
+    except Exception:  # what damaged EXIF raises is any of a dozen errors, and no viewer minds
+        noted = None
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    return image.transpose(turns[noted]) if noted in turns else image
 
 
 def bit_depth(largest: float) -> int | None:
@@ -137,9 +159,9 @@ def _kind(image: Image.Image) -> Kind:
     return "colour16" if any(";16" in str(tile[3]) for tile in getattr(image, "tile", ())) else "bytes"
 
 
-def _extrema(image: Image.Image) -> list[tuple[int, int]]:
-    found: Any = image.getextrema()
-    return [found] if isinstance(found[0], int | float) else list(found)
+def _largest(image: Image.Image) -> int:
+    """The largest byte of any channel but alpha."""
+    return max(int(image.getchannel(band).getextrema()[1]) for band in image.getbands() if band not in "Aa")  # type: ignore[arg-type]
 
 
 def _scaled(values: NDArray[Any], value_range: ValueRange) -> NDArray[np.uint8]:

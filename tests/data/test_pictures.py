@@ -147,16 +147,24 @@ def test_other_modes_of_8_bits_are_the_same_picture(tmp_path, mode):
     np.testing.assert_allclose(pixels, array, atol=2)
 
 
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_a_turned_photograph_stands_upright(tmp_path, orientation):
+def test_a_turned_photograph_stands_upright(tmp_path, orientation, suffix):
     rng = np.random.default_rng(0)
     upright = Image.fromarray(rng.integers(0, 256, (SIDE, SIDE), np.uint8)).convert("RGB")
     undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # the transposition that turns it as a camera would store it
     stored = upright.transpose(Image.Transpose(undo[orientation])) if orientation > 1 else upright
     exif = Image.Exif()
     exif[0x0112] = orientation
-    pixels = opened(folder_of(tmp_path, lambda path, i: stored.save(path, exif=exif))).train[0]
+    pixels = opened(folder_of(tmp_path, lambda path, i: stored.save(path, exif=exif), suffix)).train[0]
     np.testing.assert_array_equal(pixels, np.asarray(upright))
+
+
+def test_a_damaged_note_of_the_camera_does_not_cost_the_picture(tmp_path):
+    def save(path, i):
+        Image.fromarray(RAMP.astype(np.uint8)).save(path, quality=97, exif=b"Exif\0\0II*\0\xff\xff\xff\x7f rubbish")
+
+    np.testing.assert_allclose(opened(folder_of(tmp_path, save, ".jpg")).train[0, :, :, 0], RAMP, atol=3)
 
 
 def test_a_file_that_has_the_resolution_is_taken_as_it_is(tmp_path):

@@ -29,6 +29,7 @@ from var_scaling.cli.options import (
     SweepName,
     Yes,
     plan_of,
+    tell,
 )
 from var_scaling.cli.run import Failed, count, err, out, print_json
 from var_scaling.config import yaml
@@ -94,6 +95,8 @@ def launch(
     device = cluster.device_of(profile)
     found = load_recipe(recipe) if recipe else None
     planned = plan_of(file, set_, runs, device, found, to_launch=not dry_run)
+    for note in planned.notes:
+        tell(note)
     how = {"set": set_, "recipe": found.model_dump(mode="json") if found else None, "address": address}
     pilots = smallest_and_largest(planned) if pilot else frozenset()
     order = cluster.Order(yaml.read_text(file), pilots=pilots, how=how)
