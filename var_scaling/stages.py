@@ -232,14 +232,17 @@ def read_asked(folder: Path) -> Asked:
 
 
 def _evaluate(context: Context, config: TrialConfig, asked: Asked, tokenizer: Any) -> None:
-    """Sample grids and metrics that are asked for and missing, from the annealed weights; trains nothing."""
+    """Sample grids and metrics that are asked for and missing, from the annealed weights; trains nothing.
+
+    What one of them lacks here (a feature network's weights, which another study asked for) keeps none of the others.
+    """
     from safetensors.torch import load_file
 
     from var_scaling.evaluation.fid import evaluate_model
     from var_scaling.evaluation.generation import sample_grid
     from var_scaling.families.var.model import build_var
 
-    var = None
+    var, lacking = None, list[EnvironmentProblem]()
     todo = [(budget, evaluation) for budget in asked.budgets for evaluation in asked.evaluations[budget].values()]
     for done, budget in enumerate(asked.budgets):
         folder = context.folder / "budgets" / str(budget)
@@ -259,23 +262,29 @@ def _evaluate(context: Context, config: TrialConfig, asked: Asked, tokenizer: An
             os.replace(picture, grid)
         for request in missing:
             evaluation = FidEvaluation.model_validate(yaml.tuples(request["config"]))
-            result = evaluate_model(
-                var,
-                tokenizer,
-                evaluation,
-                context.images(evaluation.data),
-                extractor_folder=context.runs / request["classifier"] / "result" if request["classifier"] else None,
-                cache=context.runs / "store" / "features",
-                attempt=context.attempt,
-                device=context.device,
-                weights=context.placement.feature_weights,
-            )
+            try:
+                result = evaluate_model(
+                    var,
+                    tokenizer,
+                    evaluation,
+                    context.images(evaluation.data),
+                    extractor_folder=context.runs / request["classifier"] / "result" if request["classifier"] else None,
+                    cache=context.runs / "store" / "features",
+                    attempt=context.attempt,
+                    device=context.device,
+                    weights=context.placement.feature_weights,
+                )
+            except EnvironmentProblem as problem:
+                lacking.append(problem)
+                continue
             floor = store.read_json(context.runs / request["reconstruction"] / "result" / "report.json")
             rfid = f"rfid_{evaluation.fid.reference}"
             if floor and rfid in floor:
                 result["tokenizer_rfid"] = floor[rfid]
             context.attempt.check_owner()
             store.write_json(folder / "evaluations" / request["name"], result)
+    if lacking:
+        raise lacking[0]
 
 
 _WORK: dict[str, Callable[[Context], None]] = {
