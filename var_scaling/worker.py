@@ -15,8 +15,9 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from var_scaling.config import yaml
 from var_scaling.errors import EnvironmentProblem
@@ -30,6 +31,7 @@ from var_scaling.runs.store import Attempt
 Do = Callable[[str, Path, Path, Attempt], None]  # kind, runs, folder, attempt
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, signal.SIGUSR2)
+TELL_SECONDS = 5.0  # between two lines of measurements in an attempt's log; the journal has them all
 TIME_LIMIT_SLACK = 35.0  # seconds: SLURM looks every 30 s whose time is up
 # Full, over quota, read-only, not ours; a file too large for the quota; a broken disk; a file server that forgot us.
 DISK_ERRORS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG, errno.EIO, errno.ESTALE))
@@ -94,7 +96,7 @@ def main(folder: Path, do: Do = do_work) -> int:
     try:
         _redirect_output(attempt.folder / "log.txt")
         journal, durable = attempt.folder / "journal.jsonl", durable_images(folder)
-        attempt.journal = Journal(journal, _on_mark(runs, folder, task), durable)
+        attempt.journal = Journal(journal, _on_mark(runs, folder, task), durable, _Teller())
         attempt.stop = stop
         if task and (left := task.seconds_left()) is not None:
             attempt.ends_at = time.monotonic() + left
@@ -114,6 +116,24 @@ def main(folder: Path, do: Do = do_work) -> int:
             traceback.print_exc()
         _tell_others(folder, attempt, task, (cause, place, message), time.monotonic() - begin)
         return EXIT_FAILED
+
+
+class _Teller:
+    """Puts the journal into words for the log, a line every few seconds and each mark, so that `logs` has a story."""
+
+    def __init__(self) -> None:
+        self.said = 0.0
+
+    def __call__(self, line: Mapping[str, Any]) -> None:
+        event, now = line.get("event"), time.monotonic()
+        if not event and now < self.said + TELL_SECONDS:
+            return
+        self.said = now
+        measured = [f"{k} {v:.5g}" for k, v in line.items() if isinstance(v, float) and "/" in k]
+        what = " ".join(str(line[k]) for k in ("event", "phase") if k in line)
+        at = f" at {line['images']:,} images" if isinstance(line.get("images"), int) else ""
+        words = f": {', '.join(measured[:6])}" if measured else ""
+        print(f"{time.strftime('%H:%M:%S')} {what}{at}{words}", flush=True)
 
 
 def _lend(runs: Path, folder: Path, rank: int) -> int:

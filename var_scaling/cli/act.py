@@ -37,7 +37,7 @@ from var_scaling.errors import EnvironmentProblem, RequestProblem
 from var_scaling.launch import status as state
 from var_scaling.launch.local import LocalLauncher, available_cores
 from var_scaling.launch.ray import RayLauncher, check_address
-from var_scaling.launch.sweep import ask_to_withdraw, free_bytes, smallest_and_largest
+from var_scaling.launch.sweep import ask_to_withdraw, free_bytes, leaving, smallest_and_largest, sweep_folder
 from var_scaling.planning.plan import Plan, PlannedTrial
 from var_scaling.planning.tuned import TunedRecipe, load_recipe
 from var_scaling.runs import store
@@ -97,7 +97,13 @@ def launch(
     planned = plan_of(file, set_, runs, device, found, to_launch=not dry_run)
     for note in planned.notes:
         tell(note)
-    how = {"set": set_, "recipe": found.model_dump(mode="json") if found else None, "address": address}
+    _say_leaving(planned, file, yes or dry_run)
+    how = {
+        "file": str(file.resolve()),
+        "set": set_,
+        "recipe": found.model_dump(mode="json") if found else None,
+        "address": address,
+    }
     pilots = smallest_and_largest(planned) if pilot else frozenset()
     order = cluster.Order(yaml.read_text(file), pilots=pilots, how=how)
     spend = cluster.Spend(max_gpu_hours, yes)
@@ -106,6 +112,20 @@ def launch(
         cluster.launch_on_slurm(planned, order, profile, spend, dry_run=dry_run, json=json)
         return
     _launch_here(planned, order, launcher, spend, profile, cores, address, mlflow, json)
+
+
+def _say_leaving(planned: Plan, file: Path, allowed: bool) -> None:
+    """Say what a sweep loses by this launch; another file must not take its name, and its rows with it, unasked."""
+    left, name = leaving(planned), planned.study.name
+    if not (left.rows or left.unfinished):
+        return
+    before = cluster.last_launch(sweep_folder(planned.runs, name)).how.get("file")
+    if left.rows and before and before != str(file.resolve()) and not allowed:
+        raise RequestProblem(
+            f"sweep {name} was launched from {before}, and {file} has the same name and asks for something else: "
+            f"{left}; give it a `name:` of its own, or add --yes to redefine the sweep"
+        )
+    err.print(f"sweep {name}: {left}", soft_wrap=True)
 
 
 def _launch_here(
@@ -313,6 +333,10 @@ def clean(
     if json:
         print_json({"schema": 1, "deleted": yes, "paths": {str(p): n for p, n in sizes.items()}})
         return
+    for path, size in sorted(sizes.items(), key=lambda pair: -pair[1])[:20]:
+        out.print(f"{count(size):>8}B  {path}", soft_wrap=True)
+    if len(sizes) > 20:
+        out.print(f"          and {len(sizes) - 20} smaller ones (--json lists all)")
     word = "deleted" if yes else "would be deleted (add --yes)"
     out.print(
         f"{len(found)} files and folders, {count(sum(sizes.values()))}B, {word}; {count(free_bytes(runs))}B free",

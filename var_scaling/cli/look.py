@@ -27,6 +27,7 @@ from var_scaling.errors import RequestProblem
 from var_scaling.launch import status as state
 from var_scaling.launch.arrays import ask_once, read_arrays
 from var_scaling.launch.early_log import early_log, last_line
+from var_scaling.launch.sweep import leaving
 from var_scaling.launch.usage import read_usage
 from var_scaling.planning import identity
 from var_scaling.planning.tuned import load_recipe
@@ -75,6 +76,8 @@ def plan(
     if nearest := show.plan_nearest(planned):
         out.print(nearest, soft_wrap=True)
     out.print(show.plan_totals(planned), soft_wrap=True)
+    if str(left := leaving(planned)):
+        out.print(f"launched, {left}", soft_wrap=True)
     if chosen:
         out.print(cluster.profile_price(planned, chosen), soft_wrap=True)
     if changed := cluster.code_text(planned):

@@ -20,7 +20,7 @@ from var_scaling.launch.ray_trial import file_name
 from var_scaling.planning.plan import Plan, PlannedTrial
 from var_scaling.planning.works import Kind, Work
 from var_scaling.runs import frozen, health, pilot, store
-from var_scaling.runs.record import Record, nothing_missing, read_record
+from var_scaling.runs.record import Record, nothing_missing, read_record, row_path
 
 
 @dataclass(frozen=True)
@@ -175,6 +175,44 @@ def missing_jobs(
         for name, job in jobs.items():
             jobs[name] = replace(job, held=job.work.kind == "trial" and name not in pilots)
     return list(jobs.values()), skipped
+
+
+@dataclass(frozen=True)
+class Leaving:
+    """What a sweep has had so far and a plan of the same name does not ask for."""
+
+    rows: int  # that are trained
+    of: int  # rows that it has
+    unfinished: int  # trials without all their rows: if they run, they run on
+
+    def __str__(self) -> str:
+        parts = []
+        if self.rows:
+            parts.append(
+                f"{self.rows} of its {self.of} rows are no longer in the study (they stay on disk, but status, "
+                "fit-laws and the rest leave them out)"
+            )
+        if self.unfinished:
+            parts.append(
+                f"{self.unfinished} unfinished trials are no longer in the study; what runs of them runs on until "
+                "`var-sweep cancel`"
+            )
+        return "; ".join(parts)
+
+
+def leaving(plan: Plan) -> Leaving:
+    """Compare a plan with what was launched last under its name."""
+    known = store.read_json(sweep_folder(plan.runs, plan.study.name) / "study.json") or {"trials": []}
+    asked = {Path(t.work.folder).name: set(t.spent) for t in plan.trials}
+    rows = of = unfinished = 0
+    for trial in known["trials"]:
+        folder = plan.runs / "trials" / trial["folder"]
+        budgets = {budget["images"] for budget in trial["budgets"]}
+        have = {images for images in budgets if row_path(folder, images).exists()}
+        of += len(have)
+        rows += len(have - asked.get(trial["folder"], set()))
+        unfinished += trial["folder"] not in asked and have != budgets and bool(store.attempt_numbers(folder))
+    return Leaving(rows, of, unfinished)
 
 
 def smallest_and_largest(plan: Plan) -> frozenset[str]:

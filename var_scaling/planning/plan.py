@@ -21,6 +21,7 @@ from var_scaling.planning.study import Study
 from var_scaling.planning.trial import TrialConfig
 from var_scaling.planning.works import TrialWorks, Work, works_of
 from var_scaling.runs import store
+from var_scaling.runs.journal import durable_images
 from var_scaling.runs.record import Record, read_record
 from var_scaling.runs.symptoms import of_guidance
 
@@ -160,7 +161,7 @@ def make_plan(
         record = read_record(
             runs, works.trial, [images for _, images in budgets], [e.name for e in works.evaluations], ask_scheduler
         )
-        planned = _plan_trial(config, works, budgets, record, rates, device, prices)
+        planned = _plan_trial(runs, config, works, budgets, record, rates, device, prices)
         trials.append(replace(planned, variant=variant))
         stages.update({stage.folder: stage for stage in works.stages})
     records = tuple((stage, read_record(runs, stage, ask_scheduler=ask_scheduler)) for stage in stages.values())
@@ -225,17 +226,28 @@ def _guidance_notes(trials: Sequence[PlannedTrial]) -> tuple[str, ...]:
     return tuple(notes)
 
 
-def new_images(config: TrialConfig, budgets: Sequence[int], rows: Sequence[int]) -> int:
-    """Images to train for the budgets without a row: the trunk once, a branch each."""
+def new_images(
+    config: TrialConfig, budgets: Sequence[int], rows: Sequence[int], durable: Mapping[str, int] | None = None
+) -> int:
+    """Images to train for the budgets without a row: the trunk once, a branch each, less what checkpoints hold.
+
+    Args:
+        config: of the trial.
+        budgets: that are asked for, in images spent.
+        rows: budgets that are trained.
+        durable: images up to which each phase was saved (`journal.durable_images`).
+    """
+    saved = durable or {}
     todo = [b for b in budgets if b not in rows]
     if not todo:
         return 0
     trunk_done = max((branch_point(config, b) for b in rows), default=0)
-    trunk = max(0, max(branch_point(config, b) for b in todo) - trunk_done)
-    return trunk + sum(b - branch_point(config, b) for b in todo)
+    trunk = max(0, max(branch_point(config, b) for b in todo) - max(trunk_done, saved.get("trunk", 0)))
+    return trunk + sum(b - max(branch_point(config, b), saved.get(f"anneal_{b}", 0)) for b in todo)
 
 
 def _plan_trial(
+    runs: Path,
     config: TrialConfig,
     works: TrialWorks,
     budgets: tuple[tuple[int, int], ...],
@@ -245,7 +257,9 @@ def _plan_trial(
     prices: Prices,
 ) -> PlannedTrial:
     spent = tuple(images for _, images in budgets)
-    images = new_images(config, spent, record.rows)
+    going_on = record.attempts > 0 and record.state != "finished"
+    durable = durable_images(runs / works.trial.folder) if going_on else {}
+    images = new_images(config, spent, record.rows, durable)
     unmeasured = record.missing_evaluations + len(set(spent) - set(record.rows)) * len(works.evaluations)
     return PlannedTrial(
         config,

@@ -20,7 +20,7 @@ Line = dict[str, Any]
 class Journal:
     """The writer. A line is handed to the system at once, so a killed process loses none; `sync` is for power cuts.
 
-    `on_mark` is called after each mark: something of the run has become durable.
+    `on_mark` is called after each mark: something of the run has become durable. `tell` hears every line.
 
     `durable` says up to how many images each phase's lines are safe in earlier attempts. Where a run has to go over
     such ground again (its newest checkpoint was damaged, a smaller budget was asked for) the lines are there already,
@@ -28,9 +28,13 @@ class Journal:
     """
 
     def __init__(
-        self, path: Path, on_mark: Callable[[], None] = lambda: None, durable: Mapping[str, int] | None = None
+        self,
+        path: Path,
+        on_mark: Callable[[], None] = lambda: None,
+        durable: Mapping[str, int] | None = None,
+        tell: Callable[[Line], None] = lambda line: None,
     ) -> None:
-        self.path, self.on_mark, self.durable = path, on_mark, durable or {}
+        self.path, self.on_mark, self.durable, self.tell = path, on_mark, durable or {}, tell
         path.parent.mkdir(parents=True, exist_ok=True)
         # After a torn line a new one would be lost with it.
         torn = path.exists() and path.stat().st_size > 0 and not path.read_bytes().endswith(b"\n")
@@ -44,6 +48,7 @@ class Journal:
             return
         self._file.write(json.dumps({**fields, "time": fields.get("time", time.time())}) + "\n")
         self._file.flush()
+        self.tell(fields)
         if "event" in fields:
             self.on_mark()
 
