@@ -15,6 +15,7 @@ from tests.conftest import FAKE_STUDY, ROOT
 from tests.launch import commands, engine
 from tests.launch.test_missing import a_live_claim, claims, launch, slowly
 from var_scaling.launch.status import read_status
+from var_scaling.runs.journal import read_lines
 
 
 def test_a_terminal_that_closes_saves_and_stops(fake_study: Path, runs: Path) -> None:
@@ -65,6 +66,11 @@ def test_another_file_takes_no_sweeps_name_unasked(fake_study: Path, runs: Path)
     commands.run("launch", other, "--no-mlflow", "--yes", runs=runs)
 
 
+def marks(attempt: Path) -> int:
+    """Checkpoints that an attempt has made."""
+    return sum(line.get("event") == "checkpoint" for line in read_lines(attempt / "journal.jsonl"))
+
+
 def test_a_stopped_trial_is_priced_by_what_is_left_and_its_log_tells_of_it(fake_study: Path, runs: Path) -> None:
     def images() -> float:
         said = subprocess.run(
@@ -82,10 +88,10 @@ def test_a_stopped_trial_is_priced_by_what_is_left_and_its_log_tells_of_it(fake_
     before = images()
     process = launch(fake_study, slowly(runs))
     path, holder = a_live_claim(runs)
-    commands.until(lambda: (path / "journal.jsonl").read_text().count("checkpoint") >= 3, "some checkpoints")
+    commands.until(lambda: marks(path) >= 3, "some checkpoints")
     os.kill(holder.pid, signal.SIGTERM)
     assert process.wait(60) == 1
-    saved = (path / "journal.jsonl").read_text().count('"event": "checkpoint"')
+    saved = marks(path)
     assert images() == before - 1_000 * saved
     commands.run("logs", "var-d2", runs=runs)
     assert f"checkpoint trunk at {saved},000 images" in commands.said(runs)

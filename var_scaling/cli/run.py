@@ -142,7 +142,11 @@ def _at_home(argument: str) -> str:
 
 def print_json(value: Any) -> None:
     """One document on stdout."""
-    sys.stdout.write(json.dumps(value, indent=1, default=str) + "\n")
+    try:
+        sys.stdout.write(json.dumps(value, indent=1, default=str) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # typer would make a failure of it
+        _to_nowhere(sys.stdout)
 
 
 def _tell(kind: str, problems: list[str] | tuple[str, ...]) -> None:

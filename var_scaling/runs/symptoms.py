@@ -124,8 +124,8 @@ def of_sweep(runs: Path, study: Report) -> list[str]:
         for budget in entry["budgets"]:
             folder = runs / "trials" / entry["folder"] / "budgets" / str(budget["images"])
             row = store.read_json(folder / "row.json")
-            if row is None:
-                continue
+            if row is None or not row.keys() >= {"label_drop", "vocab_size"}:
+                continue  # not trained, or written by an older release: nothing is known, so nothing is said
             evaluations = read_evaluations(folder, entry["evaluations"]).values()
             single = len(tokenizer.get("usage_per_scale", (0, 0))) == 1  # then a ramp of guidance begins at its end
             strengths = [asked[each]["guidance"] for each in entry["evaluations"] if each in asked]
