@@ -69,7 +69,7 @@ def _opened(source: Path | IO[bytes]) -> Iterator[Image.Image]:
     except UnidentifiedImageError:
         raise Unreadable("no picture in a format that is known here") from None
     except Exception as error:  # decoders raise struct.error, zlib.error, IndexError, ... on damaged files
-        raise Unreadable(str(error) or type(error).__name__) from None
+        raise Unreadable(str(error).rstrip(". ") or type(error).__name__) from None
 
 
 def facts(data: bytes) -> Facts:
