@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from var_scaling.runs import store
 from var_scaling.runs.journal import Journal, read_effective
+from var_scaling.tokenizers.vq.codebook import Codebook
 from var_scaling.tokenizers.vq.config import (
     CodebookConfig,
     GanConfig,
@@ -113,7 +114,7 @@ def test_the_resume_test_bites(tmp_path, monkeypatch):
     """A state that forgets the codes' averages is noticed."""
     cfg = config(**EVERYTHING)
     straight, *_ = run(tmp_path / "straight", cfg)
-    monkeypatch.setattr(subject.Codebook, "load_state_dict", lambda self, state: None)
+    monkeypatch.setattr(Codebook, "load_state_dict", lambda self, state: None)
     resumed, *_ = run(tmp_path / "resumed", cfg, stops=(4,))
     assert not all(torch.equal(straight[name], resumed[name]) for name in straight)
 

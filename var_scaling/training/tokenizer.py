@@ -1,9 +1,9 @@
-"""Training of the multi-scale VQ tokenizer.
+"""Training of a tokenizer: encoder, bottleneck, decoder. What the bottleneck is, its kind knows (`tokenizers`).
 
-Every random choice (order, flips, restarted codes) is addressed by (seed, images seen), so a run that was stopped and
-resumed gives the same bits as one that was not.
+Every random choice (order, flips, restarted codes, posterior samples) is addressed by (seed, images seen), so a run
+that was stopped and resumed gives the same bits as one that was not.
 
-Dimension key: B batch, 3 image channels (or 1), H height, W width, Z latent channels, K scales, V codes.
+Dimension key: B batch, 3 image channels (or 1), H height, W width, Z latent channels.
 """
 
 from __future__ import annotations
@@ -24,10 +24,9 @@ from torch import Tensor, nn
 
 from var_scaling import randomness
 from var_scaling.runs import store
+from var_scaling.tokenizers.bottleneck import Judge, Make
+from var_scaling.tokenizers.vq import training as vq
 from var_scaling.tokenizers.vq.config import GanConfig, PerceptualConfig, TokenizerTrainConfig, VQConfig
-from var_scaling.tokenizers.vq.model import Tokenizer, build_tokenizer
-from var_scaling.tokenizers.vq.quantizer import Quantised
-from var_scaling.training.codebook import Codebook, Hits
 from var_scaling.training.discriminator import build_critic
 from var_scaling.training.failures import Diverged
 from var_scaling.training.tokenizer_losses import adaptive_weight, hinge_for_critic, perceptual_network, psnr
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
 JOURNAL_IMAGES = 1_280  # a line of the journal about this often
 CHECKPOINT_SECONDS = 30.0
 VALIDATION_IMAGES = 5_000  # at most, for the report
+SCALE_IMAGES = 20_000  # at most, of the training set, for the scale of continuous latents
 
 
 class ImageSource(Protocol):
@@ -72,6 +72,7 @@ def train_tokenizer(
     out: Path,
     device: torch.device | str = "cpu",
     threads: int = 1,
+    make: Make = vq.make,
 ) -> dict[str, Any]:
     """Trains a tokenizer and writes weights.safetensors and report.json into `out`.
 
@@ -82,10 +83,11 @@ def train_tokenizer(
         out: an existing folder.
         device: where it runs.
         threads: of torch, while it trains.
+        make: the kind of tokenizer that the config is of.
 
     Returns:
-        The report: PSNR (dB, mean over validation images), usage and perplexity of the codes on the validation images,
-        the perceptual network used, images, seconds.
+        The report: PSNR (dB, mean over validation images), what the kind has to say (usage and perplexity of codes;
+        scale of latents), the perceptual network used, images, seconds.
 
     Raises:
         Stopped: asked to stop; a checkpoint was saved at this step.
@@ -93,7 +95,7 @@ def train_tokenizer(
     """
     source = images if hasattr(images, "batch") else ArraySource(images.train, images.validation)
     with _threads(threads):
-        training = Training(config, torch.device(device))
+        training = Training(config, torch.device(device), make)
         saved = attempt.load_checkpoint("tokenizer")
         if saved is not None:
             training.load_state_dict(saved)
@@ -163,12 +165,11 @@ def _draw(train: TokenizerTrainConfig, source: ImageSource, images: int) -> Tens
 class Training:
     """Everything that a run is between two steps, and the step."""
 
-    def __init__(self, config: VQConfig, device: torch.device) -> None:
+    def __init__(self, config: Any, device: torch.device, make: Make = vq.make) -> None:
         self.config, self.device = config, device
         train = config.train
         self.end = math.ceil(train.images / train.batch_size) * train.batch_size
-        self.model = build_tokenizer(config).to(device).train()
-        self.codebook = Codebook(self.model.quantize, train.codebook, train.seed)
+        self.model, self.bottleneck = make(config, device)
         self.optimizer = _adamw(self.model, train.betas, train.weight_decay)
         self.perceptual: nn.Module | None = None
         if isinstance(train.perceptual, PerceptualConfig):
@@ -184,21 +185,17 @@ class Training:
     def step(self, batch_B3HW: Tensor) -> None:
         """One optimizer step of the tokenizer, and one of the critic where it has set in."""
         train, model = self.config.train, self.model
-        if self.images == 0 and train.codebook.data_init:
-            with torch.no_grad(), self._autocast():
-                features_BZHW = model.features(batch_B3HW)
-            self.codebook.start_at_data(features_BZHW.float())
+        if self.images == 0:
+            self.bottleneck.start(torch.no_grad()(lambda: self._features(batch_B3HW)))
+        squeezed = self.bottleneck(self._features(batch_B3HW), self.images)
         with self._autocast():
-            features_BZHW = model.features(batch_B3HW)
-        quantised = model.quantize(features_BZHW.float())
-        with self._autocast():
-            ours_B3HW = model.decode_picture(quantised.picture_BZHW)
+            ours_B3HW = model.decode_picture(squeezed.picture_BZhw)
         ours_B3HW = ours_B3HW.float()
         losses = self._reconstruction_losses(ours_B3HW, batch_B3HW)
-        losses["quantiser"] = train.quantiser * quantised.loss
+        losses |= squeezed.losses
         total = torch.stack(list(losses.values())).sum()
         if self.critic is not None and self.images >= train.gan.start * self.end:
-            losses |= self._against_critic(total - losses["quantiser"], ours_B3HW)
+            losses |= self._against_critic(total - sum(squeezed.losses.values()), ours_B3HW)
             total = total + losses["gan"]
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
@@ -212,8 +209,12 @@ class Training:
         if "gan" in losses:
             losses["critic"] = self._train_critic(ours_B3HW.detach(), batch_B3HW, rate)
         self.images += len(batch_B3HW)
-        self.codebook.update(quantised, self.images, len(batch_B3HW))
-        self._measure(losses, norm, ours_B3HW, batch_B3HW, quantised)
+        self.bottleneck.after(squeezed, self.images, len(batch_B3HW))
+        self._measure(losses, norm, ours_B3HW, batch_B3HW)
+
+    def _features(self, batch_B3HW: Tensor) -> Tensor:
+        with self._autocast():
+            return self.model.features(batch_B3HW).float()
 
     def _reconstruction_losses(self, ours_B3HW: Tensor, truth_B3HW: Tensor) -> dict[str, Tensor]:
         train, losses = self.config.train, {}
@@ -251,12 +252,10 @@ class Training:
         self.window: dict[str, Tensor] = {}
         self.window_images = 0
         self.first_bad = torch.zeros((), dtype=torch.int64, device=self.device)  # step of the first loss not finite
-        self.hits = Hits(len(self.config.patch_nums), self.config.vocab_size, self.device)
+        self.bottleneck.open_window()
 
     @torch.no_grad()
-    def _measure(
-        self, losses: dict[str, Tensor], norm: Tensor, ours_B3HW: Tensor, truth_B3HW: Tensor, quantised: Quantised
-    ) -> None:
+    def _measure(self, losses: dict[str, Tensor], norm: Tensor, ours_B3HW: Tensor, truth_B3HW: Tensor) -> None:
         count = len(truth_B3HW)
         values = {**losses, "gradient_norm": norm, "psnr": psnr(ours_B3HW, truth_B3HW).mean()}
         for name, value in values.items():
@@ -268,7 +267,6 @@ class Training:
             torch.stack([v.detach() for v in (*losses.values(), norm)]).isfinite().all(),
         )
         self.first_bad = torch.where(finite | (self.first_bad > 0), self.first_bad, step)
-        self.hits.add(quantised.tokens)
         self.window_images += count
 
     def close_window(self) -> dict[str, float]:
@@ -283,11 +281,7 @@ class Training:
             raise Diverged(f"the tokenizer's {', '.join(bad)} are not finite", step=int(self.first_bad))
         measured = {f"train/{name}": value for name, value in means.items()}
         measured["train/learning_rate"] = self.optimizer.param_groups[0]["lr"]
-        measured["codebook/usage"] = self.hits.usage()
-        usage, perplexity = self.hits.usage_per_scale(), self.hits.perplexity_per_scale()
-        for k, side in enumerate(self.config.patch_nums):
-            measured[f"codebook/usage_scale_{side}"] = usage[k]
-            measured[f"codebook/perplexity_scale_{side}"] = perplexity[k]
+        measured |= self.bottleneck.measured()
         self._open_window()
         return measured
 
@@ -295,13 +289,12 @@ class Training:
         state = {
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
-            "codebook": self.codebook.state_dict(),
+            **self.bottleneck.state_dict(),
             "images": self.images,
             "seconds": self.seconds,
             "window": self.window,
             "window_images": self.window_images,
             "first_bad": self.first_bad,
-            "hits": self.hits.hits_KV,
         }
         if self.critic is not None:
             state |= {"critic": self.critic.state_dict(), "critic_optimizer": self.critic_optimizer.state_dict()}
@@ -310,12 +303,11 @@ class Training:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.codebook.load_state_dict(state["codebook"])
+        self.bottleneck.load_state_dict(state)
         self.images, self.seconds = state["images"], state["seconds"]
         self.window = {name: value.to(self.device) for name, value in state["window"].items()}
         self.window_images = state["window_images"]
         self.first_bad = state["first_bad"].to(self.device)
-        self.hits.hits_KV = state["hits"].to(self.device)
         if self.critic is not None:
             self.critic.load_state_dict(state["critic"])
             self.critic_optimizer.load_state_dict(state["critic_optimizer"])
@@ -344,32 +336,22 @@ def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 @torch.no_grad()
-def evaluate_reconstruction(
-    model: Tokenizer, source: ImageSource, device: torch.device | str = "cpu"
-) -> dict[str, Any]:
-    """PSNR, usage and perplexity on the validation images (at most `VALIDATION_IMAGES`, the first ones)."""
+def evaluate_reconstruction(judge: Judge, source: ImageSource, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """PSNR on the validation images (at most `VALIDATION_IMAGES`, the first ones), and what the kind has to say."""
     count = min(source.count("validation"), VALIDATION_IMAGES)
-    hits = Hits(len(model.patch_nums), model.vocab_size, torch.device(device))
     values = []
     for rows in _chunks(count, 250):
         truth_B3HW = source.batch(rows, split="validation").to(device)
-        tokens = model.encode(truth_B3HW)
-        hits.add(tokens)
-        values.append(psnr(model.decode(tokens), truth_B3HW))
-    sides = [str(side) for side in model.patch_nums]
-    return {
-        "psnr": float(torch.cat(values).double().mean()),
-        "validation_images": count,
-        "usage": hits.usage(),
-        "usage_per_scale": dict(zip(sides, hits.usage_per_scale(), strict=True)),
-        "perplexity_per_scale": dict(zip(sides, hits.perplexity_per_scale(), strict=True)),
-    }
+        values.append(psnr(judge(truth_B3HW), truth_B3HW))
+    return {"psnr": float(torch.cat(values).double().mean()), "validation_images": count, **judge.report()}
 
 
 def _finish(training: Training, source: ImageSource, out: Path) -> dict[str, Any]:
     model, perceptual = training.model.eval(), training.config.train.perceptual
+    plain = _chunks(min(source.count("train"), SCALE_IMAGES), 250)
+    training.bottleneck.finish(source.batch(rows).to(training.device) for rows in plain)
     report = {
-        **evaluate_reconstruction(model, source, training.device),
+        **evaluate_reconstruction(training.bottleneck.judge(), source, training.device),
         "perceptual_network": perceptual.network if isinstance(perceptual, PerceptualConfig) else "off",
         "images": training.images,
         "seconds": training.seconds,

@@ -95,8 +95,8 @@ class KLTokenizer(nn.Module):
         side = self.image_size // self.downsampling
         return {LATENTS: ("float32", (self.latent_channels, side, side))}
 
-    def posterior(self, images_B3HW: Tensor) -> Posterior:
-        """What the encoder makes of images in [-1, 1], not brought to scale.
+    def features(self, images_B3HW: Tensor) -> Tensor:
+        """What the encoder makes of images in [-1, 1]: (B, Z or 2 Z, h, w), as `posterior_of` reads it.
 
         Raises:
             ValueError: images of another shape than the tokenizer's.
@@ -107,10 +107,17 @@ class KLTokenizer(nn.Module):
                 f"images of shape {tuple(images_B3HW.shape)} do not fit this tokenizer; "
                 f"give (batch, {', '.join(map(str, expected))})"
             )
-        moments_BMhw = self.quant_conv(self.encoder(images_B3HW)).float()
+        return self.quant_conv(self.encoder(images_B3HW))
+
+    def posterior(self, images_B3HW: Tensor) -> Posterior:
+        """The latents of images in [-1, 1], not brought to scale; errors as `features`."""
+        return self.posterior_of(self.features(images_B3HW).float())
+
+    def posterior_of(self, features_BMhw: Tensor) -> Posterior:
+        """What features say of the latents."""
         if not self.variances:
-            return Posterior(moments_BMhw, None)
-        mean_BZhw, log_variance_BZhw = moments_BMhw.chunk(2, dim=1)
+            return Posterior(features_BMhw, None)
+        mean_BZhw, log_variance_BZhw = features_BMhw.chunk(2, dim=1)
         return Posterior(mean_BZhw, log_variance_BZhw.clamp(*LOG_VARIANCE_RANGE))
 
     @torch.no_grad()

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
+from var_scaling.tokenizers.vq.codebook import Codebook, Hits
 from var_scaling.tokenizers.vq.config import CodebookConfig
 from var_scaling.tokenizers.vq.quantizer import MultiScaleQuantizer, Quantised
-from var_scaling.training.codebook import Codebook, Hits
 
 SIDES, VOCAB, LATENT = (1, 2, 3), 11, 5
 
