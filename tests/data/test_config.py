@@ -221,9 +221,9 @@ def test_settings_of_files_are_refused_for_other_sets(fields, says):
 
 def test_a_set_with_a_handedness_is_not_mirrored_by_its_tokenizer_either(tmp_path):
     folder = make_folder(tmp_path / "a", size=(32, 32))
-    for said, mirrored in ((None, True), (True, True), (False, False)):
+    for said, views, mirrored in ((None, None, True), (None, 1, True), (True, None, True), (False, 1, False)):
         config = TrialConfig(
-            data=DataConfig(name="imagefolder", resolution=32, flip=said, views=None if said is not False else 1),
+            data=DataConfig(name="imagefolder", resolution=32, flip=said, views=views),
             placement=PlacementConfig(image_folder=str(folder)),
         )
         resolved = resolve(config)
