@@ -17,7 +17,7 @@ GARMENTS = (
     "bag",
     "ankle boot",
 )
-NAMES = {
+NAMES: dict[str, tuple[str, ...]] = {
     "fashion-mnist-mini": GARMENTS,
     "fashion-mnist": GARMENTS,
     "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
@@ -32,11 +32,11 @@ def class_names(config: DataConfig, image_folder: str | None = None) -> tuple[st
         image_folder: placement of an image folder.
     """
     count = config.classes or 0
-    names = NAMES.get(config.name)
-    if names is None:
+    names = NAMES.get(config.name, ())
+    if not names:
         try:
             train = folder_path(config, image_folder) / "train"
             names = tuple(sorted(each.name for each in train.iterdir() if each.is_dir() and each.name[0] != "."))
         except (OSError, ValueError, EnvironmentProblem):
-            names = ()
+            pass  # not on this machine
     return names if len(names) == count else tuple(map(str, range(count)))

@@ -88,8 +88,9 @@ def of_row(row: Report, tokenizer: Report) -> Iterator[str]:
     if known < CONSTANT_BELOW:
         yield f"the tokens are almost constants ({known:.3f} nats each): a loss of {loss:.4f} says nothing of the model"
     elif loss > (1 - LEARNT_ABOVE) * known:
+        gain = f"{1 - loss / known:.0%} below" if loss < known else "not below"
         yield (
-            f"has hardly learnt: its loss of {loss:.2f} nats is {1 - loss / known:.0%} below {known:.2f}, what knowing "
+            f"has hardly learnt: its loss of {loss:.2f} nats is {gain} {known:.2f}, what knowing "
             f"how often each code occurs gives ({row['error_all_scales']:.0%} of its tokens are wrong); laws of such "
             "models say little: train longer, or use a tokenizer whose tokens can be told"
         )
