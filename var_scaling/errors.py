@@ -13,3 +13,7 @@ class RequestProblem(Exception):
 
 class EnvironmentProblem(Exception):
     """What was asked for is right, but this machine cannot do it (exit code 3): no data, no SLURM, no disk."""
+
+
+class NodeProblem(EnvironmentProblem):
+    """This machine cannot do what it is asked to, though another may."""

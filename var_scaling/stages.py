@@ -20,8 +20,9 @@ from var_scaling.planning.trial import TrialConfig, read_trial
 from var_scaling.runs import store
 from var_scaling.runs.frozen import code_hash
 from var_scaling.runs.ranks import Meeting, local_rank
-from var_scaling.runs.store import Attempt
+from var_scaling.runs.store import Attempt, Lost, Stopped
 from var_scaling.tokenizers.vq.config import VQConfig
+from var_scaling.training.device import choose_device, memory_advice, set_precision
 
 
 def do(kind: str, runs: Path, folder: Path, config: Mapping[str, Any], attempt: Attempt) -> None:
@@ -39,10 +40,15 @@ def lend(runs: Path, folder: Path, config: Mapping[str, Any], attempt: Attempt, 
     from var_scaling.training.distributed import join
     from var_scaling.training.lender import lend as lend_gradients
 
-    context = Context(runs, folder, config, attempt)
+    context, trial = Context(runs, folder, config, attempt), read_trial(config)
+    set_precision(context.device, trial.train.precision)
     ranks = join(meeting, rank, context.device)
     cache = open_tokens(context.needs["tokens"], context.tokenizer())
-    lend_gradients(read_trial(config), cache, ranks, context.device)
+    try:
+        lend_gradients(trial, cache, ranks, context.device)
+    except torch.OutOfMemoryError as error:
+        error.add_note(memory_advice(trial, context.device))
+        raise
 
 
 class Context:
@@ -54,12 +60,7 @@ class Context:
         torch.set_num_threads(self.execution.threads)
         self.placement = PlacementConfig.model_validate(config["placement"])
         self.needs = {need.split("/")[1]: runs / need / "result" for need in store.read_json(folder / "needs.json")}
-        wanted = self.placement.device
-        self.device = torch.device("cuda" if wanted != "cpu" and torch.cuda.is_available() else "cpu")
-        if wanted == "cuda" and self.device.type != "cuda":
-            raise EnvironmentProblem("placement.device is cuda, but torch finds no GPU here; use cpu or auto")
-        if self.device.type == "cuda":
-            torch.cuda.set_device(local_rank() % torch.cuda.device_count())
+        self.device = choose_device(self.placement.device, local_rank())
 
     def images(self, data: DataConfig) -> Any:
         from var_scaling.data.images import load_images
@@ -104,7 +105,7 @@ def load_model(runs: Path, trial: Path, budget: int) -> tuple[Any, Any, torch.de
 
     from var_scaling.families.var.model import build_var
 
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device("auto")
     config = read_trial(yaml.load(trial / "config.yaml")[0])
     needs = {need.split("/")[1]: runs / need / "result" for need in store.read_json(trial / "needs.json")}
     var = build_var(config.model).to(device).eval()
@@ -184,6 +185,7 @@ def _trial(context: Context) -> None:
     from var_scaling.training.trial import train_budgets
 
     config = read_trial(context.config)
+    set_precision(context.device, config.train.precision)
     processes = context.placement.gpus
     ranks = gather(context.attempt, processes, context.device) if processes > 1 else ALONE
     tokenizer = context.tokenizer()
@@ -203,9 +205,14 @@ def _trial(context: Context) -> None:
             train_budgets(config, asked.budgets, cache, tokenizer, context.attempt, context.device, provenance, ranks)
             _evaluate(context, config, asked, tokenizer)
             if read_asked(context.folder) == asked:
-                return
-    finally:
+                break
+    except (Stopped, Lost):  # between two steps; after a fault the others may stand in a collective, which never ends
         ranks.dismiss()
+        raise
+    except torch.OutOfMemoryError as error:
+        error.add_note(memory_advice(config, context.device))
+        raise
+    ranks.dismiss()
 
 
 class Asked:

@@ -17,10 +17,10 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from var_scaling.config import yaml
-from var_scaling.errors import EnvironmentProblem
+from var_scaling.errors import EnvironmentProblem, NodeProblem
 from var_scaling.exits import EXIT_BLOCKED, EXIT_DONE, EXIT_FAILED, EXIT_HELD, EXIT_STOPPED, EXIT_WITHHELD
 from var_scaling.runs import frozen, health, pilot, ranks, slurm_task, store
 from var_scaling.runs.journal import Journal, durable_images
@@ -35,6 +35,10 @@ TELL_SECONDS = 5.0  # between two lines of measurements in an attempt's log; the
 TIME_LIMIT_SLACK = 35.0  # seconds: SLURM looks every 30 s whose time is up
 # Full, over quota, read-only, not ours; a file too large for the quota; a broken disk; a file server that forgot us.
 DISK_ERRORS = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG, errno.EIO, errno.ESTALE))
+
+# Of gloo and NCCL where another rank has gone; of driver, runtime and NCCL where card or node are at fault.
+PEER_ERRORS = ("by peer", "Broken pipe", "Timed out waiting", "remote process exited", "Watchdog caught collective")
+DEVICE_ERRORS = ("CUDA error", "CUDA driver error", "CUBLAS_STATUS", "CUDNN_STATUS", "NCCL", "Xid", "ECC error")
 
 
 def do_work(kind: str, runs: Path, folder: Path, attempt: Attempt) -> None:
@@ -112,7 +116,8 @@ def main(folder: Path, do: Do = do_work) -> int:
         cause, message = classify(error)
         place = _place(error)
         with contextlib.suppress(OSError):  # on a disk that takes nothing at all there is nothing to be said
-            attempt.end(cause, message=message, place=place, node=_node(task, attempt))
+            said = attempt.end(cause, message=message, place=place, node=_node(task, attempt))
+            cause, place, message = said["cause"], said.get("place", place), said.get("message", message)
             traceback.print_exc()
         _tell_others(folder, attempt, task, (cause, place, message), time.monotonic() - begin)
         return EXIT_FAILED
@@ -143,6 +148,7 @@ def _lend(runs: Path, folder: Path, rank: int) -> int:
         return EXIT_DONE
     attempt, meeting = found
     _redirect_output(attempt.folder / f"log_rank_{rank}.txt")
+    ranks.leave_with(attempt)
     try:
         lend_work(runs, folder, attempt, meeting, rank)
         return EXIT_DONE
@@ -151,6 +157,8 @@ def _lend(runs: Path, folder: Path, rank: int) -> int:
         return EXIT_STOPPED
     except Exception as error:
         traceback.print_exc()
+        if lost_touch(error):  # it is no cause but a consequence, and whoever knows the cause says it
+            return EXIT_STOPPED
         cause, message = classify(error)
         attempt.end(cause, message=f"rank {rank}: {message}", place=_place(error), node=os.uname().nodename)
         return EXIT_FAILED
@@ -227,16 +235,25 @@ def classify(error: BaseException) -> tuple[str, str]:
     if "Diverged" in names:
         return "diverged", text
     if "OutOfMemoryError" in names:
-        return "out-of-gpu-memory", text.splitlines()[0]
+        return "out-of-gpu-memory", "; ".join([text.splitlines()[0], *getattr(error, "__notes__", ())])
     if isinstance(error, MemoryError) or "can't allocate memory" in text:
         return "out-of-host-memory", text.splitlines()[0]
     if isinstance(error, OSError) and error.errno in DISK_ERRORS:
         return "disk", f"{os.strerror(error.errno)}: {error.filename or 'the runs folder'}"
+    if isinstance(error, NodeProblem):
+        return "node", text
     if isinstance(error, EnvironmentProblem):
         return "data", text
-    if "by peer" in text:  # gloo and NCCL: "Connection closed by peer", "Connection reset by peer"
+    if lost_touch(error):
         return "node", f"another rank of this trial ended: {text.splitlines()[0]}"
+    if isinstance(error, RuntimeError) and any(w in text for w in DEVICE_ERRORS) and "device-side assert" not in text:
+        return "node", text.splitlines()[0]
     return "code", f"{type(error).__name__}: {text.splitlines()[0]}"
+
+
+def lost_touch(error: BaseException) -> bool:
+    """Whether a collective failed because another rank left it, or never came."""
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in PEER_ERRORS)
 
 
 def _place(error: BaseException) -> str:
@@ -255,5 +272,13 @@ def _redirect_output(path: Path) -> None:
     os.close(log)
 
 
+def leave(status: int) -> NoReturn:
+    """End the process; after a failure without torch's farewell to process groups, for other ranks may be stuck."""
+    if status == EXIT_FAILED:
+        sys.stdout.flush()
+        os._exit(status)
+    sys.exit(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]).resolve()))
+    leave(main(Path(sys.argv[1]).resolve()))

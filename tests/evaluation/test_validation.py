@@ -43,7 +43,7 @@ class Toy(nn.Module):
 
 @pytest.fixture(autouse=True)
 def small_passes(monkeypatch):
-    monkeypatch.setattr(validation, "COMPUTE_BATCH", 5)
+    monkeypatch.setattr(validation, "VALIDATED_AT_ONCE", 5)
 
 
 def test_it_is_the_mean_cross_entropy_and_error_by_scale():
@@ -71,7 +71,7 @@ def test_any_batch_size_gives_the_same_bits(batch_size):
 
 def test_it_bites(monkeypatch):
     before = validation_loss(Toy(), Cache())
-    monkeypatch.setattr(validation, "COMPUTE_BATCH", 6)
+    monkeypatch.setattr(validation, "VALIDATED_AT_ONCE", 6)
     assert validation_loss(Toy(), Cache()) == pytest.approx(before, abs=1e-6)
     short = Cache()
     short.validation_labels = short.validation_labels[:22]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -144,6 +145,55 @@ def test_weights_are_as_readable_as_everything_else(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o640}
+
+
+def test_a_full_disk_under_a_checkpoint_is_the_disks_error(tmp_path: Path) -> None:
+    """torch's writer says "unexpected pos" instead; the worker's cause would be the code's."""
+    import torch
+
+    attempt = store.take(tmp_path)
+    attempt.save_checkpoint("trunk", {"x": torch.ones(3)})
+    script = (
+        "import signal, torch; from pathlib import Path; from var_scaling.runs.store import Attempt, this_process\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        f"attempt = Attempt(Path({str(tmp_path)!r}), 0, this_process())\n"
+        "try: attempt.save_checkpoint('trunk', {'x': torch.ones(100_000)})\n"
+        "except OSError as error: print(error.errno == 27)"
+    )
+    command = f"ulimit -f 64; exec {shlex.quote(sys.executable)} -c {shlex.quote(script)}"  # 64 KiB a file
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.stdout.strip() == "True", done.stderr
+    assert torch.equal(attempt.load_checkpoint("trunk")["x"], torch.ones(3)), "the one before is still there"
+
+
+def test_a_checkpoint_of_the_first_version_is_still_read(tmp_path: Path) -> None:
+    import torch
+
+    attempt = store.take(tmp_path)
+    attempt.save_checkpoint("trunk", {"x": torch.arange(5), "images": 3})
+    path = attempt.folder / "checkpoints" / "trunk.pt"
+    content = path.read_bytes()
+    path.write_bytes(content[-32:] + content[:-32])  # the digest came first
+    assert attempt.load_checkpoint("trunk")["x"].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_a_large_checkpoint_is_never_twice_in_memory(tmp_path: Path) -> None:
+    """It was twice to save, three times to read: 72 GB for the state of a d30."""
+    script = (
+        "import resource, torch; from pathlib import Path; from var_scaling.runs import store\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10\n"
+        f"attempt = store.take(Path({str(tmp_path)!r}))\n"
+        "state = {'x': [torch.ones(2**22) for _ in range(8)]}\n"  # 128 MiB in eight
+        "before = peak(); attempt.save_checkpoint('trunk', state); saved = peak(); del state\n"
+        "state = attempt.load_checkpoint('trunk'); total = sum(float(x.sum()) for x in state['x'])\n"
+        "print(saved - before, peak() - before, total)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=Path(__file__).parents[2], check=True
+    )
+    saving, reading, total = map(float, done.stdout.split())
+    assert total == 2**25
+    assert saving < 40 and reading < 40, "MiB beside the state of 128"
 
 
 def test_a_write_that_fails_leaves_the_old_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.tiny import Tiny, log, rows
+from tests.tiny import ROOT, Tiny, log, rows
 from tests.training.test_trial import effective
 from var_scaling.runs import store
 from var_scaling.runs.journal import read_effective
@@ -108,3 +110,74 @@ def test_averaged_weights_are_those_of_one_process(tiny: Tiny) -> None:
     alone = rows(tiny.run("execution.micro_batch=5", *options))
     other = tiny.copy(tiny.runs.parent / "other")
     assert rows(other.run(*TWO, *options)) == alone
+
+
+def as_tasks(command: tuple[str, ...], folder: Path) -> list[subprocess.Popen[bytes]]:
+    """The two processes that srun starts for a trial of two ranks."""
+    job = {"SLURM_JOB_ID": "7", "SLURM_STEP_NUM_TASKS": "2", "SLURM_JOB_END_TIME": str(int(time.time()) + 9_000)}
+    return [
+        subprocess.Popen(
+            [sys.executable, *command],
+            cwd=ROOT,
+            env=dict(os.environ, OMP_NUM_THREADS="1", SLURM_PROCID=str(r), SLURM_LOCALID=str(r), **job),
+        )
+        for r in (0, 1)
+    ]
+
+
+def codes(tasks: list[subprocess.Popen[bytes]], seconds: float) -> list[int]:
+    """Their exit codes; nobody may wait for a collective that another has left (torch gives up after 300 s)."""
+    deadline = time.monotonic() + seconds
+    try:
+        return [task.wait(max(0.1, deadline - time.monotonic())) for task in tasks]
+    finally:
+        for task in tasks:
+            task.kill()
+
+
+def end(folder: Path, attempt: int) -> dict[str, str]:
+    return store.read_json(folder / "attempts" / f"{attempt:03d}" / "end.json")
+
+
+def test_an_attempt_with_only_evaluations_left_keeps_no_rank_waiting(tiny: Tiny) -> None:
+    folder = tiny.run(*TWO, "budgets.images=[200]")
+    tiny.prepare(*TWO, "budgets.images=[200]", "evaluate.samples_grid=2")
+    assert codes(as_tasks(("-m", "var_scaling.worker", str(folder)), folder), 60) == [0, 0]
+    assert end(folder, 1)["cause"] == "finished"
+    assert (folder / "budgets" / "200" / "samples.png").exists()
+
+
+def test_a_budget_asked_for_while_it_runs_is_trained_by_all_ranks(tiny: Tiny) -> None:
+    folder = tiny.prepare(*TWO, "budgets.images=[200]")
+    tasks = as_tasks(("-m", "var_scaling.worker", str(folder)), folder)
+    wait_for_lines(folder, 1)
+    tiny.prepare(*TWO)
+    assert codes(tasks, 120) == [0, 0], log(folder)
+    assert set(rows(folder)) == {200, 400}
+    assert store.attempt_numbers(folder) == [0], "the premise: one attempt has done both"
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "rank", "kind", "cause", "message"),
+    [
+        (True, 0, "memory", "out-of-gpu-memory", "CUDA out of memory"),
+        (True, 1, "memory", "out-of-gpu-memory", "rank 1: CUDA out of memory"),
+        (False, 0, "code", "code", "ValueError: planted"),
+    ],
+)
+def test_a_fault_on_any_rank_ends_all_at_once_and_keeps_its_cause(
+    tiny: Tiny, scheduler: bool, rank: int, kind: str, cause: str, message: str
+) -> None:
+    folder = tiny.prepare(*TWO)
+    command = ("-m", "tests.training.faulty_worker", str(folder), str(rank), "5", kind)
+    if scheduler:
+        tasks = as_tasks(command, folder)
+    else:
+        tasks = [subprocess.Popen([sys.executable, *command], cwd=ROOT, env=dict(os.environ, OMP_NUM_THREADS="1"))]
+    assert codes(tasks, 60)[0] == 1
+    said = end(folder, 0)
+    assert said["cause"] == cause and said["message"].startswith(message), said
+    deadline = time.monotonic() + 15
+    while lenders(folder):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

@@ -65,7 +65,7 @@ def plan_table(plan: Plan, limit: int = 60) -> Table:
             count(trial.new_images) if trial.new_images else "-",
             count(trial.new_flops) if trial.new_images else "-",
             span(trial.seconds) if trial.seconds >= 1 else "-",
-            f"{count(trial.cost.parameter_bytes + trial.cost.activation_bytes)}B",
+            f"{count(trial.cost.memory_bytes)}B",
         )
     if len(plan.trials) > limit:
         table.add_row(f"... {len(plan.trials) - limit} more (--json lists all)")
@@ -170,7 +170,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
                 "seconds": t.seconds,
                 "training_seconds": t.cost.seconds,
                 "seconds_source": t.cost.source,
-                "memory_bytes": t.cost.parameter_bytes + t.cost.activation_bytes,
+                "memory_bytes": t.cost.memory_bytes,
                 "disk_bytes": t.disk_bytes,
                 "id_provisional": t.provisional,
                 "nearest": t.nearest and {"trial": t.nearest[0], "differs": [list(f) for f in t.nearest[1]]},

@@ -28,7 +28,7 @@ class TrainConfig(Strict):
     final_learning_rate: float | None = Field(None, ge=0, le=1)  # as a share of the peak
     horizon_images: int | Literal["off"] | None = None  # required by lin0 and cosine; off under wsd
     ema_half_life_images: int | Literal["off"] | None = None
-    precision: Literal["float32", "bfloat16"] = "float32"
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"  # tf32: on GPUs alone
 
 
 class ExecutionConfig(Strict):

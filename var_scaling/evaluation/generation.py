@@ -17,8 +17,7 @@ from torch import Tensor
 
 from var_scaling import randomness
 from var_scaling.evaluation.features import alike_order, to_bytes
-
-BATCH = 100  # images drawn together; part of what a sample is, since a batch shares one generator
+from var_scaling.planning.flops import SAMPLES_AT_ONCE
 
 
 def labels_by_share(count: int, classes_Y: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -51,34 +50,54 @@ def generate(
     first: int = 0,
     device: torch.device | str = "cpu",
 ) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
-    """Samples in batches of `BATCH`, each from a generator seeded by (seed, number of the batch).
+    """Samples in batches of `SAMPLES_AT_ONCE`, each from a generator seeded by (seed, number of the batch).
 
     Args:
-        var: a model with `sample(labels_B, tokenizer, guidance, top_k, top_p, generator) -> images in [0, 1]`.
+        var: a model with `sample(labels_B, tokenizer, guidance, top_k, top_p, uniform_BL) -> images in [0, 1]`, image i
+            of which depends on row i of the `tokens` uniform numbers alone.
         tokenizer: for the model's `sample`.
         labels_n: the class of each sample.
         guidance: final guidance strength t; see the model.
         top_k: 0: off.
         top_p: 0: off.
         seed: of the samples.
-        first: start at this sample, a multiple of `BATCH`: sample i is the same as in a run from 0.
+        first: start at this sample, a multiple of `SAMPLES_AT_ONCE`: sample i is the same as in a run from 0.
         device: of model and tokenizer.
 
     Yields:
         Numbers of the samples, and their images as uint8 (B, C, H, W) on the CPU.
     """
-    assert first % BATCH == 0
+    assert first % SAMPLES_AT_ONCE == 0
     training = var.training
     var.eval()
+    at_once = SAMPLES_AT_ONCE  # fewer where the device's memory ends: what is drawn together changes no sample
     try:
-        for start in range(first, len(labels_n), BATCH):
-            rows = np.arange(start, min(start + BATCH, len(labels_n)))
+        for start in range(first, len(labels_n), SAMPLES_AT_ONCE):
+            rows = np.arange(start, min(start + SAMPLES_AT_ONCE, len(labels_n)))
             # Drawn on the CPU, so that a seed means the same numbers on every device.
             generator = torch.Generator("cpu")
-            generator.manual_seed(int(randomness.bits(seed, "sample", start // BATCH)[0] >> np.uint64(1)))
+            generator.manual_seed(int(randomness.bits(seed, "sample", start // SAMPLES_AT_ONCE)[0] >> np.uint64(1)))
+            uniform_BL = torch.rand(len(rows), var.tokens, generator=generator).to(device)
             labels_B = torch.from_numpy(labels_n[rows]).to(device)
-            images = var.sample(labels_B, tokenizer, guidance=guidance, top_k=top_k, top_p=top_p, generator=generator)
-            yield rows, to_bytes(images).cpu()
+            parts = []
+            while (done := sum(map(len, parts))) < len(rows):
+                part = slice(done, done + at_once)
+                try:
+                    images = var.sample(
+                        labels_B[part],
+                        tokenizer,
+                        guidance=guidance,
+                        top_k=top_k,
+                        top_p=top_p,
+                        uniform_BL=uniform_BL[part],
+                    )
+                except torch.OutOfMemoryError:
+                    if at_once == 1:
+                        raise
+                    at_once = -(-at_once // 2)
+                    continue
+                parts.append(to_bytes(images).cpu())
+            yield rows, torch.cat(parts)
     finally:
         var.train(training)
 

@@ -13,11 +13,10 @@ import torch.nn.functional as F
 from torch import nn
 
 from var_scaling.data.tokens import TokenCache
+from var_scaling.planning.flops import VALIDATED_AT_ONCE
 
 if TYPE_CHECKING:
     from var_scaling.tokenizers.vq.model import Tokenizer
-
-COMPUTE_BATCH = 50  # images of one forward pass, padded up to it: matrix products round differently at other sizes
 
 
 @torch.no_grad()
@@ -33,8 +32,8 @@ def validation_loss(
     """Cross-entropy (nats per token) and token error rate, no label dropped, every validation image in its plain view.
 
     Bit-identical for any `batch_size`: that many images are fetched at a time, but each forward pass is of
-    `COMPUTE_BATCH` images, the last filled up with repeats that are not counted, and per-image sums are added in image
-    order in float64. The mode (train or eval) of `var` is left as it was; in the meantime it is eval.
+    `VALIDATED_AT_ONCE` images, the last filled up with repeats that are not counted, and per-image sums are added in
+    image order in float64. The mode (train or eval) of `var` is left as it was; in the meantime it is eval.
 
     Args:
         var: called as var(labels_B, features_BLC) -> logits_BLV.
@@ -57,14 +56,14 @@ def validation_loss(
     var.eval()
     try:
         # The fetch is in whole forward passes, so that batch_size cannot move their borders.
-        fetch = max(1, batch_size // COMPUTE_BATCH) * COMPUTE_BATCH
+        fetch = max(1, batch_size // VALIDATED_AT_ONCE) * VALIDATED_AT_ONCE
         for start in range(0, images, fetch):
             fetched = cache.validation_batch(start, min(start + fetch, images))
-            for begin in range(0, len(fetched[0]), COMPUTE_BATCH):
-                part = [t[begin : begin + COMPUTE_BATCH] for t in fetched]
+            for begin in range(0, len(fetched[0]), VALIDATED_AT_ONCE):
+                part = [t[begin : begin + VALIDATED_AT_ONCE] for t in fetched]
                 count = len(part[0])
                 labels_B, tokens_BL, features_BLC = (
-                    torch.cat([t, t[:1].expand(COMPUTE_BATCH - count, *t.shape[1:])]).to(device) for t in part
+                    torch.cat([t, t[:1].expand(VALIDATED_AT_ONCE - count, *t.shape[1:])]).to(device) for t in part
                 )
                 with torch.autocast(torch.device(device).type, dtype=torch.bfloat16, enabled=precision == "bfloat16"):
                     logits_BLV = var(labels_B, features_BLC)

@@ -75,7 +75,7 @@ def price(
         (low, high),
         "GPU-h" if on_gpus else "core-h" if profile or not cores else "machine-h",
         tuple(sorted({t.cost.source for t in work})),
-        max((t.cost.parameter_bytes + t.cost.activation_bytes for t in work), default=0),
+        max((t.cost.memory_bytes for t in work), default=0),
         int(profile.gpu.memory_gb * 2**30) if profile and profile.gpu else None,
         sum(t.disk_bytes for t in work) + sum(stage.disk_bytes for stage in stages),
         requeues,

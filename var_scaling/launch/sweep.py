@@ -168,9 +168,7 @@ def missing_jobs(
             stage, record = stages[need]
             if record.state != "finished" and need not in jobs:
                 jobs[need] = Job(stage, stage.needs, plan.stage_costs[need].seconds, STAGE_BYTES)
-        jobs[trial.work.folder] = Job(
-            trial.work, needs, trial.seconds, trial.cost.parameter_bytes + trial.cost.activation_bytes
-        )
+        jobs[trial.work.folder] = Job(trial.work, needs, trial.seconds, trial.cost.memory_bytes)
     if pilots and not all(pilot.passed(plan.runs / trial) for trial in pilots):
         for name, job in jobs.items():
             jobs[name] = replace(job, held=job.work.kind == "trial" and name not in pilots)

@@ -11,6 +11,9 @@ from __future__ import annotations
 from var_scaling.families.base import ModelConfig
 from var_scaling.families.registry import family_of
 
+VALIDATED_AT_ONCE = 50  # images of one forward pass of validation, padded up to it: products round by their size
+SAMPLES_AT_ONCE = 100  # images whose random numbers are drawn together; a GPU computes fewer where its memory ends
+
 
 def params(model: ModelConfig) -> dict[str, int]:
     """Trainable parameters by part; the sum of the values is the total."""

@@ -52,6 +52,8 @@ def resolve(config: TrialConfig, manifests: Manifests | None = None) -> TrialCon
         tokenizer = _tokenizer(config.tokenizer, data.resolution, data.channels, mirrors(config.data))
     except ValueError as error:
         raise RequestProblem(str(error)) from None
+    if config.train.precision == "tf32" and config.placement.device == "cpu":
+        raise RequestProblem("train.precision = tf32 with placement.device = cpu, which has none; use float32")
     model, train = _recipe(config.model, config.train)
     model = _model(model, tokenizer, data)
     if problems := list(family_of(model).problems(model)):

@@ -71,13 +71,16 @@ def bad_nodes(notes: list[Note]) -> dict[str, list[Note]]:
 
 
 def common_bug(notes: list[Note]) -> Note | None:
-    """An example of what ended three trials in the same way, or None. One node's deaths are that node's."""
+    """An example of what ended three trials in the same way, or None. One node's deaths are that node's.
+
+    What looks like a node's fault is a bug common to all only where three nodes have it.
+    """
     bad = {id(note) for here in bad_nodes(notes).values() for note in here}
     works: dict[tuple[str, str], set[str]] = {}
     for note in notes:
         if id(note) not in bad:
             key = (note.cause, note.place)
-            works.setdefault(key, set()).add(note.work)
+            works.setdefault(key, set()).add(note.node or note.work if note.cause == "node" else note.work)
             if len(works[key]) >= EQUAL_FAILURES:
                 return note
     return None

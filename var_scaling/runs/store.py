@@ -18,9 +18,11 @@ asked of the process table, or of the scheduler by the caller; never of a clock.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
+import mmap
 import os
 import shutil
 import socket
@@ -31,13 +33,14 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 from var_scaling.runs.slurm_task import parse_holder, this_job
 
 Life = Literal["alive", "dead", "unknown"]
 AskScheduler = Callable[[str], Life]
 RESERVE_BYTES = 16_384
+_DIGEST = 32  # bytes of SHA-256, the end of a checkpoint
 
 
 # ---- files ----------------------------------------------------------------------------------------------------------
@@ -48,10 +51,17 @@ def write_bytes(path: Path, content: bytes, durable: bool = True) -> None:
 
     Where `durable` is False the disk is not waited for: for many files at once, of which the caller syncs all together.
     """
+    with _written(path, durable) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def _written(path: Path, durable: bool = True) -> Iterator[BinaryIO]:
+    """A file that is given its name once all is in it."""
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}")
     try:
         with open(temporary, "xb") as file:
-            file.write(content)
+            yield file
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
@@ -61,6 +71,25 @@ def write_bytes(path: Path, content: bytes, durable: bool = True) -> None:
         raise
     if durable:
         _sync_folder(path.parent)
+
+
+class _Hashing:
+    """A file to write to, whose bytes are hashed on the way."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.sum = file, hashlib.sha256()
+        self.problem: OSError | None = None
+
+    def write(self, part: Any) -> int:
+        self.sum.update(part)
+        try:
+            return self.file.write(part)
+        except OSError as error:
+            self.problem = error
+            raise
+
+    def flush(self) -> None:
+        self.file.flush()
 
 
 def write_json(path: Path, value: Any, durable: bool = True) -> None:
@@ -229,6 +258,7 @@ class Attempt:
     stop: threading.Event = field(default_factory=threading.Event)
     journal: Any = None  # a tracking.journal.Journal; set by the worker
     ends_at: float | None = None  # time.monotonic() at which the scheduler ends this process; set by the worker
+    ended: bool = False  # this process has said why
     _progress_at: float = 0.0
 
     @property
@@ -270,17 +300,20 @@ class Attempt:
         import torch
 
         self.check_owner()
-        buffer = io.BytesIO()
-        torch.save(dict(state), buffer)
-        payload = buffer.getvalue()
         folder = self.folder / "checkpoints"
         folder.mkdir(exist_ok=True)
         path = folder / f"{name}.pt"
         if self.journal is not None:
             self.journal.sync()
-        if path.exists():
-            os.replace(path, folder / f"{name}.previous.pt")
-        write_bytes(path, hashlib.sha256(payload).digest() + payload)
+        with _written(path) as file:  # tensor by tensor: a large state does not fit the host twice
+            hashing = _Hashing(file)
+            try:
+                torch.save(dict(state), hashing)
+            except RuntimeError as error:  # torch hides a full disk behind one of its own
+                raise hashing.problem or error from None
+            file.write(hashing.sum.digest())
+            if path.exists():
+                os.replace(path, folder / f"{name}.previous.pt")
 
     def load_checkpoint(self, name: str) -> dict[str, Any] | None:
         """The newest intact checkpoint of that name over all attempts, or None."""
@@ -295,11 +328,18 @@ class Attempt:
         for path in checkpoint_files(self.work, name):
             path.unlink(missing_ok=True)
 
-    def end(self, cause: str, **details: Any) -> None:
-        """Write why this attempt ended; the claim is free from then on. Where another rank said why, that stands."""
+    def end(self, cause: str, **details: Any) -> dict[str, Any]:
+        """Write why this attempt ended; the claim is free from then on. Where another rank said why, that stands.
+
+        Returns:
+            What stands.
+        """
+        self.ended = True
         (self.folder / "reserve").unlink(missing_ok=True)
-        if not (self.folder / "end.json").exists():
-            write_json(self.folder / "end.json", {"cause": cause, "time": time.time(), **details})
+        if (said := read_json(self.folder / "end.json")) is None:
+            said = {"cause": cause, "time": time.time(), **details}
+            write_json(self.folder / "end.json", said)
+        return dict(said)
 
 
 def checkpoint_files(work: Path, name: str) -> Iterator[Path]:
@@ -312,13 +352,23 @@ def checkpoint_files(work: Path, name: str) -> Iterator[Path]:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any] | None:
-    """A checkpoint's state, or None where the file is not what was written."""
+    """A checkpoint's state, or None where the file is not what was written.
+
+    Its tensors are pages of the file: copy what is to be changed, or kept longer than the file.
+    """
     import torch
 
-    content = path.read_bytes()
-    if hashlib.sha256(content[32:]).digest() != content[:32]:
-        return None
-    state: dict[str, Any] = torch.load(io.BytesIO(content[32:]), map_location="cpu", weights_only=True)
+    with open(path, "rb") as file:
+        if os.fstat(file.fileno()).st_size <= _DIGEST:
+            return None
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content, memoryview(content) as view:
+            if hashlib.sha256(view[:-_DIGEST]).digest() == view[-_DIGEST:]:
+                source: Any = path  # torch maps it, too: memory is taken by what is copied out of it
+            elif hashlib.sha256(view[_DIGEST:]).digest() == view[:_DIGEST]:  # the digest came first until version 0.1
+                source = io.BytesIO(view[_DIGEST:])
+            else:
+                return None
+    state: dict[str, Any] = torch.load(source, map_location="cpu", weights_only=True, mmap=source is path)
     return state
 
 

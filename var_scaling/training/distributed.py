@@ -6,6 +6,10 @@
 A lender needs no more than an order (images seen, rates), because every draw is addressed by images seen: it takes its
 own rows of the batch, and torch's DistributedDataParallel adds the gradients up. Two ranks are therefore two
 micro-batches, to the bit, and a trial may go on with another number of ranks than it began with.
+
+Whatever all ranks take part in comes after an order, so a rank 0 that only evaluates keeps nobody waiting in a
+collective. A rank that fails says so on disk and leaves: the others must not be told by a collective, for they may
+stand in another one.
 """
 
 from __future__ import annotations
@@ -13,7 +17,8 @@ from __future__ import annotations
 import datetime
 import os
 import subprocess
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -23,10 +28,19 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from var_scaling.errors import EnvironmentProblem
-from var_scaling.runs.ranks import ARRIVAL_SECONDS, Meeting, open_meeting
+from var_scaling.errors import EnvironmentProblem, NodeProblem
+from var_scaling.runs.ranks import (
+    ARRIVAL_SECONDS,
+    Meeting,
+    interface_of,
+    leave_with,
+    open_meeting,
+    own_addresses,
+    reach,
+)
 from var_scaling.runs.slurm_task import this_task
 from var_scaling.runs.store import Attempt, Lost
+from var_scaling.training.device import gpu_name
 
 if TYPE_CHECKING:
     from var_scaling.training.state import State
@@ -34,7 +48,7 @@ if TYPE_CHECKING:
 ARRIVAL = datetime.timedelta(seconds=ARRIVAL_SECONDS)
 IDLE = datetime.timedelta(days=30)  # between two orders may lie a whole evaluation; a closed connection ends the wait
 
-_STEP, _LOAD, _LEAVE = 0.0, 1.0, 2.0
+_STEP, _LOAD, _LEAVE, _BUILD = 0.0, 1.0, 2.0, 3.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +74,12 @@ class Ranks:
 
     def parallel(self, model: nn.Module) -> nn.Module:
         """What is called instead of the model, so that gradients are those of all ranks."""
-        return model if self.size == 1 else DistributedDataParallel(model)
+        if self.size == 1:
+            return model
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # `broadcast_buffers` has a new name since torch 2.13
+            # Gradients live in the buckets that travel, not beside them; the buffers are constants.
+            return DistributedDataParallel(model, gradient_as_bucket_view=True, broadcast_buffers=False)
 
     def accumulate(self, forward: nn.Module, last: bool) -> AbstractContextManager[None]:
         """Around every micro-batch: gradients travel with the last one."""
@@ -77,6 +96,10 @@ class Ranks:
 
     # ---- rank 0 -------------------------------------------------------------------------------------------------
 
+    def tell_build(self) -> None:
+        """The lenders build a fresh state, as rank 0 is about to: wrapping a model is a collective."""
+        self._tell(_BUILD)
+
     def tell_step(self, images: int, rates: tuple[float, float]) -> None:
         """The lenders take the step that rank 0 is about to take."""
         self._tell(_STEP, images, rates)
@@ -89,7 +112,7 @@ class Ranks:
                 dist.broadcast(tensor, 0)
 
     def dismiss(self) -> None:
-        """The lenders leave. Harmless where they have gone already."""
+        """The lenders, who wait for an order, leave. Harmless where they have gone already."""
         if self.size == 1:
             return
         try:
@@ -110,12 +133,16 @@ class Ranks:
 
     # ---- the others ---------------------------------------------------------------------------------------------
 
-    def listen(self, state: State) -> Iterator[Step]:
-        """Steps to take, until rank 0 says leave; states that it sends are taken over on the way.
+    def listen(self, build: Callable[[], State]) -> Iterator[tuple[State, Step]]:
+        """Steps to take, and the state to take them with, until rank 0 says leave.
+
+        Args:
+            build: a fresh state; called whenever rank 0 makes one. States that it sends are taken over on the way.
 
         Raises:
             Lost: rank 0 is gone.
         """
+        state: State | None = None
         while True:
             said = torch.empty(4, dtype=torch.float64)
             try:
@@ -126,8 +153,13 @@ class Ranks:
             if kind == _LEAVE:
                 dist.destroy_process_group()
                 return
+            if kind == _BUILD:
+                state = None  # its memory is needed for the next
+                state = build()
+                continue
+            assert state is not None, "rank 0 orders a state to be built before anything is done with it"
             if kind == _STEP:
-                yield Step(int(images), (rates[0], rates[1]))
+                yield state, Step(int(images), (rates[0], rates[1]))
                 continue
             _make_moments(state, present=bool(rates[0]))
             for tensor in _tensors(state):
@@ -143,13 +175,14 @@ def gather(attempt: Attempt, size: int, device: torch.device) -> Ranks:
     Raises:
         EnvironmentProblem: SLURM has started another number of tasks, or a rank did not arrive.
     """
+    leave_with(attempt)
     task = this_task()
     started = task.step_tasks if task else 1
     if started not in (1, size):
         raise EnvironmentProblem(f"placement.gpus = {size}, but SLURM started {started} tasks; they must be equal")
-    address = os.uname().nodename if started > 1 else "127.0.0.1"
-    store = dist.TCPStore(address, 0, size, is_master=True, timeout=ARRIVAL, wait_for_workers=False)
-    lenders = open_meeting(attempt, Meeting(address, store.port, size), started_by_scheduler=started > 1)
+    store = dist.TCPStore("127.0.0.1", 0, size, is_master=True, timeout=ARRIVAL, wait_for_workers=False)
+    addresses = own_addresses() if started > 1 else ("127.0.0.1",)
+    lenders = open_meeting(attempt, Meeting(addresses, store.port, size), started_by_scheduler=started > 1)
     return _meet(store, 0, size, device, lenders)
 
 
@@ -160,8 +193,10 @@ def join(meeting: Meeting, rank: int, device: torch.device) -> Ranks:
         Lost: nobody is there any more.
     """
     try:
-        store = dist.TCPStore(meeting.address, meeting.port, meeting.size, is_master=False, timeout=ARRIVAL)
-    except dist.DistError as error:
+        address = reach(meeting)
+        store = dist.TCPStore(address, meeting.port, meeting.size, is_master=False, timeout=ARRIVAL)
+        store.set(f"address_{rank}", address)
+    except (OSError, RuntimeError) as error:
         raise Lost(f"rank 0 is gone: {error}") from None
     return _meet(store, rank, meeting.size, device, ())
 
@@ -171,13 +206,32 @@ def _meet(
 ) -> Ranks:
     backend = "nccl" if device.type == "cuda" else "gloo"
     try:
+        # NCCL finds its interface; gloo takes that of the host's own name, which on many nodes is the loopback. The
+        # last rank is the likeliest to be on another node: all use the way by which it has come.
+        address = store.get(f"address_{size - 1}" if rank == 0 else f"address_{rank}").decode()
+        if interface := interface_of(address):
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", interface)
+        if device.type == "cuda":
+            store.set(f"gpu_{rank}", gpu_name(device))
+            if rank == 0:
+                _check_gpus([store.get(f"gpu_{r}").decode() for r in range(size)])
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=ARRIVAL)
         orders = dist.new_group(backend="gloo", timeout=IDLE)
-    except dist.DistError as error:
+    except RuntimeError as error:  # DistError is one, but gloo's own are not DistErrors
         raise EnvironmentProblem(
             f"the {size} processes of this trial did not find each other within {ARRIVAL_SECONDS:.0f} s: {error}"
         ) from None
     return Ranks(rank, size, orders, lenders)
+
+
+def _check_gpus(names: Sequence[str]) -> None:
+    """NCCL refuses two ranks on one GPU in words that say neither which nor why."""
+    for rank, name in enumerate(names):
+        if (first := names.index(name)) != rank:
+            raise NodeProblem(
+                f"ranks {first} and {rank} are on the same GPU ({name}); placement.gpus = {len(names)} needs as many "
+                "GPUs, so lower it, or give each process its own"
+            )
 
 
 def _tensors(state: State) -> Iterator[Tensor]:

@@ -17,8 +17,7 @@ def lend(config: TrialConfig, cache: TokenCache, ranks: Ranks, device: torch.dev
     Raises:
         Lost: rank 0 is gone.
     """
-    state = fresh_state(config, device, ranks)
-    for step in ranks.listen(state):
+    for state, step in ranks.listen(lambda: fresh_state(config, device, ranks)):
         state.images = step.images
         batch = draw_batch(config, cache, step.images, device, ranks)
         train_step(state, batch, config, step.rates, ranks)

@@ -92,8 +92,9 @@ def advance(run: Run, state: State, until: int, phase: str, schedule: Schedule, 
         losses.append(loss)
         if state.images % every == 0 or state.images >= until:
             flush()
-            if not math.isfinite(float(norm)):
-                raise Diverged(f"gradient norm is {float(norm):.3g}", step=state.images // batch_size)
+            gradient_norm = float(norm)
+            if not math.isfinite(gradient_norm):
+                raise Diverged(f"gradient norm is {gradient_norm:.3g}", step=state.images // batch_size)
             now = time.perf_counter()
             rate = state.window.images / max(now - window_start, 1e-9)
             attempt.check_owner()
@@ -103,7 +104,7 @@ def advance(run: Run, state: State, until: int, phase: str, schedule: Schedule, 
                 images=state.images,
                 **{
                     "train/loss": state.last_loss,
-                    "train/gradient_norm": float(norm),
+                    "train/gradient_norm": gradient_norm,
                     "train/learning_rate": rates[0],
                     "train/images_per_second": rate,
                     "train/mfu": rate * work_per_image / run.peak_flops,

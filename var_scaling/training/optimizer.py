@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -24,6 +26,18 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
         {"params": [p for n, p in named if not decays(n, p)], "decayed": False, "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=0.0, betas=config.betas, eps=1e-8, fused=True)
+
+
+def load_optimizer(optimizer: torch.optim.Optimizer, dump: dict[str, Any]) -> None:
+    """Take over a dumped optimizer, in place of its moments and not beside them.
+
+    torch's own loading keeps tensors that are on the device already, which would be pages of the checkpoint's file.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    optimizer.state.clear()
+    optimizer.load_state_dict(dump)
+    for moments in optimizer.state.values():
+        moments.update({name: value.clone() for name, value in moments.items() if value.device.type == "cpu"})
 
 
 def set_rates(optimizer: torch.optim.Optimizer, learning_rate: float, weight_decay: float) -> None:

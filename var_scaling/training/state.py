@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +12,7 @@ from torch import nn
 from var_scaling.families.var.model import build_var
 from var_scaling.planning.trial import TrialConfig
 from var_scaling.training.distributed import ALONE, Ranks
-from var_scaling.training.optimizer import make_optimizer
+from var_scaling.training.optimizer import load_optimizer, make_optimizer
 
 
 @dataclass
@@ -50,21 +49,29 @@ class State:
         }
 
     def load(self, dump: dict[str, Any]) -> None:
-        """Take over a dumped state, to the bit."""
+        """Take over a dumped state, to the bit, in memory of our own and never more of it than one state."""
         self.model.load_state_dict(dump["model"])
-        self.optimizer.load_state_dict(dump["optimizer"])
-        device = next(self.model.parameters()).device
-        self.average = (
-            None if dump["average"] is None else {k: v.to(device).clone() for k, v in dump["average"].items()}
-        )
+        load_optimizer(self.optimizer, dump["optimizer"])
+        if dump["average"] is None:
+            self.average = None
+        else:
+            if self.average is None:
+                self.average = {n: torch.empty_like(p) for n, p in self.model.named_parameters()}
+            for name, value in dump["average"].items():
+                self.average[name].copy_(value)
         self.images = dump["images"]
         self.seconds = dump["seconds"]
         self.last_loss = dump["last_loss"]
         self.window = Window(**dump["window"])
 
-    def snapshot(self) -> dict[str, Any]:
-        """A dump that later steps do not touch: where a branch leaves the trunk."""
-        return copy.deepcopy(self.dump())
+    def restart(self, config: TrialConfig) -> None:
+        """Back to the state before the first step, a function of the seed alone."""
+        self.model.load_state_dict(build_var(config.model, seed=config.seed).state_dict())
+        self.optimizer.state.clear()
+        if self.average is not None:
+            for name, parameter in self.model.named_parameters():
+                self.average[name].copy_(parameter.detach())
+        self.images, self.seconds, self.last_loss, self.window = 0, 0.0, math.nan, Window()
 
     def annealed(self) -> dict[str, torch.Tensor]:
         """The weights that a budget is judged by: the average where one is kept."""
@@ -74,6 +81,7 @@ class State:
 
 def fresh_state(config: TrialConfig, device: torch.device, ranks: Ranks = ALONE) -> State:
     """The state before the first step, a function of the seed alone. The average is rank 0's."""
+    ranks.tell_build()
     model = build_var(config.model, seed=config.seed).to(device)
     if config.execution.compile:
         model.compile()  # in place: a wrapper would rename the weights that are saved

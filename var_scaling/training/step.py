@@ -52,12 +52,11 @@ def draw_batch(
         blocks = np.repeat(np.linspace(0.0, config.model.drop_path, config.model.depth), 2)[:, None]
         draws = randomness.uniform(seed, "drop-path", np.arange(len(blocks))[:, None], positions[None, :])
         keep_DB = torch.from_numpy(np.where(draws < blocks, 0.0, 1.0 / (1.0 - blocks)).astype(np.float32))
-    return Batch(
-        labels_B.to(device, non_blocking=True),
-        tokens_BL.to(device, non_blocking=True),
-        features_BLC.to(device, non_blocking=True),
-        None if keep_DB is None else keep_DB.to(device, non_blocking=True),
-    )
+
+    def send(tensor: Tensor) -> Tensor:  # from pinned memory, or the copy waits for the steps that are queued
+        return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+
+    return Batch(send(labels_B), send(tokens_BL), send(features_BLC), None if keep_DB is None else send(keep_DB))
 
 
 def train_step(

@@ -1,4 +1,4 @@
-"""Peak arithmetic of a device, the denominator of MFU."""
+"""Peak arithmetic of the device at hand, the denominator of MFU."""
 
 from __future__ import annotations
 
@@ -6,12 +6,7 @@ import time
 
 import torch
 
-# Dense peaks without sparsity, FLOP/s, from NVIDIA's data sheets; float32 counts TF32 tensor cores.
-_GPUS = {
-    "H200": {"bfloat16": 989e12, "float32": 495e12},
-    "H100": {"bfloat16": 989e12, "float32": 495e12},
-    "A100": {"bfloat16": 312e12, "float32": 156e12},
-}
+from var_scaling.planning import devices
 
 
 def peak_flops(device: torch.device, precision: str) -> float:
@@ -19,13 +14,11 @@ def peak_flops(device: torch.device, precision: str) -> float:
 
     A measured peak belongs to the threads in use and to the load of the moment, so a CPU's MFU is a rough figure.
     """
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-        for known, peaks in _GPUS.items():
-            if known in name:
-                return peaks[precision]
+    if device.type == "cuda" and (known := devices.peak(torch.cuda.get_device_name(device), precision)) is not None:
+        return known
     size = 4096 if device.type == "cuda" else 512
-    matrix = torch.randn(size, size, device=device, dtype=getattr(torch, precision))
+    dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    matrix = torch.randn(size, size, device=device, dtype=dtype)
     best = float("inf")
     for _ in range(4):
         begin = time.perf_counter()

@@ -29,6 +29,7 @@ from var_scaling.tokenizers.vq import training as vq
 from var_scaling.tokenizers.vq.config import GanConfig, PerceptualConfig, TokenizerTrainConfig, VQConfig
 from var_scaling.training.discriminator import build_critic
 from var_scaling.training.failures import Diverged
+from var_scaling.training.optimizer import load_optimizer
 from var_scaling.training.tokenizer_losses import adaptive_weight, hinge_for_critic, perceptual_network, psnr
 
 if TYPE_CHECKING:
@@ -302,7 +303,7 @@ class Training:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        load_optimizer(self.optimizer, state["optimizer"])
         self.bottleneck.load_state_dict(state)
         self.images, self.seconds = state["images"], state["seconds"]
         self.window = {name: value.to(self.device) for name, value in state["window"].items()}
@@ -310,7 +311,7 @@ class Training:
         self.first_bad = state["first_bad"].to(self.device)
         if self.critic is not None:
             self.critic.load_state_dict(state["critic"])
-            self.critic_optimizer.load_state_dict(state["critic_optimizer"])
+            load_optimizer(self.critic_optimizer, state["critic_optimizer"])
 
 
 def learning_rate(train: TokenizerTrainConfig, images: int, end: int) -> float:

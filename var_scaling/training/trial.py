@@ -68,8 +68,7 @@ def train_budgets(
         _Progress(config, todo, attempt),
     )
     state = fresh_state(config, device, ranks)
-    fresh = state.snapshot()
-    trunk: dict[str, Any] | None = None  # the trunk where it stands, while `state` is on a branch
+    left: int | None = None  # images at which this attempt left the trunk last
     for budget in todo:
         start = branch_point(config, budget)
         branch = f"anneal_{budget}"
@@ -78,16 +77,22 @@ def train_budgets(
             ranks.tell_state(state)
             attempt.journal.write(event="resumed", phase=branch, images=state.images)
         else:
-            origin = _nearest_trunk(attempt, start, trunk)
-            state.load(origin or fresh)
-            ranks.tell_state(state)
-            if origin is not None and origin is not trunk:
+            # The trunk waits on disk while `state` is on a branch: a second copy would not fit a large model's card.
+            origin, kept = _nearest_trunk(attempt, start, left)
+            if origin is not None:
+                state.load(origin)
+            elif state.images:
+                state.restart(config)
+            if origin is not None and state.images != left:
                 attempt.journal.write(event="resumed", phase="trunk", images=state.images)
+            kept = kept and state.images == start
+            del origin
+            ranks.tell_state(state)
             advance(run, state, start, "trunk", _trunk_schedule(config), "trunk")
-            trunk = state.snapshot()
-            if start < budget and not _point_kept(attempt, start):
-                attempt.save_checkpoint(f"point_{start}", trunk)
+            if start < budget and not kept:
+                attempt.save_checkpoint(f"point_{start}", state.dump())
                 attempt.journal.write(event="checkpoint", phase="trunk", images=start)
+            left = start
         if start < budget:
             advance(run, state, budget, branch, Branch(config.train, start, budget), branch)
         _publish(config, state, budget, cache, tokenizer, attempt, device, provenance)
@@ -98,25 +103,21 @@ def _trunk_schedule(config: TrialConfig) -> Schedule:
     return Trunk(config.train) if config.train.schedule == "wsd" else Horizon(config.train)
 
 
-def _point_kept(attempt: Attempt, images: int) -> bool:
-    return any(True for _ in store.checkpoint_files(attempt.work, f"point_{images}"))
+def _nearest_trunk(attempt: Attempt, start: int, left: int | None) -> tuple[dict[str, Any] | None, bool]:
+    """The furthest trunk state up to `start`, and whether it is a kept branch point and not the rolling checkpoint.
 
-
-def _nearest_trunk(attempt: Attempt, start: int, standing: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The furthest trunk state up to `start`: the one in memory, the rolling checkpoint or a kept branch point."""
-    found = [standing] if standing is not None and standing["images"] <= start else []
-    if found and found[0] is not None and found[0]["images"] == start:
-        return found[0]
-    rolling = attempt.load_checkpoint("trunk")
-    if rolling is not None and rolling["images"] <= start:
-        found.append(rolling)
+    The rolling one is not looked at where this attempt has `left` the trunk at a branch point, for it lies before it.
+    """
+    rolling = attempt.load_checkpoint("trunk") if left is None else None
+    if rolling is not None and rolling["images"] > start:
+        rolling = None
     names = {p.stem.removesuffix(".previous") for p in attempt.work.glob("attempts/*/checkpoints/point_*.pt")}
     points = sorted((int(m[1]) for n in names if (m := re.fullmatch(r"point_(\d+)", n))), reverse=True)
-    best = max((s["images"] for s in found if s), default=-1)
+    best = -1 if rolling is None else rolling["images"]
     for images in points:
         if best < images <= start and (state := attempt.load_checkpoint(f"point_{images}")) is not None:
-            return state
-    return max((s for s in found if s), key=lambda s: s["images"], default=None)
+            return state, True
+    return rolling, False
 
 
 def _publish(
@@ -131,8 +132,8 @@ def _publish(
 ) -> None:
     """Validate the annealed weights and put weights and row in place, whole and once."""
     weights = state.annealed()
-    live = {k: v.clone() for k, v in state.model.state_dict().items()} if state.average is not None else None
-    state.model.load_state_dict(weights)
+    if state.average is not None:
+        state.model.load_state_dict(weights)  # whoever trains on loads the trunk
     state.model.eval()
     validation = validation_loss(
         state.model, cache, tokenizer, batch_size=256, device=device, precision=config.train.precision
@@ -149,8 +150,6 @@ def _publish(
     attempt.journal.sync()
     store.publish(prepared, attempt.work / "budgets" / str(budget))
     attempt.journal.write(event="budget", phase=f"anneal_{budget}", images=budget)
-    if live is not None:
-        state.model.load_state_dict(live)
 
 
 class _Progress:

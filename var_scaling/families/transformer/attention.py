@@ -67,7 +67,7 @@ def block_causal_attention(sizes: Sequence[int]) -> Attend:
 
 def masked_attention(sizes: Sequence[int]) -> Attend:
     """The same function in the published form: one dense L x L product and a block-causal mask."""
-    level_L = torch.repeat_interleave(torch.arange(len(sizes)), torch.tensor(tuple(sizes)))
+    level_L = torch.tensor([level for level, size in enumerate(sizes) for _ in range(size)], device="cpu")
     visible_LL = level_L[:, None] >= level_L[None, :]
 
     def attend(q_BLHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor, scale: float) -> Tensor:

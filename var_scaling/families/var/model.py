@@ -75,7 +75,7 @@ class VAR(nn.Module):
         self.pos_start = nn.Parameter(torch.zeros(1, self.sizes[0], width))
         self.pos_1LC = nn.Parameter(torch.zeros(1, self.tokens, width))
         self.lvl_embed = nn.Embedding(len(self.sizes), width)
-        level_L = torch.repeat_interleave(torch.arange(len(self.sizes)), torch.tensor(self.sizes))
+        level_L = torch.tensor([level for level, size in enumerate(self.sizes) for _ in range(size)])
         self.register_buffer("lvl_1L", level_L[None], persistent=False)
 
         if shared_adaln:
@@ -136,9 +136,10 @@ class VAR(nn.Module):
         top_k: int = 900,
         top_p: float = 0.96,
         generator: torch.Generator | None = None,
+        uniform_BL: Tensor | None = None,
     ) -> Tensor:
         """Images of the given classes, (B, channels, height, width) in [0, 1]. Arguments: see `sample_tokens`."""
-        tokens = self.sample_tokens(labels_B, tokenizer, guidance, top_k, top_p, generator)
+        tokens = self.sample_tokens(labels_B, tokenizer, guidance, top_k, top_p, generator, uniform_BL)
         return (tokenizer.decode(tokens) + 1) / 2
 
     @torch.no_grad()

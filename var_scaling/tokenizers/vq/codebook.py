@@ -68,7 +68,8 @@ class Codebook:
         tokens_n = torch.cat([map_Bl.flatten() for map_Bl in quantised.tokens])
         z_nZ = torch.cat([vectors_BlZ.flatten(0, 1) for vectors_BlZ in quantised.residuals])
         mean_hits = len(tokens_n) / len(codes_VZ)
-        hits_V = torch.bincount(tokens_n, minlength=len(codes_VZ)).to(z_nZ.dtype) / mean_hits
+        # Not torch.bincount, which waits for the device to learn the largest token.
+        hits_V = torch.zeros_like(self.uses_V).index_add_(0, tokens_n, z_nZ.new_ones(len(tokens_n))) / mean_hits
         sum_VZ = torch.zeros_like(self.sum_VZ).index_add_(0, tokens_n, z_nZ) / mean_hits
         keep = 0.0 if self.fresh else self.config.ema_decay
         unused_V1 = (hits_V == 0)[:, None] & self.fresh  # the first batch's misses keep their place
@@ -114,7 +115,8 @@ class Hits:
 
     def add(self, tokens: list[Tensor]) -> None:
         for k, map_Bl in enumerate(tokens):
-            self.hits_KV[k] += torch.bincount(map_Bl.flatten(), minlength=self.hits_KV.shape[1])
+            tokens_n = map_Bl.flatten()
+            self.hits_KV[k].index_add_(0, tokens_n, torch.ones_like(tokens_n))
 
     def usage(self) -> float:
         """Share of the codes that any scale chose."""

@@ -28,7 +28,7 @@ class Phi(nn.Module):
         self.ratio = ratio
 
     def forward(self, h_BZHW: Tensor) -> Tensor:
-        return torch.lerp(h_BZHW, self.conv(h_BZHW), self.ratio)
+        return torch.lerp(h_BZHW, self.conv(h_BZHW).to(h_BZHW.dtype), self.ratio)  # autocast narrows conv alone
 
 
 def phi_of_scale(scales: int, phis: int) -> tuple[int, ...]:

@@ -1,0 +1,99 @@
+"""The device that this process computes on: which one, how exactly, and what to do when its memory ends."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+
+from var_scaling.errors import EnvironmentProblem, NodeProblem
+from var_scaling.planning import estimate
+from var_scaling.planning.trial import TrialConfig
+
+# What says that a scheduler gave this process a GPU, and the values by which each says that it gave none.
+_GIVEN: dict[str, tuple[str, ...]] = {
+    "SLURM_STEP_GPUS": (),
+    "SLURM_JOB_GPUS": (),
+    "SLURM_GPUS_ON_NODE": ("0",),
+    "CUDA_VISIBLE_DEVICES": ("-1", "NoDevFiles"),
+}
+_USABLE = 0.95  # of a card: the rest is the driver's, NCCL's and the allocator's slack
+
+
+def choose_device(wanted: str, number: int = 0) -> torch.device:
+    """The device of a process, set as torch's current one.
+
+    Convolutions and matrix products are float32 where they say so (`set_precision` alone changes that): tokens that a
+    GPU encodes are a CPU's up to rounding. Attention is torch's own kernels, one choice for every card, and none of
+    cuDNN's, which plans anew for each of a pyramid's shapes.
+
+    Args:
+        wanted: placement.device.
+        number: of this process among those on its node; where each sees one GPU alone, that one is its own.
+
+    Raises:
+        NodeProblem: no GPU that works where one was asked for or given, or fewer of them than processes.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.enable_cudnn_sdp(False)
+    if wanted == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        given = [
+            f"{name}={value}" for name, none in _GIVEN.items() if (value := os.environ.get(name)) and value not in none
+        ]
+        if wanted == "cuda" or given:
+            why = "placement.device is cuda" if wanted == "cuda" else f"this process was given a GPU ({given[0]})"
+            raise NodeProblem(
+                f"{why}, but torch finds none that works here (driver, container, a torch without CUDA?); mend that, "
+                "or use placement.device=cpu"
+            )
+        return torch.device("cpu")
+    count = torch.cuda.device_count()
+    if number >= count > 1:
+        raise NodeProblem(f"process {number + 1} of this node has no GPU of its own: torch finds {count} here")
+    device = torch.device("cuda", number if count > 1 else 0)
+    torch.cuda.set_device(device)
+    return device
+
+
+def gpu_name(device: torch.device) -> str:
+    """What tells one GPU from every other."""
+    return f"{os.uname().nodename} {torch.cuda.get_device_properties(device).uuid}"
+
+
+def set_precision(device: torch.device, precision: str) -> None:
+    """Let matrix products of float32 numbers use TF32's tensor cores, or not.
+
+    Raises:
+        EnvironmentProblem: tf32 on a device that has none.
+    """
+    if precision == "tf32" and (device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0)):
+        where = torch.cuda.get_device_name(device) if device.type == "cuda" else "a CPU"
+        raise EnvironmentProblem(
+            f"train.precision is tf32, which {where} does not have (NVIDIA cards have it since the A100); use another "
+            "GPU, or float32, which is another trial"
+        )
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+
+
+def memory_advice(config: TrialConfig, device: torch.device) -> str:
+    """What a trial took and was expected to take when its device's memory ended, and the micro-batch that would fit."""
+    state, micro = estimate.state_bytes(config), estimate.micro_batch(config)
+    predicted = state + estimate.activation_bytes(config, micro)
+    measured = torch.cuda.max_memory_allocated(device)
+    card = torch.cuda.get_device_properties(device).total_memory
+    share = config.train.batch_size // config.placement.gpus
+    error = max(1.0, measured / predicted)  # of the prediction, as far as it got
+    fit = [
+        m
+        for m in range(1, micro)
+        if share % m == 0 and (state + estimate.activation_bytes(config, m)) * error < _USABLE * card
+    ]
+    way_out = (
+        f"`var-sweep retry --cause out-of-gpu-memory --set execution.micro_batch={max(fit)}` fits"
+        if fit
+        else "no micro-batch fits this card"
+    )
+    sizes = [f"{size / 2**30:.1f} GiB" for size in (measured, predicted, card)]
+    return f"measured {sizes[0]}, predicted {sizes[1]} at micro-batch {micro}, the card has {sizes[2]}; {way_out}"
