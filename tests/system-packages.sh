@@ -1,8 +1,8 @@
 #!/bin/sh
-# Debian packages that some tests need: a SLURM for one machine, a browser, the full Fashion-MNIST.
+# Debian packages that some tests need: a SLURM for one machine, a browser, a C compiler, the full Fashion-MNIST.
 # Where they cannot be installed the tests that need them are skipped, each with a sentence.
 missing=""
-for pair in slurmctld:slurm-wlm slurmd:slurm-wlm slurmdbd:slurmdbd munged:munge mariadbd:mariadb-server chromium:chromium chromedriver:chromium-driver; do
+for pair in slurmctld:slurm-wlm slurmd:slurm-wlm slurmdbd:slurmdbd munged:munge mariadbd:mariadb-server chromium:chromium chromedriver:chromium-driver gcc:gcc nm:binutils; do
     PATH="$PATH:/usr/sbin:/sbin" command -v "${pair%%:*}" >/dev/null 2>&1 || missing="$missing ${pair#*:}"
 done
 [ -d /usr/share/datasets/fashion-mnist ] || missing="$missing dataset-fashion-mnist"

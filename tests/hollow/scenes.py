@@ -11,37 +11,41 @@ import torch
 
 from tests.families.test_var_sizes import published
 from var_scaling.planning import estimate
+from var_scaling.planning.resolve import resolve
 from var_scaling.planning.trial import TrialConfig
 from var_scaling.training.device import choose_device
 from var_scaling.training.state import State, fresh_state
-from var_scaling.training.step import Batch, train_step
+from var_scaling.training.step import draw_batch, train_step
 
 DEVICE = choose_device("cuda")
+RATES = (1e-4, 0.05)
 
 
-def trial(depth: int, precision: str = "float32", images: int = 32, **train: Any) -> TrialConfig:
-    """A model of the paper's sizes, as its resolved config would have it."""
-    config = TrialConfig().model_copy(update={"model": published(depth)})
-    changed = {"precision": precision, "batch_size": images, "learning_rate": 1e-4, "weight_decay": 0.05, **train}
+def trial(depth: int, precision: str = "float32", images: int = 32) -> TrialConfig:
+    """A model of the paper's sizes in a resolved config."""
+    config = resolve(TrialConfig())
+    train = config.train.model_copy(update={"precision": precision, "batch_size": images})
     execution = config.execution.model_copy(update={"micro_batch": images})
-    return config.model_copy(update={"train": config.train.model_copy(update=changed), "execution": execution})
+    return config.model_copy(update={"model": published(depth), "train": train, "execution": execution})
 
 
-def batch_of(config: TrialConfig) -> Batch:
-    """A batch whose content is nobody's business."""
-    model, count = config.model, config.train.batch_size
-    tokens = model.tokens_per_image
-    return Batch(
-        torch.zeros(count, dtype=torch.long, device=DEVICE),
-        torch.zeros(count, tokens, dtype=torch.long, device=DEVICE),
-        torch.zeros(count, tokens - model.patch_nums[0] ** 2, model.latent_dim, device=DEVICE),
-        torch.ones(2 * model.depth, count, device=DEVICE),
-    )
+class Cache:
+    """A token cache whose content is nobody's business."""
+
+    def __init__(self, config: TrialConfig) -> None:
+        self.model = config.model
+
+    def batch(self, items: Any, views: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        tokens, first = self.model.tokens_per_image, self.model.patch_nums[0] ** 2
+        labels, tokens_BL = torch.zeros(len(items), dtype=torch.long), torch.zeros(len(items), tokens, dtype=torch.long)
+        return labels, tokens_BL, torch.zeros(len(items), tokens - first, self.model.latent_dim)
 
 
-def stepped(config: TrialConfig) -> State:
-    state = fresh_state(config, DEVICE)
-    train_step(state, batch_of(config), config, (1e-4, 0.05))
+def stepped(config: TrialConfig, steps: int = 2) -> State:
+    """A state after some steps; from the second on the moments are there while activations are."""
+    state, cache = fresh_state(config, DEVICE), Cache(config)
+    for _ in range(steps):
+        train_step(state, draw_batch(config, cache, state.images, DEVICE), config, RATES)
     return state
 
 
@@ -55,8 +59,12 @@ def kernels() -> dict[str, int]:
     return found
 
 
+def counter(name: str) -> int:
+    return int(ctypes.CDLL("libcuda.so.1").hollow_counter(name.encode()))
+
+
 def memory(depth: str, precision: str, images: str) -> dict[str, Any]:
-    """Peak of one step, beside the plan's."""
+    """Peak of a step, beside the plan's."""
     config = trial(int(depth), precision, int(images))
     state = stepped(config)
     return {
@@ -64,6 +72,36 @@ def memory(depth: str, precision: str, images: str) -> dict[str, Any]:
         "planned": estimate.state_bytes(config) + estimate.activation_bytes(config, int(images)),
         "between": torch.cuda.memory_allocated() if state else 0,
         "state": estimate.state_bytes(config),
+    }
+
+
+def step(precision: str) -> dict[str, Any]:
+    """What a step waits for, launches and holds."""
+    config = trial(2, precision, 4)
+    state, cache = stepped(config, 1), Cache(config)
+    before = counter("n_h2d_pageable")
+    torch.cuda.set_sync_debug_mode("error")
+    batch = draw_batch(config, cache, state.images, DEVICE)
+    loss, norm = train_step(state, batch, config, RATES)
+    torch.cuda.set_sync_debug_mode("default")
+    pageable = counter("n_h2d_pageable") - before
+    del batch
+    held = torch.cuda.memory_allocated()
+    moments = {name: str(value.dtype) for m in state.optimizer.state.values() for name, value in m.items()}
+    saved, images = state.dump(), state.images
+    state.restart(config)
+    restarted = state.images, len(state.optimizer.state)
+    state.load(saved)
+    del saved
+    return {
+        "pageable": pageable,
+        "loss": [str(loss.device), str(loss.dtype)],
+        "norm": str(norm.device),
+        "moments": moments,
+        "attention": sorted({w for name in kernels() for w in ("flash_fwd", "flash_bwd", "fmha_cutlass") if w in name}),
+        "restarted": restarted,
+        "again": state.images == images,
+        "grown": torch.cuda.memory_allocated() - held,
     }
 
 
