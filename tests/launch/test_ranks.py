@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -51,9 +53,11 @@ def ends(folder: Path) -> list[str | None]:
 
 
 def test_over_two_nodes(tiny: Tiny, alone: dict[int, dict[str, object]]) -> None:
-    # A node of the test cluster has one GPU, which SLURM counts and no torch finds.
-    profile = PROFILE.model_copy(update={"gpu": Gpu(name="H100", memory_gb=80, per_node=1)})
-    folder = submit(tiny, profile, "placement.gpus=2")
+    # A node of the test cluster has one GPU, which SLURM counts and no torch finds: the worker must not hear of it.
+    given = ("CUDA_VISIBLE_DEVICES", "SLURM_GPUS_ON_NODE", "SLURM_JOB_GPUS", "SLURM_STEP_GPUS")
+    python = shlex.join(["env", *(f"--unset={name}" for name in given), sys.executable])
+    gpu = Gpu(name="H100", memory_gb=80, per_node=1)
+    folder = submit(tiny, PROFILE.model_copy(update={"gpu": gpu, "python": python}), "placement.gpus=2")
     wait(folder)
     assert rows(folder) == alone
     assert store.read_json(folder / "attempts" / "000" / "ranks.json")["size"] == 2
