@@ -20,7 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from var_scaling.families.dit import recipe
+from var_scaling.config.train import TrainConfig
+from var_scaling.families.base import Batch
+from var_scaling.families.dit import FAMILY
 from var_scaling.families.dit.config import DiTConfig, DiTSampler
 from var_scaling.families.dit.diffusion import GaussianDiffusion
 from var_scaling.families.dit.model import DiT, build_dit, time_frequencies
@@ -104,12 +106,12 @@ def stepper(config: DiTConfig, batch: int, wrap: Callable[[DiT], nn.Module]) -> 
     forward = wrap(model)
     optimizer = torch.optim.AdamW(groups(model), lr=1e-4, fused=True)
     latents = torch.randn(batch, config.latent_channels, config.latent_size, config.latent_size)
-    labels = torch.arange(batch) % config.num_classes
+    labels, train = torch.arange(batch) % config.num_classes, TrainConfig(label_drop=0.1)
 
     def step() -> None:
-        drawn = draws(config, np.arange(batch), seed=0, label_drop=0.1)
+        drawn = draws(config, train, 0, np.arange(batch))
         optimizer.zero_grad(set_to_none=True)
-        loss(forward, config, labels, latents, drawn).backward()
+        loss(forward, config, train, Batch(labels, {"latents": latents}, drawn)).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 
@@ -128,12 +130,16 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=20)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    config = recipe.complete(
-        DiTConfig(depth=options.depth, head_dim=options.head_dim, patch_size=options.patch),
+    config = DiTConfig(
+        depth=options.depth,
+        head_dim=options.head_dim,
+        patch_size=options.patch,
         latent_channels=4,
         latent_size=options.latent,
         num_classes=10,
     )
+    name = FAMILY.default_recipe(config)
+    config = config.model_copy(update=dict(FAMILY.recipe(name, config, TrainConfig(), None).model))
     model = build_dit(config)
     with torch.no_grad():
         for parameter in model.parameters():

@@ -7,13 +7,23 @@ import pytest
 import torch
 
 from tests.families.test_dit_sizes import config
-from var_scaling.families.dit import recipe
+from var_scaling.config.train import TrainConfig
+from var_scaling.families.base import Batch
+from var_scaling.families.dit import FAMILY, training
 from var_scaling.families.dit.config import DiTConfig, DiTSampler, problems, sampler_problems
 from var_scaling.families.dit.diffusion import GaussianDiffusion, respaced_timesteps
 from var_scaling.families.dit.model import build_dit
-from var_scaling.families.dit.sampling import addressed_noise, draw
-from var_scaling.families.dit.training import draws, groups, loss, noises, validate
+from var_scaling.families.dit.recipe import PAPER_SAMPLER
+from var_scaling.families.dit.sampling import addressed_noise, draw, noises
+from var_scaling.families.dit.training import draws, groups, loss, validate
 from var_scaling.published import load_dit
+
+TRAIN = TrainConfig(label_drop=0.1)
+
+
+def drawn_at(model_config, positions, seed=0, label_drop=0.1):
+    return draws(model_config, TrainConfig(label_drop=label_drop), seed, positions)
+
 
 SHAPES = [
     config(),
@@ -247,8 +257,8 @@ def test_a_sample_depends_on_its_own_address_alone(sampler):
 
 def test_draws_are_addressed():
     model_config, positions = config(), np.arange(4_000)
-    ours = draws(model_config, positions, seed=1, label_drop=0.1)
-    part = draws(model_config, positions[70:75], seed=1, label_drop=0.1)
+    ours = drawn_at(model_config, positions, seed=1)
+    part = drawn_at(model_config, positions[70:75], seed=1)
     assert all(torch.equal(ours[name][70:75], part[name]) for name in ours)
     numbers = ours["noises"]
     assert numbers.shape == (4_000, 4, 8, 8) and numbers.dtype == torch.float32
@@ -262,25 +272,22 @@ def test_draws_are_addressed():
 def test_a_batch_in_parts_is_one_batch():
     model_config = config()
     model, x, y = alive(model_config), latents(model_config, 6), some_labels(model_config, 6)
-    drawn = draws(model_config, np.arange(6), seed=0, label_drop=0.5)
-    whole = loss(model, model_config, y, x, drawn)
-    parts = [
-        loss(model, model_config, y[rows], x[rows], {name: value[rows] for name, value in drawn.items()})
-        for rows in (slice(0, 2), slice(2, 6))
-    ]
+    batch = Batch(y, {"latents": x}, drawn_at(model_config, np.arange(6), label_drop=0.5))
+    whole = loss(model, model_config, TRAIN, batch)
+    parts = [loss(model, model_config, TRAIN, batch.part(rows)) for rows in (slice(0, 2), slice(2, 6))]
     torch.testing.assert_close((2 * parts[0] + 4 * parts[1]) / 6, whole, rtol=1e-5, atol=1e-6)
-    undropped = loss(model, model_config, y, x, {**drawn, "dropped": torch.zeros(6, dtype=torch.bool)})
-    assert not torch.equal(undropped, whole), "dropped labels matter"
+    kept = {**batch.draws, "dropped": torch.zeros(6, dtype=torch.bool)}
+    assert not torch.equal(loss(model, model_config, TRAIN, Batch(y, batch.latents, kept)), whole), "drops matter"
 
 
 @pytest.mark.parametrize("target", ["noise", "velocity"])
 def test_validation_is_stratified_and_comparable(target):
     model_config = config(learned=target == "noise").model_copy(update={"target": target})
     model, x, y = build_dit(model_config), latents(model_config, 600), some_labels(model_config, 600)
-    losses = validate(model, y, x, np.arange(600))
-    part = validate(model, y[40:60], x[40:60], np.arange(40, 60))
+    losses = validate(model, Batch(y, {"latents": x}, {}), np.arange(600))
+    part = validate(model, Batch(y, {"latents": x}, {}).part(slice(40, 60)), np.arange(40, 60))
     assert all(torch.equal(losses[name][40:60], part[name]) for name in losses)
-    assert set(losses) == ({"noise_mse", "loss", "vb"} if target == "noise" else {"noise_mse", "loss"})
+    assert set(losses) == ({"noise_mse", "target_mse", "vb"} if target == "noise" else {"noise_mse", "target_mse"})
     shares = np.modf((np.arange(600) + 0.5) * (5**0.5 - 1) / 2)[0]
     assert np.histogram(shares, 20, (0, 1))[0].min() >= 27, "30 a bin but for rounding"
     # A fresh model predicts zero, which is off by 1 as noise; as velocity too, and the noise by sqrt(a) times that.
@@ -303,11 +310,11 @@ def test_a_few_seconds_of_training_lower_the_loss_and_guided_samples_know_their_
         positions = np.arange(step * 32, step * 32 + 32)
         y = torch.from_numpy(positions % 2)
         x = (2.0 * y - 1).view(-1, 1, 1, 1) + 0.1 * noises(model_config, 9, "data", positions)
-        value = loss(model, model_config, y, x, draws(model_config, positions, seed=0, label_drop=0.1))
+        value = loss(model, model_config, TRAIN, Batch(y, {"latents": x}, drawn_at(model_config, positions)))
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
-        losses.append(float(value))
+        losses.append(value.item())
     assert np.mean(losses[-20:]) < 0.5 * np.mean(losses[:5])
     labels = torch.arange(20) % 2
     ours = draw(model, labels, DiTSampler(steps=10), addressed_noise(model, 0, np.arange(20)))
@@ -328,14 +335,31 @@ def test_problems_are_sentences():
 
 
 def test_recipes_fill_what_is_left_open():
-    shape = dict(latent_channels=4, latent_size=4, num_classes=10)
-    small = recipe.complete(DiTConfig(depth=3, head_dim=16, patch_size=1), **shape)
-    assert (small.heads, small.width, small.target, small.learned_variance) == (3, 48, "velocity", False)
-    assert None not in [value for _, value in small]
-    paper = recipe.complete(DiTConfig(depth=12), **shape)
-    assert (paper.width, paper.target, paper.learned_variance) == (768, "noise", True)
-    given = recipe.complete(DiTConfig(depth=3, head_dim=16, target="noise", heads=2), **shape)
-    assert (given.target, given.width) == ("noise", 32)
-    assert recipe.recipe("small-ladder", 3, 64).learning_rate == pytest.approx(0.012)
-    assert recipe.recipe("paper", 28, 64).ema_half_life_images == pytest.approx(443_600, rel=1e-3)
-    assert DiTSampler(guidance=0.5).published_guidance == 1.5
+    train = TrainConfig(batch_size=64)
+    small, paper = DiTConfig(depth=3, head_dim=16, patch_size=1), DiTConfig(depth=12)
+    names = [FAMILY.default_recipe(model) for model in (small, paper)]
+    assert names == ["small-ladder", "paper"] == list(reversed(FAMILY.recipes))
+    rule = FAMILY.recipe("small-ladder", small, train, None)
+    assert rule.learning_rate == pytest.approx(0.012)
+    filled = small.model_copy(update={**rule.model, "latent_channels": 4, "latent_size": 4, "num_classes": 10})
+    assert None not in [value for _, value in filled]
+    assert (filled.width, filled.target, filled.tokens_per_image) == (48, "velocity", 16)
+    assert FAMILY.params(filled) and not list(FAMILY.problems(filled))
+    assert (FAMILY.at_depth(filled, 5).width, FAMILY.at_depth(small, 5).width) == (80, 80)
+    rule = FAMILY.recipe("paper", paper, train, None)
+    assert rule.ema_half_life_images == pytest.approx(443_600, rel=1e-3)
+    assert rule.model["learned_variance"]
+    assert PAPER_SAMPLER.published_guidance == 1.5
+
+
+@pytest.mark.parametrize("sampler", [DiTSampler(steps=3), DiTSampler(steps=3, method="ancestral")])
+def test_the_family_draws_a_sample_from_its_own_row_of_noise(sampler):
+    model_config = config()
+    model, labels = alive(model_config), some_labels(model_config)
+    numbers = training.noise(model_config, sampler, 5, torch.Generator().manual_seed(0))
+    whole = training.draw(model, labels, None, sampler, numbers)["latents"]
+    part = {name: value[2:4] for name, value in numbers.items()}
+    torch.testing.assert_close(
+        training.draw(model, labels[2:4], None, sampler, part)["latents"], whole[2:4], rtol=1e-4, atol=1e-4
+    )
+    assert FAMILY.sample_flops(model_config, sampler) > 0 and FAMILY.sample_bytes(model_config, sampler) > 0

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from var_scaling.config.base import Strict
+from var_scaling.families.base import ModelConfig, SamplerConfig
 
 TIMESTEPS = 1_000  # of the schedule that a model is trained on; published, and part of what the weights mean
 
@@ -17,9 +17,10 @@ Target = Literal["noise", "velocity"]
 PUBLISHED_SIZES = {"S": (12, 64, 6), "B": (12, 64, 12), "L": (24, 64, 16), "XL": (28, 72, 16)}
 
 
-class DiTConfig(Strict):
-    """A diffusion transformer (Peebles and Xie 2022, arXiv:2212.09748). `None` means "derived": see `recipe.complete`.
+class DiTConfig(ModelConfig):
+    """A diffusion transformer (Peebles and Xie 2022, arXiv:2212.09748).
 
+    `None` means "derived": from the recipe, the tokenizer or the data.
     Width is `head_dim * heads`; heads = depth unless given (the published sizes give them: `published_config`).
     """
 
@@ -50,7 +51,7 @@ class DiTConfig(Strict):
         return self.latent_channels * (2 if self.learned_variance else 1)
 
 
-class DiTSampler(Strict):
+class DiTSampler(SamplerConfig):
     """How samples are drawn: part of what an evaluation is.
 
     `guidance` is this project's single scale, t: guided = cond + t (cond - uncond), 0 is off. The published scale is
@@ -68,6 +69,11 @@ class DiTSampler(Strict):
     def published_guidance(self) -> float:
         """The scale s as the DiT paper prints it; 1 is off."""
         return self.guidance + 1
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether steps draw noise of their own."""
+        return self.method == "ancestral" or self.eta > 0
 
     @property
     def label(self) -> str:

@@ -13,10 +13,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from var_scaling.families.dit.config import DiTSampler
+from var_scaling import randomness
+from var_scaling.families.dit.config import DiTConfig, DiTSampler
 from var_scaling.families.dit.diffusion import GaussianDiffusion
 from var_scaling.families.dit.model import DiT
-from var_scaling.families.dit.training import noises
+
+
+def noises(config: DiTConfig | DiT, seed: int, stream: str, *counters: NDArray[np.int64] | int) -> Tensor:
+    """(B, C, H, W) unit normal, each row a function of its address alone."""
+    channels = config.latent_channels if isinstance(config, DiTConfig) else config.channels
+    assert channels is not None and config.latent_size is not None, "resolve the config first"
+    shape = (channels, config.latent_size, config.latent_size)
+    numbers = randomness.normal(seed, stream, channels * config.latent_size**2, *counters)
+    return torch.from_numpy(numbers.reshape(-1, *shape))
 
 
 def addressed_noise(module: DiT, seed: int, positions: NDArray[np.int64]) -> Iterator[Tensor]:

@@ -65,11 +65,10 @@ def forward_flops_total(config: DiTConfig) -> int:
     return sum(forward_flops(config).values())
 
 
-def train_flops_total(config: DiTConfig) -> int:
-    """FLOPs of forward and backward on one image: latents and times that are read need no gradient."""
+def input_flops(config: DiTConfig) -> int:
+    """The part that reads latents and times: its backward pass needs no gradient of what it read."""
     patch, _ = _patch_numbers(config)
-    read = 2 * config.width * (patch * config.tokens_per_image + FREQUENCIES)
-    return 3 * forward_flops_total(config) - read
+    return 2 * config.width * (patch * config.tokens_per_image + FREQUENCIES)
 
 
 def sample_flops(config: DiTConfig, sampler: DiTSampler) -> int:
@@ -81,6 +80,18 @@ def sample_flops(config: DiTConfig, sampler: DiTSampler) -> int:
     if not sampler.guidance:
         return sampler.steps * once
     return sampler.steps * (2 * once - 2 * _patch_numbers(config)[0] * config.width * config.tokens_per_image)
+
+
+def sample_bytes(config: DiTConfig, sampler: DiTSampler, bytes_per_number: int = 4) -> int:
+    """Memory that drawing one latent holds beside the weights: one block's, twice under guidance; an estimate.
+
+    Basis: the stream, its norm, and the hidden layer before and after its activation; and a noise a step where the
+    sampler draws them.
+    """
+    assert config.latent_channels is not None and config.latent_size is not None, "resolve the config first"
+    rows = 2 if sampler.guidance else 1
+    noises = sampler.steps * config.latent_channels * config.latent_size**2 if sampler.stochastic else 0
+    return bytes_per_number * 10 * rows * config.tokens_per_image * config.width + 4 * noises
 
 
 def activation_bytes(config: DiTConfig, bytes_per_number: int = 4) -> int:

@@ -1,10 +1,11 @@
-"""What a diffusion transformer learns from, and what it is judged by: noised latents, each at an addressed time.
+"""The torch half of the DiT family: how a model learns, is judged and draws (`families.base.FamilyModel`).
 
 Dimension key: B batch, C latent channels, H = W side of the latent.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -14,9 +15,17 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from var_scaling import randomness
-from var_scaling.families.dit.config import TIMESTEPS, DiTConfig
+from var_scaling.config.train import TrainConfig
+from var_scaling.families.base import Batch
+from var_scaling.families.dit import sampling
+from var_scaling.families.dit.config import TIMESTEPS, DiTConfig, DiTSampler
 from var_scaling.families.dit.diffusion import GaussianDiffusion
-from var_scaling.families.dit.model import DiT
+from var_scaling.families.dit.model import DiT, build_dit
+from var_scaling.families.dit.sampling import noises
+from var_scaling.families.transformer.token_loss import label_drops
+
+reads = ("latents",)
+build = build_dit
 
 full_schedule = lru_cache(GaussianDiffusion)
 
@@ -24,48 +33,27 @@ VALIDATION_SEED = 0  # of the noises of the validation images: one for every mod
 GOLDEN_RATIO = (5**0.5 - 1) / 2
 
 
-def draws(config: DiTConfig, positions: NDArray[np.int64], *, seed: int, label_drop: float) -> dict[str, Tensor]:
-    """The random part of the batch at these positions of a run, on the CPU; each row a function of its address alone.
-
-    Returns:
-        "times" (B) int64, uniform over the schedule; "noises" (B, C, H, W) float32; "dropped" (B) bool, the images
-        that are learnt without their class.
-    """
+def draws(config: DiTConfig, train: TrainConfig, seed: int, positions: NDArray[np.int64]) -> dict[str, Tensor]:
+    """Times (B) int64, uniform over the schedule, noises (B, C, H, W), and which labels are dropped (B)."""
+    assert train.label_drop is not None, "resolve the config first"
     return {
         "times": torch.from_numpy(randomness.integers(seed, "diffusion-time", TIMESTEPS, positions)),
         "noises": noises(config, seed, "diffusion-noise", positions),
-        "dropped": torch.from_numpy(randomness.uniform(seed, "label-drop", positions) < label_drop),
+        "dropped": label_drops(seed, train.label_drop, positions),
     }
 
 
-def noises(config: DiTConfig | DiT, seed: int, stream: str, *counters: NDArray[np.int64] | int) -> Tensor:
-    """(B, C, H, W) unit normal, each row a function of its address alone."""
-    channels = config.latent_channels if isinstance(config, DiTConfig) else config.channels
-    assert channels is not None and config.latent_size is not None, "resolve the config first"
-    shape = (channels, config.latent_size, config.latent_size)
-    numbers = randomness.normal(seed, stream, channels * config.latent_size**2, *counters)
-    return torch.from_numpy(numbers.reshape(-1, *shape))
-
-
-def loss(
-    forward: nn.Module, config: DiTConfig, labels_B: Tensor, latents_BCHW: Tensor, draws: dict[str, Tensor]
-) -> Tensor:
-    """Mean training loss of a batch: mean square of the target, and the variances' bound where they are learned.
-
-    Args:
-        forward: the model, or its wrapper.
-        config: resolved.
-        labels_B: (B) int64 true classes.
-        latents_BCHW: (B, C, H, W) clean latents.
-        draws: of `draws`, on the device of the rest.
-    """
-    labels_B = labels_B.masked_fill(draws["dropped"], config.num_classes)
+def loss(forward: nn.Module, config: DiTConfig, train: TrainConfig, batch: Batch) -> Tensor:
+    """Mean square error of the target, and the variances' bound where they are learned."""
+    assert config.num_classes is not None and config.target is not None, "resolve the config first"
+    labels_B, drawn = batch.labels.masked_fill(batch.draws["dropped"], config.num_classes), batch.draws
     diffusion = full_schedule(target=config.target)
-    return diffusion.training_losses(forward, latents_BCHW, draws["times"], draws["noises"], labels_B)["loss"].mean()
+    losses = diffusion.training_losses(forward, batch.latents["latents"], drawn["times"], drawn["noises"], labels_B)
+    return losses["loss"].mean()
 
 
 @torch.no_grad()
-def validate(module: DiT, labels_B: Tensor, latents_BCHW: Tensor, positions: NDArray[np.int64]) -> dict[str, Tensor]:
+def validate(module: DiT, batch: Batch, positions: NDArray[np.int64]) -> dict[str, Tensor]:
     """Losses of validation images, one noised copy each, no label dropped: the same weights give the same numbers.
 
     The times of any run of neighbouring positions lie evenly over the schedule (multiples of the golden ratio), so a
@@ -73,25 +61,49 @@ def validate(module: DiT, labels_B: Tensor, latents_BCHW: Tensor, positions: NDA
 
     Args:
         module: in evaluation mode or not, it makes no difference.
-        labels_B: (B) int64.
-        latents_BCHW: (B, C, H, W) of the plain view.
+        batch: labels, and "latents" of the plain view; nothing drawn is read.
         positions: (B) numbers of the images in the validation set; time and noise of an image follow from its own.
 
     Returns:
         (B) float32 each. "noise_mse": mean square error of the noise, whatever the target, to compare budgets and
-        depths by (it does not rank depths by FID, and its level depends on the tokenizer); "loss": of training; "vb"
-        in bits, where variances are learned.
+        depths by (it does not rank depths by FID, and its level depends on the tokenizer); "target_mse": of what the
+        model predicts; "vb" in bits, where variances are learned.
     """
+    latents_BCHW = batch.latents["latents"]
     device = latents_BCHW.device
     shares = np.modf((np.asarray(positions) + 0.5) * GOLDEN_RATIO)[0]
     t_B = torch.from_numpy((shares * TIMESTEPS).astype(np.int64)).to(device)
     noises_BCHW = noises(module, VALIDATION_SEED, "diffusion-validation", positions).to(device)
     diffusion = full_schedule(target=module.target)
-    losses = diffusion.training_losses(module, latents_BCHW, t_B, noises_BCHW, labels_B)
-    mse_B = losses.pop("mse")
+    losses = diffusion.training_losses(module, latents_BCHW, t_B, noises_BCHW, batch.labels)
+    mse_B = noise_mse_B = losses["mse"]
     if module.target == "velocity":  # at a given noisy latent the noise is off by sqrt(a) times the velocity
-        mse_B = mse_B * torch.from_numpy(diffusion.alphas_cumprod).float().to(device)[t_B]
-    return {"noise_mse": mse_B, **losses}
+        noise_mse_B = mse_B * torch.from_numpy(diffusion.alphas_cumprod).float().to(device)[t_B]
+    bound = {"vb": losses["vb"]} if "vb" in losses else {}
+    return {"noise_mse": noise_mse_B, "target_mse": mse_B, **bound}
+
+
+def summarise(config: DiTConfig, sums: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
+    """Means over the validation images; see `validate`."""
+    return {f"loss_{name}": float(values.sum()) / len(values) for name, values in sums.items()}
+
+
+def noise(config: DiTConfig, sampler: DiTSampler, count: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """Where each sample starts and, for samplers that draw at every step, a noise a step in call order."""
+    assert config.latent_channels is not None and config.latent_size is not None, "resolve the config first"
+    shape = (config.latent_channels, config.latent_size, config.latent_size)
+    found = {"start": torch.randn(count, *shape, generator=generator)}
+    if sampler.stochastic:
+        found["steps"] = torch.randn(count, sampler.steps, *shape, generator=generator)
+    return found
+
+
+def draw(
+    module: DiT, labels_B: Tensor, tokenizer: Any, sampler: DiTSampler, noise: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Latents of one image for each label."""
+    steps = noise["steps"].transpose(0, 1) if "steps" in noise else ()
+    return {"latents": sampling.draw(module, labels_B, sampler, iter((noise["start"], *steps)))}
 
 
 def groups(module: nn.Module) -> list[dict[str, Any]]:
@@ -99,4 +111,4 @@ def groups(module: nn.Module) -> list[dict[str, Any]]:
     named = [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
     decayed = [p for name, p in named if p.ndim > 1 and "embedding_table" not in name]
     rest = [p for name, p in named if p.ndim <= 1 or "embedding_table" in name]
-    return [{"params": decayed, "decayed": True}, {"params": rest, "decayed": False, "weight_decay": 0.0}]
+    return [{"params": decayed, "decayed": True}, {"params": rest, "decayed": False}]
