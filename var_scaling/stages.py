@@ -247,6 +247,7 @@ def _evaluate(context: Context, config: TrialConfig, asked: Asked, tokenizer: An
 
     from var_scaling.evaluation.fid import evaluate_model
     from var_scaling.evaluation.generation import sample_grid
+    from var_scaling.families.registry import family_of
     from var_scaling.families.var.model import build_var
 
     var, lacking = None, list[EnvironmentProblem]()
@@ -288,6 +289,8 @@ def _evaluate(context: Context, config: TrialConfig, asked: Asked, tokenizer: An
             rfid = f"rfid_{evaluation.fid.reference}"
             if floor and rfid in floor:
                 result["tokenizer_rfid"] = floor[rfid]
+            guidance = evaluation.fid.guidance
+            result["guidance_mean"] = family_of(config.model).mean_guidance(config.model, guidance)
             context.attempt.check_owner()
             store.write_json(folder / "evaluations" / request["name"], result)
     if lacking:

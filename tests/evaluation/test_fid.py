@@ -136,7 +136,7 @@ def test_chosen_classes_stand_under_their_names(model, tmp_path):
 
 
 def works(data=DataConfig(), **evaluate):  # noqa: B008
-    config = resolve(TrialConfig.model_validate({"data": data, "model": {"head_dim": 16, "depth": 2}}))
+    config = resolve(TrialConfig.model_validate({"data": data, "model": {"family": "var", "head_dim": 16, "depth": 2}}))
     return works_of(config, EvaluateConfig.model_validate(evaluate))
 
 

@@ -12,6 +12,8 @@ from var_scaling.errors import EnvironmentProblem
 from var_scaling.evaluation import fid
 from var_scaling.families.var import model as var_model
 from var_scaling.planning.identity import evaluation_name
+from var_scaling.planning.resolve import resolve
+from var_scaling.planning.trial import TrialConfig
 from var_scaling.runs import store
 
 
@@ -51,9 +53,11 @@ def test_missing_weights_of_one_evaluation_keep_no_other(tmp_path, monkeypatch, 
         images=lambda data: None,
         placement=SimpleNamespace(feature_weights=None, image_folder=None),
     )
+    model = resolve(TrialConfig.model_validate({"model": {"family": "var", "head_dim": 16, "depth": 2}})).model
     wanted = stages.Asked([{"budgets": [64], "evaluations": requests, "samples_grid": "off"}])
     with pytest.raises(EnvironmentProblem, match="no weights here"):
-        stages._evaluate(context, SimpleNamespace(model=None), wanted, None)
-    found = {store.read_json(budget / "evaluations" / each["name"])["seed"] for each in requests[1:]}
-    assert found == {0, 1}
+        stages._evaluate(context, SimpleNamespace(model=model), wanted, None)
+    found = [store.read_json(budget / "evaluations" / each["name"]) for each in requests[1:]]
+    assert [each["seed"] for each in found] == [0, 1]
+    assert all(0.5 < each["guidance_mean"] < 1.5 for each in found)
     assert not (budget / "evaluations" / requests[0]["name"]).exists()

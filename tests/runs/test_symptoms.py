@@ -16,18 +16,18 @@ HEALTHY = {
 
 
 @pytest.mark.parametrize(
-    ("label_drop", "scales", "guidances", "says"),
+    ("label_drop", "guidances", "says"),
     [
-        (0.1, 4, [1.5], []),
-        (0.0, 4, [0.0], []),
-        (0.0, 1, [], []),
-        (0.0, 4, [0.0, 1.5], ["guidance 1.5 without label dropout"]),
-        (0.1, 1, [3.0, 0.0, 3.0], ["guidance 3 with a single scale has no effect"]),
-        (0.0, 1, [3.0], ["without label dropout", "single scale"]),
+        (0.1, [(1.5, 0.9)], []),
+        (0.0, [(0.0, 0.0)], []),
+        (0.0, [], []),
+        (0.0, [(0.0, 0.0), (1.5, 0.9)], ["guidance 1.5 without label dropout"]),
+        (0.1, [(3.0, 0.0), (0.0, 0.0), (3.0, 0.0)], ["guidance 3 with a single scale has no effect"]),
+        (0.0, [(3.0, 0.0)], ["without label dropout", "single scale"]),
     ],
 )
-def test_guidance_that_cannot_work(label_drop, scales, guidances, says):
-    found = list(symptoms.of_guidance(label_drop, scales, guidances))
+def test_guidance_that_cannot_work(label_drop, guidances, says):
+    found = list(symptoms.of_guidance(label_drop, guidances))
     assert len(found) == len(says)
     assert all(part in sentence for part, sentence in zip(says, found, strict=True))
 
@@ -89,9 +89,14 @@ def test_a_sweep_tells_each_once_with_its_trials_by_their_largest_budget(tmp_pat
             write(tmp_path / "trials" / folder / "budgets" / str(budget) / "row.json", row(loss))
         budgets = [{"images": 100, "asked": 100}, {"images": 200, "asked": 200}]
         trials.append({"folder": folder, "stages": stages, "budgets": budgets, "evaluations": ["fid-a.json"]})
-    asked = [{"name": "fid-a.json", "config": {"fid": {"guidance": 1.5}}}]
-    found = symptoms.of_sweep(tmp_path, {"trials": trials, "evaluations": asked})
+    found = symptoms.of_sweep(tmp_path, {"trials": trials})
     assert len(found) == 2, found
     assert found[0].startswith("d2-s0-01234567, d4-s0-01234567: has hardly learnt")
     assert found[1].startswith("all trials: no rFID")
-    assert symptoms.of_sweep(tmp_path, {"trials": trials[:0], "evaluations": []}) == []
+    assert symptoms.of_sweep(tmp_path, {"trials": []}) == []
+    first = tmp_path / "trials" / trials[0]["folder"] / "budgets" / "200"
+    write(first / "row.json", {"images_seen": 200})
+    assert len(symptoms.of_sweep(tmp_path, {"trials": trials[:1]})) == 1, "another family's row: only the floor is told"
+    write(first / "row.json", {"label_drop": 0.0})
+    write(first / "evaluations" / "fid-a.json", {"label": "x", "guidance": 3.0, "guidance_mean": 0.0})
+    assert len(symptoms.of_sweep(tmp_path, {"trials": trials[:1]})) == 3

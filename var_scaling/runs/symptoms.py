@@ -81,8 +81,8 @@ def of_reconstructions(report: Report, sanity: Sequence[Report] | None) -> Itera
 
 def of_row(row: Report, tokenizer: Report) -> Iterator[str]:
     """A model that has learnt no more than how often each code occurs, or whose tokens leave nothing to learn."""
-    known = _entropy(tokenizer, int(row["vocab_size"]))
-    loss = row.get("loss_all_scales")
+    loss, vocab_size = row.get("loss_all_scales"), row.get("vocab_size")
+    known = _entropy(tokenizer, vocab_size) if vocab_size else None
     if known is None or loss is None:
         return
     if known < CONSTANT_BELOW:
@@ -116,7 +116,6 @@ def of_sweep(runs: Path, study: Report) -> list[str]:
         study: its study.json.
     """
     found: dict[str, list[str]] = {}
-    asked = {each["name"]: each["config"]["fid"] for each in study.get("evaluations", ()) if "config" in each}
     for entry in study["trials"]:
         name = str(entry["folder"]).partition("-")[2][:-4]
         stages = {each.split("/")[1]: runs / each / "result" for each in entry["stages"]}
@@ -125,15 +124,13 @@ def of_sweep(runs: Path, study: Report) -> list[str]:
         for budget in entry["budgets"]:
             folder = runs / "trials" / entry["folder"] / "budgets" / str(budget["images"])
             row = store.read_json(folder / "row.json")
-            if row is None or not row.keys() >= {"label_drop", "vocab_size"}:
-                continue  # not trained, or written by an older release: nothing is known, so nothing is said
+            if row is None:
+                continue
             evaluations = read_evaluations(folder, entry["evaluations"]).values()
-            single = len(tokenizer.get("usage_per_scale", (0, 0))) == 1  # then a ramp of guidance begins at its end
-            strengths = [asked[each]["guidance"] for each in entry["evaluations"] if each in asked]
-            guidances = [(strength, 0.0 if single else strength) for strength in strengths]
-            last = (
-                *of_guidance(row["label_drop"], guidances),
-                *of_tokenizer(tokenizer, row["vocab_size"]),
+            guidances = [(e["guidance"], e.get("guidance_mean", 1.0)) for e in evaluations if "guidance" in e]
+            last = (  # a column that an older release or another family does not write says nothing
+                *of_guidance(row.get("label_drop", 1.0), guidances),
+                *(of_tokenizer(tokenizer, row["vocab_size"]) if "vocab_size" in row else ()),
                 *of_row(row, tokenizer),
                 *(words for each in evaluations for words in of_evaluation(each)),
             )
