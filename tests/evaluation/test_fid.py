@@ -28,6 +28,7 @@ from var_scaling.evaluation.fid import evaluate_model, evaluate_tokenizer, measu
 from var_scaling.evaluation.frechet import Gaussian
 from var_scaling.evaluation.generation import generate, labels_by_share, sample_grid
 from var_scaling.evaluation.reconstruction import sanity_report
+from var_scaling.families.var.config import VARConfig
 from var_scaling.planning import identity
 from var_scaling.planning.resolve import resolve
 from var_scaling.planning.trial import TrialConfig
@@ -136,7 +137,7 @@ def test_chosen_classes_stand_under_their_names(model, tmp_path):
 
 
 def works(data=DataConfig(), **evaluate):  # noqa: B008
-    config = resolve(TrialConfig.model_validate({"data": data, "model": {"family": "var", "head_dim": 16, "depth": 2}}))
+    config = resolve(TrialConfig(data=data, model=VARConfig(head_dim=16, depth=2)))
     return works_of(config, EvaluateConfig.model_validate(evaluate))
 
 

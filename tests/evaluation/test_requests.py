@@ -11,6 +11,7 @@ from var_scaling.config.evaluate import EvaluateConfig, FidConfig, fid_evaluatio
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.evaluation import fid
 from var_scaling.families.var import model as var_model
+from var_scaling.families.var.config import VARConfig
 from var_scaling.planning.identity import evaluation_name
 from var_scaling.planning.resolve import resolve
 from var_scaling.planning.trial import TrialConfig
@@ -53,7 +54,7 @@ def test_missing_weights_of_one_evaluation_keep_no_other(tmp_path, monkeypatch, 
         images=lambda data: None,
         placement=SimpleNamespace(feature_weights=None, image_folder=None),
     )
-    model = resolve(TrialConfig.model_validate({"model": {"family": "var", "head_dim": 16, "depth": 2}})).model
+    model = resolve(TrialConfig(model=VARConfig(head_dim=16, depth=2))).model
     wanted = stages.Asked([{"budgets": [64], "evaluations": requests, "samples_grid": "off"}])
     with pytest.raises(EnvironmentProblem, match="no weights here"):
         stages._evaluate(context, SimpleNamespace(model=model), wanted, None)

@@ -233,9 +233,9 @@ def sample(
 def _class_names(trial: Path) -> tuple[str, ...]:
     from var_scaling.config import yaml
     from var_scaling.config.class_names import class_names
-    from var_scaling.planning.trial import TrialConfig
+    from var_scaling.planning.trial import read_trial
 
-    config = TrialConfig.model_validate(yaml.load(trial / "config.yaml")[0])
+    config = read_trial(yaml.load(trial / "config.yaml")[0])
     return class_names(config.data, config.placement.image_folder)
 
 
