@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import FAKE_WORKER, ROOT
-from tests.launch import engine
+from tests.launch import commands, engine
 from tests.tiny import STUDY, Tiny, rows
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.exits import EXIT_STOPPED
@@ -134,7 +135,8 @@ def test_under_ray_a_stop_is_no_requeue_of_the_job_that_all_share(fake_study: Pa
         if job.work.kind != "trial":
             (runs / job.work.folder / "result").mkdir()
     folder = runs / launch.jobs[-1].work.folder
-    env = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", "SLURM_JOB_ID": "52", "VAR_SCALING_RAY": "1"}
+    job = {"SLURM_JOB_ID": "52", "SLURMD_NODENAME": "n1", "VAR_SCALING_RAY": "1"}
+    env = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}", **job}
     worker = subprocess.Popen([*FAKE_WORKER, str(folder)], env=env, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
     while not list(folder.glob("attempts/000/checkpoints/*")):
@@ -198,3 +200,42 @@ def test_an_allocation_that_meets_its_time_limit_is_requeued_and_goes_on(
 
 def _job(job: str) -> str:
     return subprocess.run(["scontrol", "show", "job", "-o", job], capture_output=True, text=True).stdout
+
+
+def rays() -> set[str]:
+    """Folders that private Rays keep for themselves."""
+    return {path for path in os.listdir("/tmp") if path.startswith("vs-ray-")}
+
+
+@pytest.mark.parametrize("seconds", [0.0, 4.0])
+def test_ctrl_c_while_ray_starts_leaves_nothing_behind(fake_study: Path, runs: Path, seconds: float) -> None:
+    runs.mkdir()
+    before = rays()
+    process = commands.start("launch", fake_study, "--launcher", "ray", "--cores", 2, "--no-mlflow", runs=runs)
+    launch = runs / "sweeps" / "fake" / "launches" / "000"
+    commands.until(lambda: (launch / "ray" / "driver.log").exists(), "the driver is started")
+    time.sleep(seconds)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130, commands.said(runs)
+    drivers = subprocess.run(["pgrep", "-f", f"ray_driver {launch}"], capture_output=True, text=True).stdout
+    assert drivers == "", "no driver goes on"
+    time.sleep(5)
+    assert not list(runs.glob("trials/*/budgets/*/row.json"))
+    assert rays() <= before
+
+
+def test_a_private_ray_that_dies_is_named_and_no_success(
+    fake_study: Path, runs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a shell that speaks of another Ray."""
+    runs.mkdir()
+    (runs / "step_seconds").write_text("1")
+    others = {"RAY_ADDRESS": "127.0.0.1:9", "RAY_AUTH_TOKEN_PATH": "/nowhere", "RAY_AUTH_MODE": "token"}
+    on = ("launch", fake_study, "--launcher", "ray", "--cores", 2, "--no-mlflow")
+    process = commands.start(*on, runs=runs, **others)
+    commands.until(lambda: list(runs.glob("trials/*/attempts/000/checkpoints/*")), "a trial runs", 120)
+    launch = runs / "sweeps" / "fake" / "launches" / "000"
+    driver = subprocess.run(["pgrep", "-f", f"ray_driver {launch}"], capture_output=True, text=True).stdout.split()
+    os.kill(int(driver[0]), signal.SIGKILL)
+    assert process.wait(60) == 1
+    assert "Ray ended before its time" in commands.said(runs), commands.said(runs)
