@@ -6,7 +6,9 @@ Dimension key: B batch, 3 image channels (or 1), H = W image side in pixels.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 LATENTS = "latents"
@@ -29,10 +31,12 @@ class PixelTokenizer(nn.Module):
             1,
         )
 
+    kept: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}  # nothing is derived
+
     @property
-    def shape(self) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Name, dtype and shape of each array that an image becomes."""
-        return {LATENTS: ("float32", (self.image_channels, self.image_size, self.image_size))}
+    def arrays(self) -> Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+        """Dtype and shape of each array that an image becomes, by name."""
+        return {LATENTS: (np.dtype(np.float32), (self.image_channels, self.image_size, self.image_size))}
 
     def latents(self, images_B3HW: Tensor) -> dict[str, Tensor]:
         """The images, in [-1, 1]."""
@@ -43,6 +47,10 @@ class PixelTokenizer(nn.Module):
                 f"give (batch, {', '.join(map(str, expected))})"
             )
         return {LATENTS: images_B3HW.float()}
+
+    def derive(self, name: str, latents: Mapping[str, Tensor]) -> Tensor:
+        """There is no array that follows from others."""
+        raise KeyError(name)
 
     def pictures(self, latents: Mapping[str, Tensor]) -> Tensor:
         """The images, clamped to [-1, 1]."""

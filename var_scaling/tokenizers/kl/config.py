@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from var_scaling.config.base import Strict
+from var_scaling.tokenizers.base import TokenizerConfig
 from var_scaling.tokenizers.vq.config import GanConfig, Off, PerceptualConfig
 
 
@@ -32,7 +33,7 @@ class KLTrainConfig(Strict):
     numerics: int = Field(default=1, ge=1)  # raised by hand when a change of code changes what training gives
 
 
-class KLTokenizerConfig(Strict):
+class KLTokenizerConfig(TokenizerConfig):
     """An autoencoder with a continuous latent. `None` is filled from the preset, or from the data."""
 
     preset: Literal["tiny-kl", "paper-kl"] = "tiny-kl"
@@ -66,7 +67,7 @@ class KLTokenizerConfig(Strict):
 # tiny-kl: the architecture of `tiny`, four channels, no quantiser: 23.1 dB, rFID 1.0 on Fashion-MNIST after 70 CPU
 # seconds (docs/log.md). paper-kl: the sizes of latent diffusion's f8 autoencoder, which DiT stands on and whose weights
 # can be imported; trained here, it is trained as the VQ tokenizer's `paper` is.
-_PRESETS: dict[str, dict[str, Any]] = {
+PRESETS: dict[str, dict[str, Any]] = {
     "tiny-kl": dict(
         latent_channels=4,
         channels=32,
@@ -134,7 +135,7 @@ def resolve_kl_tokenizer(config: KLTokenizerConfig, *, resolution: int, channels
     Raises:
         ValueError: what cannot be, all problems in one sentence.
     """
-    preset = _PRESETS[config.preset]
+    preset = PRESETS[config.preset]
     filling = {**preset, "resolution": resolution, "image_channels": channels}
     training = {**preset["train"], "flip": flip}
     fields = {name: filling[name] if value is None else value for name, value in config if name != "train"}

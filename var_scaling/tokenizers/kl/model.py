@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -89,11 +91,13 @@ class KLTokenizer(nn.Module):
         self.register_buffer("latent_mean", torch.zeros(latent_channels))
         self.register_buffer("latent_std", torch.ones(latent_channels))
 
+    kept: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}  # nothing is derived
+
     @property
-    def shape(self) -> dict[str, tuple[str, tuple[int, ...]]]:
-        """Name, dtype and shape of each array that an image becomes."""
+    def arrays(self) -> Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+        """Dtype and shape of each array that an image becomes, by name."""
         side = self.image_size // self.downsampling
-        return {LATENTS: ("float32", (self.latent_channels, side, side))}
+        return {LATENTS: (np.dtype(np.float32), (self.latent_channels, side, side))}
 
     def features(self, images_B3HW: Tensor) -> Tensor:
         """What the encoder makes of images in [-1, 1]: (B, Z or 2 Z, h, w), as `posterior_of` reads it.
@@ -124,6 +128,10 @@ class KLTokenizer(nn.Module):
     def latents(self, images_B3HW: Tensor) -> dict[str, Tensor]:
         """The arrays that images in [-1, 1] become: "latents", (B, Z, h, w) float32, the means brought to scale."""
         return {LATENTS: (self.posterior(images_B3HW).mean - self._of(self.latent_mean)) / self._of(self.latent_std)}
+
+    def derive(self, name: str, latents: Mapping[str, Tensor]) -> Tensor:
+        """There is no array that follows from others."""
+        raise KeyError(name)
 
     @torch.no_grad()
     def pictures(self, latents: Mapping[str, Tensor]) -> Tensor:
