@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from analysis.backtest import Backtest
 from analysis.counting import amount, counted
 from analysis.lawtable import percent
 from analysis.record import LawRecord, StudyLaws
+from analysis.table import ONE_SIZE
 
 
 def best_form(records: list[LawRecord]) -> LawRecord | None:
@@ -70,11 +72,15 @@ WITHIN = 0.01  # what the main study asks of its deepest model
 def deepest_checks(study: StudyLaws) -> list[dict]:
     """The largest model predicted from the others: at each budget by the preferred form, and by the joint law.
 
+    A ladder whose losses hardly differ is predicted within 1 % by any of its losses. So a prediction also has to come
+    closer than one that ignores the size: the loss of the next smaller model at that budget.
+
     Returns:
         One entry a target and law: target, against, budget, form, params, images (joint laws), measured, predicted,
-        low, high, error, within (1 %), inside (the interval).
+        low, high, error, within (1 %), inside (the interval), ignoring_size (error of the next smaller model's loss;
+        None where none was trained as long), better (than that), holds (all three).
     """
-    checks = []
+    found = []
     for target in study.columns.targets:
         budgets = dict.fromkeys(record.budget for record in study.find(target, "params"))
         groups = [[r for r in study.find(target, "params") if r.budget == budget] for budget in budgets]
@@ -86,7 +92,10 @@ def deepest_checks(study: StudyLaws) -> list[dict]:
             for test in best.backtests:
                 if test.inputs[0] < largest:
                     continue
-                checks.append(
+                flat = ignoring_size(best.rows, test)
+                within = bool(abs(test.error) <= WITHIN)
+                better = flat is None or abs(test.error) < abs(flat)
+                found.append(
                     {
                         "target": target,
                         "against": best.against,
@@ -99,11 +108,25 @@ def deepest_checks(study: StudyLaws) -> list[dict]:
                         "low": test.low,
                         "high": test.high,
                         "error": test.error,
-                        "within": bool(abs(test.error) <= WITHIN),
+                        "within": within,
                         "inside": test.inside,
+                        "ignoring_size": flat,
+                        "better": better,
+                        "holds": within and test.inside and better,
                     }
                 )
-    return checks
+    return found
+
+
+def ignoring_size(rows: pd.DataFrame, test: Backtest) -> float | None:
+    """Relative error of the next smaller model's loss, taken for a held-out one's; None where there is none."""
+    smaller = rows[np.log(rows["x"] / test.inputs[0]) < -ONE_SIZE]
+    if len(test.inputs) > 1:
+        smaller = smaller[np.abs(np.log(smaller["data"] / test.inputs[1])) <= ONE_SIZE]
+    if smaller.empty:
+        return None
+    next_size = smaller[np.log(smaller["x"] / smaller["x"].max()) > -ONE_SIZE]
+    return float(next_size["y"].mean()) / test.measured - 1
 
 
 def deepest_sentence(study: StudyLaws, check: dict) -> str:
@@ -112,9 +135,12 @@ def deepest_sentence(study: StudyLaws, check: dict) -> str:
     column = columns.data if check["against"] == "params, data" else columns.budget
     at = "" if check["images"] is None else f" at {amount(column, counted(check['images']))}"
     law = "the joint law" if check["against"] == "params, data" else f"{check['form']} in N"
+    flat = check["ignoring_size"]
+    than = "" if flat is None else f"; the next smaller model's own misses by {percent(flat)} %"
     return (
         f"{check['target']}{at}, largest model predicted from the others by {law}: measured {check['measured']:.4g}, "
         f"predicted {check['predicted']:.4g} [{check['low']:.4g} to {check['high']:.4g}], "
         f"{percent(check['error'])} %: "
         f"{'within' if check['within'] else 'beyond'} 1 %, {'inside' if check['inside'] else 'outside'} its interval"
+        f"{than}{'' if check['better'] else ', which is nearer'}"
     )

@@ -39,12 +39,16 @@ def frontier(compute, loss, runs=None) -> pd.DataFrame:
 def cell_frontier(table: pd.DataFrame, columns: Columns, target: str) -> pd.DataFrame:
     """The frontier of means over seeds, as columns x, y, run: the best single seed would be the luckiest one.
 
-    Where nothing names the runs `row` says which rows made a point, as the file's reader counts.
+    Where nothing names the runs `row` says which rows made a point, as the file's reader counts; of a study `name` says
+    which trials.
     """
     cells = cell_means(table, columns, target)
     means = cells.drop_duplicates("cell")
     points = frontier(means["x"].to_numpy(), means["y"].to_numpy(), means["run"].to_numpy())
     found = pd.DataFrame({"x": points["compute"], "y": points["loss"], "run": points["run"]})
+    if "folder" in table:
+        folders = table["folder"].groupby(cells["cell"]).agg(lambda names: checks.listed(list(dict.fromkeys(names))))
+        found["name"] = [folders[cell] for cell in means["cell"].iloc[points["row"]]]
     if cells["named"].all():
         return found
     rows = (table.index.to_series() + 1).astype(str).groupby(cells["cell"]).agg(list)

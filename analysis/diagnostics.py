@@ -17,10 +17,11 @@ from analysis.isoflop import IsoFlop, fit_isoflop
 from analysis.law import Law
 from analysis.parametric import fit_chinchilla
 from analysis.power import fit_power_law
-from analysis.table import ENOUGH_SIZES, ONE_COMPUTE, SIX_ND, Columns, run_names
+from analysis.table import ENOUGH_SIZES, ONE_COMPUTE, SIX_ND, Columns, most_unique, run_names
 
 SAME_SIX_ND = 0.01  # derived from what was planned to agree, so it agrees
 APART = 4  # widths of a budget between one budget and the next
+LEAST_MINIMA = 3  # that make a law
 
 
 def study_sensitivity(rows: pd.DataFrame, columns: Columns, delta: float) -> tuple[dict[str, pd.DataFrame], str]:
@@ -44,7 +45,7 @@ def study_sensitivity(rows: pd.DataFrame, columns: Columns, delta: float) -> tup
             return {}, ""
         if columns.budget is not None:
             largest = max(columns.budgets or table[columns.budget])
-            table = table[table[columns.budget] == largest]
+            table = most_unique(table[table[columns.budget] == largest], columns)
             of += f" at {largest:g}"
 
         def fit(mask: np.ndarray, params: str = columns.params) -> Law:
@@ -67,7 +68,7 @@ def study_collapse(rows: pd.DataFrame, columns: Columns, folders: Path) -> Colla
     """Normalised training curves of the largest budget; None where the rows have no folders or too few curves."""
     if columns.budget is None or columns.params is None or "folder" not in rows:
         return None
-    last = rows[rows["images_seen"] == rows["images_seen"].max()]
+    last = most_unique(rows[rows["images_seen"] == rows["images_seen"].max()], columns)
     seeds = last["seed"] if "seed" in last else pd.Series(0, index=last.index)
     trials = [
         (folders / folder, float(size), seed)
@@ -103,7 +104,7 @@ def _equal_compute(table: pd.DataFrame, columns: Columns) -> pd.DataFrame:
         raise CannotFit(
             "too_few_sizes",
             f"{len(kept)} of {len(table)} rows lie at a compute that {ENOUGH_SIZES} sizes share (within {width:.0%}): "
-            "they are no isoFLOP grid",
+            f"they are no isoFLOP grid{_way_out(table, columns)}",
             len(kept),
         )
     apart = np.diff(np.log(kept.groupby(budgets)[columns.compute].median()))
@@ -115,6 +116,36 @@ def _equal_compute(table: pd.DataFrame, columns: Columns) -> pd.DataFrame:
             gap,
         )
     return kept
+
+
+def _way_out(table: pd.DataFrame, columns: Columns) -> str:
+    """What would make it one: a column of planned compute, at whose values larger sizes saw less; else other runs."""
+    used = (
+        columns.params,
+        columns.data,
+        columns.compute,
+        columns.unique,
+        columns.epochs,
+        columns.run,
+        *columns.targets,
+    )
+    for name in table.select_dtypes("number") if columns.data else ():
+        if name in used or not (table[name] > 0).all():
+            continue
+        shared = table.groupby(name)
+        sizes = shared[columns.params].nunique()
+        found = table[table[name].map(sizes) >= ENOUGH_SIZES]
+        if found[name].nunique() < LEAST_MINIMA or len(found) < len(table) / 2:
+            continue
+        product = (found[columns.params] * found[columns.data]).groupby(found[name])
+        size = found.groupby(name)[columns.params]
+        if (product.max() / product.min()).max() >= (size.max() / size.min()).min():
+            continue  # more parameters at one value cost more: it is no compute
+        sizes = sizes[sizes >= ENOUGH_SIZES]
+        each = f"{sizes.min()}" if sizes.min() == sizes.max() else f"{sizes.min()} to {sizes.max()}"
+        words = f"; {name} holds {len(sizes)} values that {each} sizes share, like planned compute"
+        return f"{words}: name it with --compute {name}"
+    return f"; train {ENOUGH_SIZES} sizes at each of {LEAST_MINIMA} computes, or read the joint law"
 
 
 def _joint(table: pd.DataFrame, columns: Columns, target: str, params: str, mask: np.ndarray, delta: float) -> Law:

@@ -2,7 +2,8 @@
 
 Both have a stable ``code``, the ``number`` that triggered them and a sentence for people. A refusal is raised
 (:class:`CannotFit`), a note travels with the law (:class:`Note`) and is repeated on tables and figures. One code may be
-either, by degree: four sizes for three parameters are a note, three are a refusal.
+either, by degree: four sizes for three parameters are a note, three are a refusal. A request that no data could meet is
+a :class:`BadRequest`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,17 @@ CODES: dict[str, str] = {
     "rows_left_out": "diverged, failed or unfinished trials that the fit does not contain",
     "no_collapse": "normalised training curves that do not fall on one another",
 }
+
+
+class BadRequest(ValueError):
+    """What was asked for cannot be: a column, a depth, an amount, a file. Any other ValueError is a fault of ours."""
+
+
+class NotThere(BadRequest, FileNotFoundError):
+    """A path or a sweep that was named, or is taken where none is, does not exist."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 @dataclass(frozen=True)

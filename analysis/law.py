@@ -123,7 +123,10 @@ class Law:
         rows_left_out: (row, reason) pairs, where the caller left rows out.
         resamples: how many the intervals draw.
         pooled: (standard deviation, degrees of freedom) of the noise over laws of one kind, for instance over a study's
-            budgets. With two degrees of freedom or fewer a law cannot know its own noise: this one is used instead.
+            budgets. With two degrees of freedom or fewer a law cannot know its own noise: this one is what a new run is
+            then predicted with. Coefficients never take it: noise that falls with size, as it does, would be spread
+            evenly, and intervals that should cover 95 % covered 82 to 90.
+        ceiling: what y can be at most, 1 of an error rate; predictions and their intervals end there.
     """
 
     form: str
@@ -142,7 +145,8 @@ class Law:
     conventions: Mapping[str, str] = field(default_factory=dict)
     rows_left_out: tuple[tuple[int, str], ...] = ()
     resamples: int = RESAMPLES
-    pooled: tuple[float, int] | None = None
+    pooled: tuple[float, float] | None = None
+    ceiling: float = np.inf
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "coefficients", MappingProxyType(dict(self.coefficients)))
@@ -163,7 +167,7 @@ class Law:
             ValueError: a wrong number of inputs, or one that is not above zero.
         """
         answer = self.estimator.predict(self.estimator.theta[None], self._inputs(inputs))[0]
-        return answer.reshape(self._shape(inputs))
+        return np.minimum(answer, self.ceiling).reshape(self._shape(inputs))
 
     def extrapolation(self, *inputs) -> float:
         """By which factor the inputs leave the fitted range at worst; 1 inside it."""
@@ -220,14 +224,12 @@ class Law:
 
     @property
     def borrows_noise(self) -> bool:
-        """Whether the clusters leave so few degrees of freedom that the pooled noise stands in for the law's own."""
+        """Whether a new run's noise is the pooled one: the clusters leave the law's own too few degrees of freedom."""
         return self.pooled is not None and int(self.clusters[1].max()) + 1 - len(self.estimator.theta) <= FEW_FREEDOM
 
     @property
     def unit_sentence(self) -> str:
         """The interval's method in words, for tables and captions."""
-        if self.borrows_noise:
-            return "parametric bootstrap, noise pooled over budgets"
         return {
             "run": "bootstrap of whole runs",
             "size": "wild cluster bootstrap, one cluster a size",
@@ -252,12 +254,6 @@ class Law:
         elif self.clusters[0] == "run":
             unit, response = self.unit_sentence, fit.response
             weights = resample.multiplicities(self.run_codes, resamples, rng) * fit.weights
-        elif self.borrows_noise:
-            unit, weights = self.unit_sentence, fit.weights
-            spread, freedom = self.pooled
-            factors = rng.normal(size=(resamples, len(fit.response)))
-            factors *= np.sqrt(freedom / rng.chisquare(freedom, size=(resamples, 1)))
-            response = fit.response - fit.residual + spread * factors
         else:
             unit, weights = self.unit_sentence, fit.weights
             codes = self.clusters[1]
@@ -286,7 +282,9 @@ class Law:
     def interval(self, name: str, level: float = 0.95) -> tuple[float, float]:
         """Percentile interval of a coefficient or a derived number.
 
-        Percentiles keep their meaning under any change of scale, so a log-normal A needs nothing special.
+        Percentiles keep their meaning under any change of scale, so a log-normal A needs nothing special. At a bound,
+        or where the resamples' minima lie in another valley than the fit's, percentiles may pass the estimate by: the
+        interval then reaches to it.
 
         Args:
             name: a coefficient, or a derived name such as ``"a_opt"``.
@@ -305,9 +303,9 @@ class Law:
         if name in fixed:
             return float(self.coefficients[name]), float(self.coefficients[name])
         limits = self._quantiles(self._enough().draws[name].to_numpy(), level)
-        if name in FLOORS:
-            return limits
-        low, high = self._joined(limits, level, lambda plain: plain.interval(name, level))
+        if name not in FLOORS:
+            limits = self._joined(limits, level, lambda plain: plain.interval(name, level))
+        low, high = _reaching(limits, names[name][0])
         return float(low), float(high)
 
     def _joined(self, limits: Limits, level: float, of: Callable[[Law], Limits]) -> Limits:
@@ -354,7 +352,8 @@ class Law:
         tail = (1 - level) / 2
         low, high = np.quantile(drawn, [tail, 1 - tail], axis=0, method="weibull")
         limits = low.reshape(self._shape(inputs)), high.reshape(self._shape(inputs))
-        return self._joined(limits, level, lambda plain: plain.mean_interval(*inputs, level=level))
+        limits = self._joined(limits, level, lambda plain: plain.mean_interval(*inputs, level=level))
+        return self._possible(_reaching(limits, self.predict(*inputs)))
 
     def prediction_interval(self, *inputs, level: float = 0.95, runs: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """Interval for the mean of `runs` new runs: uncertainty of the law, lack of fit and seed noise together.
@@ -376,9 +375,14 @@ class Law:
         tail = (1 - level) / 2
         quantile = np.nanquantile if np.isnan(seen).any() else np.quantile
         low, high = quantile(seen, [tail, 1 - tail], axis=0)
-        low = np.maximum(low, 0.0)  # additive noise, as tied laws have it, goes below what a loss, error or FID can be
         limits = low.reshape(self._shape(inputs)), high.reshape(self._shape(inputs))
-        return self._joined(limits, level, lambda plain: plain.prediction_interval(*inputs, level=level, runs=runs))
+        limits = self._joined(limits, level, lambda plain: plain.prediction_interval(*inputs, level=level, runs=runs))
+        return self._possible(_reaching(limits, self.predict(*inputs)))
+
+    def _possible(self, limits: Limits) -> Limits:
+        """Cut at what y can be: additive noise, as tied laws have it, goes below 0, and noise goes above a ceiling."""
+        low, high = limits
+        return np.clip(low, 0.0, self.ceiling), np.clip(high, 0.0, self.ceiling)
 
     @property
     def noise_freedom(self) -> int:
@@ -489,6 +493,11 @@ class Law:
         return float(low), float(high)
 
 
+def _reaching(limits: Limits, value: float | np.ndarray) -> Limits:
+    """An interval that holds its own estimate."""
+    return np.minimum(limits[0], value), np.maximum(limits[1], value)
+
+
 @dataclass(frozen=True)
 class ParametricLaw(Law):
     """A law in parameters and data: Chinchilla's, the tied one, or the one with repeated data."""
@@ -519,7 +528,7 @@ class ParametricLaw(Law):
             drawn = self._optimum(self._enough().theta, budget, cost)
             line = {"compute": float(budget)}
             for name, values in drawn.items():
-                low, high = self._quantiles(values, level)
+                low, high = _reaching(self._quantiles(values, level), float(best[name][0]))
                 line |= {name: float(best[name][0]), f"{name}_low": low, f"{name}_high": high}
             lines.append(line)
         return pd.DataFrame(lines)

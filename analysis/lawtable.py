@@ -111,6 +111,29 @@ def told(law: Law) -> dict[str, float]:
     return {name: float(natural[name][0]) for name in names}
 
 
+def exponents(record: LawRecord) -> list[tuple[str, str, float, tuple[float, float]]]:
+    """What a law is read for, as people compare it: name, name in TeX, value, interval.
+
+    Every exponent is that of the factor by which y falls, so below 0 in every form; tied ones are 2 eta.
+    """
+    law, letter = record.law, {"params": "N", "data": "D", "loss": "loss"}.get(record.against, "C")
+    lines = []
+    for name, value in told(law).items():
+        low, high = law.interval(name, LEVEL)
+        if name == "a_opt":
+            lines.append(("a_opt", r"$a_\mathrm{opt}$ ", value, (low, high)))
+        elif name in ("rate", "R"):
+            lines.append((name, f"{name} " if name == "rate" else "$R$ ", value, (low, high)))
+        elif name == "eta":
+            lines.append(("N, D^", "$N, D$: ", -2 * value, (-2 * high, -2 * low)))
+        elif "A" in law.coefficients:
+            of = "N" if name == "alpha" else "D"
+            lines.append((f"{of}^", f"${of}$: ", -value, (-high, -low)))
+        else:
+            lines.append((f"{letter}^", f"${letter}$: ", value, (low, high)))
+    return lines
+
+
 def floor_name(law: Law) -> str | None:
     """What a law falls to, by name: E, or the floor of a saturating form; None where it has none."""
     if law.form == "(beta x)^alpha":
@@ -167,9 +190,7 @@ def latex_table(study: StudyLaws) -> str:
             lines.append(rf"{name} & & \multicolumn{{4}}{{l}}{{{refused}}} \\")
             continue
         law = record.law
-        exponent = "; ".join(
-            _tex_name(name, law) + _tex_interval(value, law.interval(name, LEVEL)) for name, value in told(law).items()
-        )
+        exponent = "; ".join(tex + _tex_interval(value, interval) for _, tex, value, interval in exponents(record))
         floor = floor_name(law)
         offset = "--" if floor is None else _tex_interval(law.coefficients[floor], law.interval(floor, LEVEL))
         test = record.backtests[-1] if record.backtests else None
@@ -186,13 +207,6 @@ def latex_table(study: StudyLaws) -> str:
 def _tex(text: str) -> str:
     words = {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
     return re.sub(r"[\\^~&#${}_%]", lambda sign: words.get(sign[0], "\\" + sign[0]), text)
-
-
-def _tex_name(name: str, law: Law) -> str:
-    """Of several numbers in one cell."""
-    if len(told(law)) == 1:
-        return ""
-    return {"alpha": r"$\alpha$ ", "beta": r"$\beta$ ", "a_opt": r"$a_\mathrm{opt}$ ", "R": "$R$ "}[name]
 
 
 def _tex_number(value: float) -> str:

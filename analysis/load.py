@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from analysis.errors import BadRequest, NotThere
+
 REQUIRED = ("trial", "images_seen")
 
 # What an evaluation file says about the metric rather than measures: its column is fid_features_<label>, not
@@ -47,7 +49,7 @@ def load_runs(path: str | Path) -> pd.DataFrame:
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist; give a runs folder, a sweep, a trial or a CSV file")
+        raise NotThere(f"{path} does not exist; give a runs folder, a sweep, a trial or a CSV file")
     if path.is_file():
         return _read_csv(path)
     if (path / "study.json").is_file():
@@ -57,7 +59,7 @@ def load_runs(path: str | Path) -> pd.DataFrame:
     trials = path / "trials" if (path / "trials").is_dir() else path
     folders = sorted(child for child in trials.iterdir() if child.is_dir() and _is_trial(child))
     if not folders:
-        raise ValueError(
+        raise BadRequest(
             f"{path} holds no trial and no study.json; give the runs folder, a sweep, a trial or a CSV file"
         )
     return _load_trials(folders, source=path)
@@ -77,7 +79,7 @@ def newest_sweep(runs: str | Path) -> Path:
         alone = [str(study.get("name")).rpartition("-")[2]] == [trial.get("trial") for trial in study.get("trials", [])]
         studies.append((not alone, str(study.get("launched") or ""), file.parent))
     if not studies:
-        raise FileNotFoundError(f"no sweep under {runs}/sweeps; launch one, or give a folder or a CSV file")
+        raise NotThere(f"no sweep under {runs}/sweeps; launch one, or give a folder or a CSV file")
     return max(studies, key=lambda entry: entry[:2])[2]
 
 
@@ -91,13 +93,13 @@ def _read_csv(path: Path) -> pd.DataFrame:
         # where commas do not separate, they may be decimal
         reads = [_read_rows(path, names, separator, sign) for sign in ("." if separator == "," else ".,")]
     except pd.errors.EmptyDataError as error:
-        raise ValueError(f"{path} is empty; a table needs a header and rows") from error
+        raise BadRequest(f"{path} is empty; a table needs a header and rows") from error
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is not a CSV table: {error}") from error
+        raise BadRequest(f"{path} is not a CSV table: {error}") from error
     table = max(reads, key=lambda read: read.select_dtypes("number").shape[1])
     table = table.dropna(how="all")  # spreadsheets write the rows below a table as commas
     if table.empty:
-        raise ValueError(f"{path} has a header and no rows")
+        raise BadRequest(f"{path} has a header and no rows")
     table.attrs |= {"left_out": [], "source": str(path)}
     return table
 
@@ -111,13 +113,13 @@ def _header(path: Path) -> tuple[list[str], str]:
 
     names, separator = split(","), ","
     if any("\0" in name for name in names) or names == [""]:
-        raise ValueError(f"{path} is not a CSV table: its first line holds no names of columns")
+        raise BadRequest(f"{path} is not a CSV table: its first line holds no names of columns")
     if len(names) == 1:
         separator = next((sign for sign in (";", "\t") if sign in names[0]), ",")
         names = split(separator)
     twice = [name for name in dict.fromkeys(names) if name and names.count(name) > 1]
     if twice:
-        raise ValueError(f"{path} has more than one column {', '.join(map(repr, twice))}; give each a name of its own")
+        raise BadRequest(f"{path} has more than one column {', '.join(map(repr, twice))}; give each a name of its own")
     return [name or f"Unnamed: {place}" for place, name in enumerate(names)], separator
 
 
@@ -132,7 +134,7 @@ def _read_rows(path: Path, names: list[str], separator: str, decimal: str) -> pd
         table = table.reset_index()
     beyond = table.iloc[:, len(names) :].notna().any(axis=1).to_numpy()
     if beyond.any():
-        raise ValueError(
+        raise BadRequest(
             f"row {beyond.argmax() + 1} of {path} has more fields than the header has names ({', '.join(names)}); name "
             "each column, also one of row names, or take the extra fields out"
         )
@@ -143,9 +145,9 @@ def _read_json(path: Path) -> dict:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read as JSON: {error}") from error
+        raise BadRequest(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a {type(content).__name__}; one JSON object was expected")
+        raise BadRequest(f"{path} holds a {type(content).__name__}; one JSON object was expected")
     return content
 
 
@@ -208,7 +210,7 @@ def _table(rows: list[dict], source: Path) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     absent = [name for name in REQUIRED if name not in table]
     if absent:
-        raise ValueError(f"the rows of {source} lack {', '.join(absent)}; they were not written by a finished budget")
+        raise BadRequest(f"the rows of {source} lack {', '.join(absent)}; they were not written by a finished budget")
     return table
 
 

@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Unpack
 
-from analysis.errors import Note
+from analysis.errors import BadRequest, Note
 from analysis.load import load_runs
 from analysis.parallel import in_parallel
 from analysis.record import StudyLaws
@@ -174,7 +174,7 @@ def write_laws(
         ValueError: an unknown name of published laws.
     """
     if published not in (None, "var"):
-        raise ValueError(f"no published laws {published!r} to draw; there are: var")
+        raise BadRequest(f"no published laws {published!r} to draw; there are: var")
     folder.mkdir(parents=True, exist_ok=True)
     tasks = [partial(_write_tables, study, folder)]
     if figures and study.fitted:

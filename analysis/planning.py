@@ -13,19 +13,21 @@ import numpy as np
 import pandas as pd
 
 from analysis import checks
-from analysis.comparison import best_form
+from analysis.comparison import best_form, held_out_score
 from analysis.counting import amount_name
-from analysis.errors import CannotFit, Note
+from analysis.errors import BadRequest, CannotFit, Note
 from analysis.law import FARTHEST
 from analysis.record import LEVEL, LawRecord, StudyLaws
 from analysis.rowchecks import repeat_notes, unit_notes
-from analysis.table import ONE_SIZE, Columns, run_names
+from analysis.table import ONE_SIZE, Columns, run_names, usual
 
 # Peak dense 16-bit rates of the makers' data sheets; what a training reaches of them is an assumption until rows say.
 DEVICE_FLOPS = {"h200": 989e12, "h100": 989e12, "a100": 312e12, "v100": 125e12, "rtx4090": 165e12}
 ASSUMED_SHARE = 0.35
 PROPORTIONAL, BETWEEN = 1.01, 400  # what 6 N may vary by; sizes tried where cost is known between candidates
 REPEATED = "params, data, epochs"
+SAME_BUDGET = 0.02  # in logs
+NO_NOISE = 1e-12  # relative; of an exact law, and of a quantity that its form fixes
 COUNTS = 1000  # a table whose data are all above this counts single images or tokens, not millions of them
 
 
@@ -103,8 +105,8 @@ def _repeat_notes(study: StudyLaws, record: LawRecord) -> tuple[Note, ...]:
 def predict_run(study: StudyLaws, target: str, params: float, images: float | None = None) -> Prediction:
     """One target at one size and number of images.
 
-    Where data were repeated the law of repeated data answers for data seen once. Where no joint law exists, the law at
-    that very budget answers, if there is one.
+    Where data were repeated the law of repeated data answers for data seen once. Else the joint law does, or the law at
+    that very budget, if there is one: whichever was nearer to its largest model, hidden.
 
     Args:
         study: what fit_study returned.
@@ -117,17 +119,8 @@ def predict_run(study: StudyLaws, target: str, params: float, images: float | No
         ValueError: a size or a number of images that no run can have.
     """
     _possible(study, params, images)
-    try:
-        record = fresh_record(study, target)
-        inputs: tuple[float, ...] = _inputs(record, params, images)
-    except CannotFit:
-        at = [record for record in study.find(target, "params") if _same(record.budget, images)]
-        best = best_form(at)
-        if best is None:
-            if at and images is None:
-                raise at[-1].refusal from None
-            raise
-        record, inputs = best, (params,)
+    record = _answering(study, target, images)
+    inputs = (params,) if record.against == "params" else _inputs(record, params, images)
     law = record.law
     low, high = law.mean_interval(*inputs, level=LEVEL)
     run_low, run_high = law.prediction_interval(*inputs, level=LEVEL)
@@ -139,26 +132,76 @@ def predict_run(study: StudyLaws, target: str, params: float, images: float | No
         float(high[0]),
         float(run_low[0]),
         float(run_high[0]),
-        law.extrapolation_notes(*inputs) + law.notes + _repeat_notes(study, record),
+        law.extrapolation_notes(*inputs)
+        + law.notes
+        + _repeat_notes(study, record)
+        + _epoch_notes(study, record, images),
     )
 
 
-def _same(budget: float | None, images: float | None) -> bool:
-    if budget is None or images is None:
+def _answering(study: StudyLaws, target: str, images: float | None) -> LawRecord:
+    """The law that is asked: of that very budget and of all, which has predicted its largest model better.
+
+    A joint law bends to all budgets at once; at one of them that budget's own law may know better. The law of repeated
+    data is asked wherever there is one, since no other tells new data from old.
+
+    Raises:
+        CannotFit: neither could be fitted.
+    """
+    at = [record for record in study.find(target, "params") if _same(study, record.budget, images)]
+    own = best_form(at)
+    try:
+        joint = fresh_record(study, target)
+    except CannotFit:
+        if own is None and at and images is None:
+            raise at[-1].refusal from None
+        if own is None:
+            raise
+        return own
+    if own is None or joint.against == REPEATED:
+        return joint
+    there = tuple(test for test in joint.backtests if abs(np.log(test.inputs[1] / images)) < SAME_BUDGET)
+    if not own.backtests or not there:
+        return joint
+    return min((joint, own), key=lambda each: held_out_score(replace(each, backtests=there) if each is joint else each))
+
+
+def _same(study: StudyLaws, budget: float | None, images: float | None) -> bool:
+    """Whether laws at `budget` are of runs that saw so many: budgets may be counted in anything."""
+    if budget is None or images is None or study.columns.data is None:
         return budget is images
-    return abs(budget / images - 1) < 0.02
+    seen = study.rows.loc[study.rows[study.columns.budget] == budget, study.columns.data]
+    return not seen.empty and bool((np.abs(np.log(seen / images)) < SAME_BUDGET).all())
+
+
+def _epoch_notes(study: StudyLaws, record: LawRecord, images: float | None) -> tuple[Note, ...]:
+    """`mixed_conventions`: an answer for more passes over the data than any row has made."""
+    unique, rows = usual(study.rows, "unique"), study.rows
+    if images is None or unique is None or not pd.api.types.is_numeric_dtype(rows[unique]):
+        return ()
+    known, seen = float(rows[unique].max()), study.columns.data
+    epochs, made = images / known, float((rows[seen] / rows[unique]).max())
+    if epochs <= max(1.0, made) * (1 + ONE_SIZE):
+        return ()
+    what = amount_name(seen)
+    words = f"{images:,.0f} {what} are {epochs:.3g} epochs of the {known:,.0f} there are, and the rows make {made:.3g} "
+    if record.against == REPEATED:
+        words += "at most: the answer is for as many new ones"
+    else:
+        words += "at most: the law counts data seen again as new ones, so expect less of so long a run, or add data"
+    return (Note("mixed_conventions", words, epochs),)
 
 
 def _possible(study: StudyLaws, params: float, images: float | None) -> None:
     """Raise a ValueError where no run can have that size and data."""
     if not np.isfinite(params) or params <= 0:
-        raise ValueError(f"the size is {params:g} parameters; give a positive number")
+        raise BadRequest(f"the size is {params:g} parameters; give a positive number")
     if images is None:
         return
     name = study.columns.data
     if not np.isfinite(images) or images < _least(study) or images <= 0:
         wanted = "at least 1" if _least(study) else "a positive number"
-        raise ValueError(f"the data are {images:g} {amount_name(name) if name else 'images'}; give {wanted}")
+        raise BadRequest(f"the data are {images:g} {amount_name(name) if name else 'images'}; give {wanted}")
 
 
 def _least(study: StudyLaws) -> float:
@@ -174,11 +217,14 @@ def candidate(candidates: pd.DataFrame, depth: int) -> pd.Series:
         ValueError: not in the table, or the table knows sizes only.
     """
     if "depth" not in candidates:
-        raise ValueError("the rows have no column of depths, so no depth names a model; give its parameters: --size")
+        raise BadRequest("no column of depths names the sizes of these rows: give the parameters, --size")
     found = candidates[candidates["depth"] == depth]
     if found.empty:
         low, high = candidates["depth"].min(), candidates["depth"].max()
-        raise ValueError(f"depth {depth} is no candidate; there are depths {low:g} to {high:g}")
+        raise BadRequest(f"depth {depth} is no candidate; there are depths {low:g} to {high:g}")
+    if len(found) > 1:
+        each = "; ".join(f"{line.cell}: {line.params_total:,.0f} parameters" for line in found.itertuples())
+        raise BadRequest(f"depth {depth} is {len(found)} models of this study ({each}): give the parameters, --size")
     return found.iloc[0]
 
 
@@ -221,7 +267,7 @@ def allocate(study: StudyLaws, candidates: pd.DataFrame, flops: float, target: s
         ValueError: a budget that is not positive, or too small for one image.
     """
     if not np.isfinite(flops) or flops <= 0:
-        raise ValueError(f"the budget is {flops:g} FLOPs; give a positive number")
+        raise BadRequest(f"the budget is {flops:g} FLOPs; give a positive number")
     target = target or study.columns.targets[0]
     record = fresh_record(study, target)
     law = record.law
@@ -251,7 +297,7 @@ def allocate(study: StudyLaws, candidates: pd.DataFrame, flops: float, target: s
     depth = int(table["depth"][best]) if "depth" in table else None
     if images[best] < _least(study):
         bought = f"{images[best]:.2g} {amount_name(study.columns.data)}"
-        raise ValueError(
+        raise BadRequest(
             f"{flops:g} FLOPs pay for {bought} of the best candidate; one costs {flops / images[best]:.3g}: give more"
         )
     prediction = predict_run(study, target, float(params[best]), float(images[best]))
@@ -274,7 +320,7 @@ def _edge_note(table: pd.DataFrame, best: int) -> Note:
     first = best < len(table) / 2
     if "depth" in table:
         number, more = float(table["depth"][best]), "depths"
-        words = f"the best depth, {number:g}, is the most {'shallow' if first else 'deep'} candidate"
+        words = f"the best depth, {number:g}, is the {'shallowest' if first else 'deepest'} candidate"
     else:
         number, more = float(table["params"][best]), "sizes"
         words = f"the best size, {number:.3g}, is the {'smallest' if first else 'largest'} candidate"
@@ -346,7 +392,7 @@ def device_rate(rows: pd.DataFrame, device: str | None) -> tuple[float, str] | N
         return rate, f"measured on {device} in this study's {len(large)} largest rows"
     key = device.lower().replace("-", "").replace(" ", "")
     if key not in DEVICE_FLOPS:
-        raise ValueError(
+        raise BadRequest(
             f"no rate for device {device!r}: no row ran on it and it is not among {', '.join(DEVICE_FLOPS)}"
         )
     rate = DEVICE_FLOPS[key] * ASSUMED_SHARE
@@ -383,7 +429,7 @@ def expect(
     if measured is None:
         return Expectation(prediction, None, "", None)
     if not np.isfinite(measured) or measured <= 0:
-        raise ValueError(f"the measured value is {measured}; give a positive number")
+        raise BadRequest(f"the measured value is {measured}; give a positive number")
     limit = prediction.high if measured > prediction.value else prediction.low  # of its own side: they may differ
     with np.errstate(divide="ignore"):
         spread = abs(np.log(limit / prediction.value)) / 1.959964
@@ -406,12 +452,14 @@ class Design:
         table: one line a candidate trial, best first: depth (if known), params, images, flops, shrinks (share of the
             standard error that it takes away), per_flop (relative to the best).
         budgets: that each trial has, where one trunk gives several; else 1.
+        law: name of the law whose quantity it is.
     """
 
     quantity: str
     variance: float
     table: pd.DataFrame
     budgets: int = 1
+    law: str = ""
 
 
 def design(
@@ -444,17 +492,14 @@ def design(
         ValueError: an unknown quantity, nothing within `most_flops`, or a point that no run can have.
     """
     if most_flops is not None and not most_flops > 0:
-        raise ValueError(f"a trial may cost {most_flops:g} FLOPs at most; give a positive number")
+        raise BadRequest(f"a trial may cost {most_flops:g} FLOPs at most; give a positive number")
     if at is not None:
         _possible(study, *at)
     target = target or study.columns.targets[0]
-    law = joint_record(study, target).law
-    fit = law.estimator
-    names = fit.natural(fit.theta[None])
-    if quantity != "loss" and quantity not in names:
-        raise ValueError(f"no quantity {quantity!r}; the law has {', '.join(names)}, and loss with a point")
     if quantity == "loss" and at is None:
-        raise ValueError("the quantity loss needs the size and images where it is wanted")
+        raise BadRequest("the quantity loss needs the size and images where it is wanted")
+    record = _telling(study, target, quantity)
+    law, fit = record.law, record.law.estimator
     trials = [np.sort(np.asarray(images, float))] if len(images) else _trials(study)
     params = candidates[_params_column(study.columns, candidates)].to_numpy(float)
     price = candidates["train_flops_per_image"].to_numpy(float)
@@ -465,7 +510,7 @@ def design(
         return fit.natural(theta)[quantity]
 
     gradient = _gradient(value, fit.theta)
-    noise = law.noise_sd**2
+    noise = max(law.noise_sd, NO_NOISE) ** 2
     information = (fit.jacobian * fit.weights[:, None]).T @ fit.jacobian / noise
     covariance = np.linalg.pinv(information, rcond=1e-13, hermitian=True)
     variance = float(gradient @ covariance @ gradient)
@@ -483,12 +528,45 @@ def design(
             lines.append(line | {"params": size, "images": float(budgets.max()), "flops": flops, "shrinks": share})
     if not lines:
         cheapest = price.min() * min(budgets.max() for budgets in trials)
-        raise ValueError(f"no candidate costs at most {most_flops:.3g} FLOPs; the cheapest costs {cheapest:.3g}")
+        raise BadRequest(f"no candidate costs at most {most_flops:.3g} FLOPs; the cheapest costs {cheapest:.3g}")
     table = pd.DataFrame(lines)
     per_flop = -np.log1p(-np.clip(table["shrinks"], 0, 1 - 1e-12)) / table["flops"]
     table["per_flop"] = per_flop / per_flop.max() if per_flop.max() > 0 else 0.0
     table = table.sort_values("per_flop", ascending=False, ignore_index=True)
-    return Design(quantity, variance, table, max(len(budgets) for budgets in trials))
+    return Design(quantity, variance, table, max(len(budgets) for budgets in trials), record.name)
+
+
+def _telling(study: StudyLaws, target: str, quantity: str) -> LawRecord:
+    """The joint law whose `quantity` rows can tell: the preferred one, else the other, whose form leaves it free.
+
+    Raises:
+        CannotFit: no joint law, or none of which rows determine the quantity.
+        BadRequest: a quantity that no law of this kind has.
+    """
+    preferred = joint_record(study, target)
+    others = [record for record in study.find(target, "params, data") if record.law is not None]
+    known: dict[str, None] = {}
+    fixed = None
+    for record in sorted(others, key=lambda record: record is not preferred):
+        fit = record.law.estimator
+        names = fit.natural(fit.theta[None])
+        known |= dict.fromkeys(names)
+        if quantity == "loss":
+            return record
+        if quantity not in names:
+            continue
+        slopes = _gradient(lambda theta, fit=fit: fit.natural(theta)[quantity], fit.theta)
+        if np.abs(slopes).max() > NO_NOISE * abs(float(names[quantity][0])) and np.isfinite(slopes).all():
+            return record
+        fixed = fixed or (record, float(names[quantity][0]))
+    if fixed is None:
+        raise BadRequest(f"no quantity {quantity!r}; the law has {', '.join(known)}, and loss with a point")
+    record, number = fixed
+    raise CannotFit(
+        "at_bound",
+        f"{quantity} is {number:g} in {record.name}, whatever the rows say: no trial narrows it; ask for another",
+        number,
+    )
 
 
 def _trials(study: StudyLaws) -> list[np.ndarray]:
@@ -513,7 +591,7 @@ def _gradient(function, theta: np.ndarray) -> np.ndarray:
 def _params_column(columns: Columns, candidates: pd.DataFrame) -> str:
     if columns.params in candidates:
         return columns.params
-    raise ValueError(
+    raise BadRequest(
         f"the candidates have no column {columns.params!r}, the N of the law; they have {', '.join(candidates)}"
     )
 
@@ -521,19 +599,20 @@ def _params_column(columns: Columns, candidates: pd.DataFrame) -> str:
 def candidates_of_rows(rows: pd.DataFrame, columns: Columns) -> pd.DataFrame:
     """Candidates from the rows, where nobody gave a table: the sizes that were trained, at their own cost.
 
-    Sizes within 1 % are one. Without a column of depths the candidates have none.
+    Sizes within 1 % are one. Where no column of depths tells the sizes apart the candidates have none.
 
     Raises:
         ValueError: no column of sizes, or no word on what an image costs.
     """
     if columns.params is None:
-        raise ValueError("the rows name no column of sizes, so there are no candidates")
+        raise BadRequest("the rows name no column of sizes, so there are no candidates")
     sizes = checks.bins(rows[columns.params].to_numpy(float), ONE_SIZE)
-    names = [name for name in ("depth", columns.params, "train_flops_per_image", "learning_rate") if name in rows]
+    names = [columns.depth, columns.params, "train_flops_per_image", "learning_rate"]
+    names = [name for name in names if name and name in rows]
     table = rows[names].groupby(sizes).first()
     if "train_flops_per_image" not in table:
         if columns.compute is None or columns.data is None:
-            raise ValueError("what an image costs is unknown: give candidates, or rows with compute and data columns")
+            raise BadRequest("what an image costs is unknown: give candidates, or rows with compute and data columns")
         table["train_flops_per_image"] = (rows[columns.compute] / rows[columns.data]).groupby(sizes).median()
     return table
 

@@ -30,7 +30,8 @@ class PowerLaw(Law):
 
     Attributes:
         offset: "none", "fixed" or "fit".
-        correlation: Pearson's r of log(y - E) against log x; never evidence for an offset (laws.md, finding 4).
+        correlation: Pearson's r of log(y - E) against log x, none where a y lies below E; never evidence for an offset
+            (laws.md, finding 4).
     """
 
     offset: str = "none"
@@ -172,7 +173,10 @@ def fit_power_law(
     notes += outliers.outlier_note(estimator.residual, parameters, weights) or missed
     if kind == "fit":
         notes += _flat_profile(estimator, objective, int(weights.sum()) - parameters)
-    correlation = _correlation(log_x[used], np.log(np.maximum(y[used] - names["E"], 1e-300)), weights[used])
+    above = y[used] - names["E"]
+    correlation = float("nan")  # a loss below the floor has no logarithm, and the others' r is not that of the law
+    if (above > 0).all():
+        correlation = _correlation(log_x[used], np.log(above), weights[used])
     space = {"none": "log y", "fixed": f"log(y - {fixed:g})", "fit": "log y"}[kind]
     return PowerLaw(
         form={"none": "(beta x)^alpha", "fixed": f"{fixed:g} + (beta x)^alpha", "fit": "E + (beta x)^alpha"}[kind],

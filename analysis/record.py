@@ -67,7 +67,7 @@ class LawRecord:
         }
         if self.law is not None:
             result |= self.law.as_dict(level=LEVEL)
-            result["correlation"] = getattr(self.law, "correlation", None)
+            result["correlation"] = getattr(self.law, "correlation", None)  # NaN is written as null
         return result
 
 
@@ -125,6 +125,8 @@ class StudyLaws:
     def other_sentences(self) -> list[str]:
         """The collapse of training curves and the isoFLOP minima, each in a sentence for people."""
         sentences = [self.collapse.sentence] if self.collapse is not None else []
+        if isinstance(self.isoflop, CannotFit):
+            sentences.append(f"no isoFLOP minima ({self.isoflop.code}): {self.isoflop.sentence}")
         if isinstance(self.isoflop, IsoFlop):
             for name, law in (("N*", self.isoflop.optimum), ("D*", self.isoflop.data_optimum)):
                 low, high = law.interval("exponent", LEVEL)

@@ -8,9 +8,19 @@ import numpy as np
 import pandas as pd
 
 from analysis import checks
-from analysis.counting import amount, amount_name
+from analysis.counting import amount, amount_name, counted
 from analysis.errors import Note
-from analysis.table import ENOUGH_SIZES, ONE_AMOUNT, SIX_ND, Columns, shared_computes, usual
+from analysis.table import (
+    ENOUGH_SIZES,
+    ONE_AMOUNT,
+    ONE_SIZE,
+    SIX_ND,
+    Columns,
+    most_unique,
+    plain_name,
+    shared_computes,
+    usual,
+)
 
 # Columns of a row that are recipe. A study's plan shows what varies; the law has to as well.
 RECIPE = (
@@ -27,7 +37,14 @@ RECIPE = (
 )
 CONVENTIONS = ("family", "tokenizer", "data", "tokens_per_image", "numerics")
 LEAST_COUNT = 1e4  # the largest model, and the longest run, of a ladder have at least so many parameters and images
-MOST_KINDS = 20  # a text column of more names runs
+MOST_KINDS = 20  # a text column of more names runs, where most of its names stand in one row
+MANY_SIZES, TWELFTHS = 24, 12  # a ladder of more sizes is compared by twelfths: neighbours differ by their luck
+# How people call hyper-parameters in a table of their own, as guesses compare names.
+HYPERS = frozenset(
+    "lr learningrate maxlr peaklr baselr initlr lrmax minlr bs batch batchsize globalbatchsize tokensperbatch wd "
+    "weightdecay warmup warmupsteps warmuptokens warmupratio beta1 beta2 adambeta1 adambeta2 eps epsilon momentum "
+    "dropout droppath labelsmoothing gradclip clip ema emadecay initstd sigma temperature".split()
+)
 RULED = ("learning_rate", "weight_decay", "gamma_init", "drop_path")  # what recipes set as a power of depth
 RULE_HOLDS = 0.01  # in logs, at every row
 MOVES = 1.001  # a hyper-parameter whose largest value over its smallest is below this has not moved
@@ -39,11 +56,11 @@ class FallCheck:
 
     Attributes:
         target: the loss column.
-        along: "size" or "budget".
+        along: "size", "budget", or of a table that knows no sizes its column of data.
         pairs: neighbouring pairs compared (means over seeds).
         violations: sentences, worst first; empty where it falls everywhere.
         worst: largest relative rise, 0 where it falls everywhere.
-        budget: what sentences call the budget: a CSV's column by its name.
+        budget: what sentences call the budget: a CSV's column by its name; empty of one ladder.
     """
 
     target: str
@@ -62,11 +79,11 @@ class FallCheck:
     def sentence(self) -> str:
         """For the terminal and laws.json."""
         along, other = ("size", self.budget) if self.along == "size" else (self.budget, "size")
-        every = other if other in ("size", "budget") else f"value of {other}"
         if not self.pairs:
             return f"{self.target}: nothing to compare along {along}"
         if self.holds:
-            return f"{self.target} falls with {along} at every {every} ({self.pairs} pairs)"
+            every = "" if not other else f" at every {other if other in ('size', 'budget') else f'value of {other}'}"
+            return f"{self.target} falls with {along}{every} ({self.pairs} pairs)"
         return (
             f"{self.target} {'rises' if self.worst else 'does not fall'} with {along}: "
             + "; ".join(self.violations[:4])
@@ -75,15 +92,18 @@ class FallCheck:
 
 
 def fall_checks(rows: pd.DataFrame, columns: Columns) -> list[FallCheck]:
-    """Each target against size at every budget, and against budget at every size, on means over seeds.
+    """Each target along its one ladder; or against size at every budget, and against budget at every size.
 
-    Where data repeat, only among rows of one amount of unique data.
+    On means over seeds, of a ladder of many sizes on means over a twelfth of them. Where data repeat, only among rows
+    of one amount of unique data.
     """
+    if columns.budget is None and columns.x is not None:
+        return [_along_ladder(rows.dropna(subset=[target]), columns, target) for target in columns.targets]
     if columns.params is None or columns.budget is None or columns.budgets == ():
         return []
     if columns.budgets:
         rows = rows[rows[columns.budget].isin(columns.budgets)]
-    label = "depth" if "depth" in rows else columns.params
+    label = columns.depth or columns.params
     budget = amount_name(columns.budget)
     budget = "budget" if budget == "images" else budget
     found = []
@@ -96,23 +116,53 @@ def fall_checks(rows: pd.DataFrame, columns: Columns) -> list[FallCheck]:
             rises, pairs = [], 0
             table = places.unstack(level).T
             for (fixed, _), series in table.items():
-                series = series.dropna()
-                for (before, low), (after, high) in zip(series.items(), list(series.items())[1:], strict=False):
-                    pairs += 1
-                    if high >= low:
-                        step = (names[before], names[after]) if along == "size" else (before, after)
-                        place = amount(columns.budget, f"{fixed:g}") if along == "size" else f"{label} {names[fixed]:g}"
-                        what = label if along == "size" else amount_name(columns.budget)
-                        rises.append(
-                            (
-                                high / low - 1,
-                                f"{_step(low, high)} from {what} {step[0]:g} to {step[1]:g} at {place}",
-                            )
-                        )
-            rises.sort(key=lambda entry: -entry[0])
-            worst = rises[0][0] if rises else 0.0
-            found.append(FallCheck(target, along, pairs, tuple(text for _, text in rises), worst, budget))
+                if along == "size":
+                    name, at = label, f" at {amount(columns.budget, counted(fixed))}"
+                    series = series.rename(names)
+                else:
+                    name, at = amount_name(columns.budget), f" at {label} {names[fixed]:g}"
+                more, compared = _rises(series.dropna(), name, at)
+                rises, pairs = rises + more, pairs + compared
+            found.append(_fall_check(target, along, pairs, rises, budget))
     return found
+
+
+def _along_ladder(rows: pd.DataFrame, columns: Columns, target: str) -> FallCheck:
+    x = rows[columns.x].astype(float)
+    codes = checks.group_sizes(x.to_numpy())
+    if codes.max(initial=0) >= MANY_SIZES:
+        codes = codes * TWELFTHS // (codes.max() + 1)
+    unique = _amounts_of_unique(rows, columns).to_numpy()
+    places = pd.DataFrame({"x": x, "y": rows[target]}).groupby([unique, codes]).agg({"x": "median", "y": "mean"})
+    rises, pairs, name = [], 0, columns.depth or columns.x
+    depths = rows[columns.depth].groupby(x).first() if columns.depth else None
+    for _, part in places.groupby(level=0):
+        series = part.set_index("x")["y"]
+        if depths is not None and series.index.isin(depths.index).all():
+            series = series.rename(depths)
+        more, compared = _rises(series, columns.x if series.index.name == "x" else name, "")
+        rises, pairs = rises + more, pairs + compared
+    return _fall_check(target, "size" if columns.against == "params" else columns.x, pairs, rises, "")
+
+
+def _rises(series: pd.Series, name: str, at: str) -> tuple[list[tuple[float, str]], int]:
+    """Neighbours of which the second is not lower: by how much, and in words; and how many were compared."""
+    rises = []
+    places, values = series.index.to_numpy(float), series.to_numpy(float)
+    for before, after, low, high in zip(places, places[1:], values, values[1:], strict=False):
+        if high > low:
+            less, more = _told_apart(low, high)
+            words = f"from {name} {before:.4g} ({less}) to {after:.4g} ({more}){at}, {100 * (high / low - 1):.2g} %"
+            rises.append((high / low - 1, words))
+        elif high == low:
+            rises.append((0.0, f"{low:.4g} stays from {name} {before:.4g} to {after:.4g}{at}"))
+    return rises, max(len(values) - 1, 0)
+
+
+def _fall_check(target: str, along: str, pairs: int, rises: list[tuple[float, str]], budget: str) -> FallCheck:
+    rises = sorted(rises, key=lambda entry: -entry[0])
+    worst = rises[0][0] if rises else 0.0
+    return FallCheck(target, along, pairs, tuple(text for _, text in rises), worst, budget)
 
 
 def _amounts_of_unique(rows: pd.DataFrame, columns: Columns) -> pd.Series:
@@ -121,12 +171,10 @@ def _amounts_of_unique(rows: pd.DataFrame, columns: Columns) -> pd.Series:
     return pd.Series(codes, rows.index, name="amount of unique data")
 
 
-def _step(low: float, high: float) -> str:
+def _told_apart(low: float, high: float) -> tuple[str, str]:
     """Two losses in as many digits as tell them apart."""
-    if low == high:
-        return f"{low:.4g} stays"
     digits = next((digits for digits in (4, 7) if f"{low:.{digits}g}" != f"{high:.{digits}g}"), 12)
-    return f"{low:.{digits}g} -> {high:.{digits}g}"
+    return f"{low:.{digits}g}", f"{high:.{digits}g}"
 
 
 def recipe_notes(rows: pd.DataFrame, columns: Columns) -> tuple[Note, ...]:
@@ -174,7 +222,7 @@ def recipe_notes(rows: pd.DataFrame, columns: Columns) -> tuple[Note, ...]:
 
 def _rule(rows: pd.DataFrame, columns: Columns, name: str) -> str | None:
     """``learning_rate = 0.036 depth^-1`` where one power holds at three sizes or more, all of their rows; else None."""
-    label = "depth" if "depth" in rows else columns.params
+    label = columns.depth or columns.params
     per_size = rows.groupby(label)[name].agg(["min", "max"])
     if len(per_size) < 3 or (per_size["min"] <= 0).any():
         return None
@@ -212,7 +260,16 @@ def convention_notes(rows: pd.DataFrame, columns: Columns) -> tuple[Note, ...]:
 
 
 def budget_notes(rows: pd.DataFrame, columns: Columns) -> tuple[Note, ...]:
-    """`rows_left_out`: rows whose D has too few sizes for a law against N, or one law too many."""
+    """`rows_left_out`: rows whose D has too few sizes for a law against N, or one law too many, or that repeat more."""
+    if columns.unique and columns.budget and columns.budgets != ():
+        most = rows.groupby(columns.budget, group_keys=False)[rows.columns.to_list()].apply(most_unique, columns)
+        if len(most) < len(rows):
+            words = (
+                f"laws at one {amount_name(columns.budget)} take its rows of most {columns.unique}: "
+                f"{len(rows) - len(most)} rows of fewer, some seen again, are in no such law; the law of repeated data "
+                "has them all"
+            )
+            return (Note("rows_left_out", words, len(rows) - len(most)),)
     if not columns.budgets:
         return ()
     amounts = rows[columns.budget]
@@ -261,9 +318,10 @@ def _unused_amount(rows: pd.DataFrame, params: str, used: tuple[str | None, ...]
         most = float((of_size.max() / of_size.min()).max())
         if part == "compute" and (values > 0).all() and shared_computes(rows[params], values) > 1:
             most = float(values.max() / values.min())
-        if most > MOVES:
+        if most >= 1 + ONE_SIZE:
             like = "one" if part != "compute" else "like"
-            words = f"rows of {like} size differ in {name} (up to {most:.3g} times) and no law uses it; see {option}"
+            apart = f"up to {most:.3g} times" if most >= 2 else f"by up to {100 * (most - 1):.2g} %"
+            words = f"rows of {like} size differ in {name} ({apart}) and no law uses it; see {option}"
             return [Note("mixed_conventions", words, most)]
     return []
 
@@ -283,7 +341,7 @@ def pooled_notes(rows: pd.DataFrame, columns: Columns, own: bool) -> tuple[Note,
         kinds = rows.groupby(places)[name].transform("nunique") > 1
         tried = rows.loc[kinds, [*places, name]].dropna().drop_duplicates()
         found = sorted(tried[name].unique())
-        if len(found) < 2 or not (own or _chosen(tried[name])):
+        if len(found) < 2 or not (own or plain_name(name) in HYPERS or _chosen(tried[name])):
             continue
         listed = ", ".join(value if isinstance(value, str) else f"{value:.4g}" for value in found[:4])
         words = f"rows of one size and amount differ in {name} ({listed}{', ...' if len(found) > 4 else ''}) and are "
@@ -322,6 +380,31 @@ def repeat_notes(rows: pd.DataFrame, columns: Columns) -> tuple[Note, ...]:
     return (Note("mixed_conventions", words + "only the law of repeated data tells them apart", most),)
 
 
+def run_notes(rows: pd.DataFrame, columns: Columns) -> tuple[Note, ...]:
+    """`mixed_conventions`: a column that looks like the names of runs, whose rows then are no independent ones.
+
+    Each of its values is one size at several amounts of data, some sizes have several, and no fit knows of it.
+    """
+    if columns.run is not None or columns.params is None or columns.data is None:
+        return ()
+    for name in rows:
+        parts = (columns.params, columns.data, columns.compute, columns.budget, *columns.targets, *columns.derived)
+        if name in parts or pd.api.types.is_float_dtype(rows[name]) or plain_name(str(name)) in HYPERS:
+            continue
+        values = rows[[name, columns.params, columns.data]].dropna()
+        runs = values.groupby(name)
+        if len(values) < 2 * runs.ngroups or runs[columns.params].nunique().max() > 1:
+            continue
+        if values.duplicated([name, columns.data]).any() or runs.ngroups <= values[columns.params].nunique():
+            continue
+        words = (
+            f"each value of {name} is one size at several {columns.data}, as checkpoints of one run are; counted as "
+        )
+        words += f"independent they make intervals too narrow: name the runs with --group {name}"
+        return (Note("mixed_conventions", words, runs.ngroups),)
+    return ()
+
+
 def _kinds(rows: pd.DataFrame, columns: Columns) -> list[Note]:
     """Of each column of texts or truth values that names no rows, sizes or amounts: its kinds, fitted as one."""
     parts = [name for name in (columns.params, columns.data, columns.compute, columns.run, columns.budget) if name]
@@ -332,7 +415,8 @@ def _kinds(rows: pd.DataFrame, columns: Columns) -> list[Note]:
             continue
         kinds = rows.groupby(name)
         found = list(kinds.groups)
-        if not 2 <= len(found) <= MOST_KINDS or len(found) == rows[name].count():
+        most = max(MOST_KINDS, rows[name].count() // 2)
+        if not 2 <= len(found) <= most or len(found) == rows[name].count():
             continue
         if (kinds[parts].nunique() <= 1).all().any():  # each kind is one size, amount or run, by another name
             continue

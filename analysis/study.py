@@ -117,6 +117,7 @@ def fit_study(
         + rowchecks.budget_notes(rows, columns)
         + rowchecks.unused_notes(rows, columns, own)
         + rowchecks.pooled_notes(rows, columns, own)
+        + (() if own else rowchecks.run_notes(rows, columns))
         + rowchecks.unit_notes(rows, columns)
         + rowchecks.repeat_notes(rows, columns)
         + (curves.notes if curves is not None else ())

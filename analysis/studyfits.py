@@ -18,7 +18,7 @@ from analysis.parametric import fit_chinchilla, fit_repeated
 from analysis.power import fit_power_law
 from analysis.record import LEVEL, LawRecord
 from analysis.saturating import fit_fid_given_loss, fit_saturating
-from analysis.table import ENOUGH_SIZES, Columns, run_names, usual
+from analysis.table import ENOUGH_SIZES, Columns, most_unique, run_names, usual
 from analysis.tied import fit_tied
 from analysis.trajectories import Trajectories
 
@@ -45,14 +45,14 @@ def against_size(
         return [LawRecord(target, against, None, form, None, refusal, points) for form, _ in forms]
     groups = [(None, table)] if columns.budget is None else list(table.groupby(columns.budget))
     data = {
-        None if budget is None else float(budget): _points(group, columns, y=target, x=columns.x)
+        None if budget is None else float(budget): _points(most_unique(group, columns), columns, y=target, x=columns.x)
         for budget, group in groups
         if columns.budgets is None or budget in columns.budgets
     }
     records = []
     for form, offset in forms:
         fits = {budget: _one_variable(rows, offset, words, ceiling) for budget, rows in data.items()}
-        # one noise for all budgets: with five depths and three parameters a single budget cannot know its own
+        # one noise of new runs for all budgets: with five depths and three parameters a single one cannot know its own
         pooled = _pooled_noise(fits, data, 0)
         pooled_test = _pooled_noise(fits, data, holdout) if holdout else None
         for budget, rows in data.items():
@@ -83,11 +83,16 @@ def _mixed_data(table: pd.DataFrame, columns: Columns) -> CannotFit:
 
 
 def _points(table: pd.DataFrame, columns: Columns, **parts: str | None) -> pd.DataFrame:
-    """What a fit takes, by part, with `run`; where nothing names the runs also `row`, as the file's reader counts."""
+    """What a fit takes, by part, with `run`; where nothing names the runs also `row`, as the file's reader counts.
+
+    A study's runs are called by their folders, which say depth and seed beside the trial.
+    """
     points = pd.DataFrame({part: table[name].to_numpy(float) for part, name in parts.items()})
     points["run"] = run_names(table, columns)
     if columns.run is None:
         points["row"] = table.index.to_numpy() + 1
+    elif "folder" in table:
+        points["name"] = table["folder"].to_numpy()
     return points
 
 
@@ -116,23 +121,40 @@ def _one_variable(rows: pd.DataFrame, offset: str | float, words: dict, ceiling:
     return fit
 
 
-def _with_noise(fit: Fit, every: tuple[float, int] | None, some: tuple[float, int] | None) -> Fit:
+def _with_noise(fit: Fit, every: tuple[float, float] | None, some: tuple[float, float] | None) -> Fit:
     """The same fits with the noise of all budgets; `some` where rows are hidden."""
     return lambda mask: replace(fit(mask), pooled=every if mask.all() else some)
 
 
-def _pooled_noise(fits: dict, data: dict[float | None, pd.DataFrame], hidden: int) -> tuple[float, int] | None:
-    """Standard deviation and degrees of freedom over the laws of all budgets, the `hidden` largest sizes left out."""
-    total, freedom = 0.0, 0
+def _pooled_noise(fits: dict, data: dict[float | None, pd.DataFrame], hidden: int) -> tuple[float, float] | None:
+    """Standard deviation and degrees of freedom over the laws of all budgets, the `hidden` largest sizes left out.
+
+    Checkpoints of one run share its luck, so that twelve budgets of five runs may know no more than one: with a
+    correlation r between the residuals of a run at two budgets, B budgets of f degrees of freedom have
+    B f / (1 + (B - 1) r^2), which is Satterthwaite's.
+    """
+    residuals, freedoms, total = [], [], 0.0
     for budget, rows in data.items():
         codes = checks.group_sizes(rows["x"].to_numpy(float))
+        mask = codes <= codes.max() - hidden
         try:
-            law = fits[budget](codes <= codes.max() - hidden)
+            law = fits[budget](mask)
         except CannotFit:
             continue
-        total += law.noise_sd**2 * law.freedom
-        freedom += law.freedom
-    return (float(np.sqrt(total / freedom)), freedom) if freedom else None
+        if law.freedom:
+            total += law.noise_sd**2 * law.freedom
+            freedoms.append(law.freedom)
+            residuals.append(pd.Series(law.residuals).groupby(rows["run"].to_numpy()[mask]).sum())
+    if not total:
+        return None
+    freedom = np.array(freedoms, float)
+    table = pd.concat(residuals, axis=1).fillna(0.0).to_numpy()
+    shared = np.sqrt(np.outer(freedom, freedom)) * (1 - np.eye(len(freedom)))
+    products = (table.T @ table) * (1 - np.eye(len(freedom)))
+    alike = float(products.sum() / (total / freedom.sum() * shared.sum())) if len(freedom) > 1 else 0.0
+    both = np.minimum.outer(freedom, freedom) * (1 - np.eye(len(freedom)))
+    known = freedom.sum() ** 2 / (freedom.sum() + np.clip(alike, 0.0, 1.0) ** 2 * both.sum())
+    return float(np.sqrt(total / freedom.sum())), float(known)
 
 
 def against_compute(
@@ -255,8 +277,15 @@ def _named(data: pd.DataFrame, rows: np.ndarray | tuple[int, ...]) -> str:
     if "row" in data:
         names = [f"row {row}" for row in data["row"].iloc[list(rows)]]
     else:
-        names = [f"run {run} (x = {x:.4g})" for run, x in data[["run", "x"]].iloc[list(rows)].itertuples(index=False)]
+        called = data.get("name", "run " + data["run"].astype(str)).iloc[list(rows)]
+        names = [f"{name} (x = {x:.4g})" for name, x in zip(called, data["x"].iloc[list(rows)], strict=True)]
     return checks.listed(names)
+
+
+def _with_ceiling(fit: Fit, data: pd.DataFrame, target: str) -> Fit:
+    """The same fits, whose predictions of an error rate end where an untrained model is."""
+    ceiling = _ceiling(data["y"], target)
+    return fit if ceiling is None else lambda mask: replace(fit(mask), ceiling=ceiling)
 
 
 def _with_names(fit: Fit, data: pd.DataFrame) -> Fit:
@@ -295,11 +324,12 @@ def _record(
     key: np.ndarray | None = None,
 ) -> LawRecord:
     """One law with its backtest, which hides the largest values of `key` (None: of the first input)."""
-    fit, everything = _with_names(fit, data), np.ones(len(data), bool)
+    fit, everything = _with_names(_with_ceiling(fit, data, target), data), np.ones(len(data), bool)
     try:
         law, refusal = fit(everything), None
-        # an interval that cannot be had refuses the law here, not on the figure
-        law.interval(next(iter(law.coefficients)), LEVEL)
+        # an interval that cannot be had refuses the law here, not on the table or the figure
+        for name in law.estimator.natural(law.estimator.theta[None]):
+            law.interval(name, LEVEL)
     except CannotFit as error:
         return LawRecord(target, against, budget, form, None, error, data)
     tests, test_refusal = ([], None)

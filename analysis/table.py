@@ -14,7 +14,7 @@ import pandas as pd
 
 from analysis import checks
 from analysis.checks import name_rows
-from analysis.errors import CannotFit, Note
+from analysis.errors import BadRequest, CannotFit, Note
 
 # A hole this wide between two neighbouring sizes is a change of unit, not of size: no ladder skips five decades.
 UNIT_GAP = 1e5
@@ -46,6 +46,7 @@ class Columns:
         unique: unique tokens or images U.
         epochs: passes over them, D = U x epochs; None where no law of repeated data is to be had.
         loss: what FIDs are a function of.
+        depth: by which people call the sizes, where each has a depth of its own; None where widths differ, too.
         derived: columns that no file holds, made of others.
     """
 
@@ -60,6 +61,7 @@ class Columns:
     unique: str | None = None
     epochs: str | None = None
     loss: str | None = None
+    depth: str | None = None
     derived: tuple[str, ...] = ()
 
     @property
@@ -104,7 +106,17 @@ def study_columns(
         unique="unique_images" if repeats else None,
         epochs="epochs" if repeats else None,
         loss=next((name for name in targets if is_loss(name)), None),
+        depth=depth_of(rows, params),
     )
+
+
+def depth_of(rows: pd.DataFrame, params: str | None) -> str | None:
+    """The column of depths, where a depth is a size and a larger one a larger size."""
+    if params is None or "depth" not in rows or not pd.api.types.is_numeric_dtype(rows["depth"]):
+        return None
+    pairs = rows[["depth", params]].dropna().drop_duplicates().sort_values("depth")
+    one = not pairs.empty and not pairs["depth"].duplicated().any() and pairs[params].is_monotonic_increasing
+    return "depth" if one and pairs[params].is_unique else None
 
 
 def is_loss(name: str) -> bool:
@@ -127,10 +139,13 @@ GUESSES = {
     "params": ("params", "params_total", "n_params", "num_params", "parameters", "parameter_count", "model_size", "N")
     + ("size", "x"),
     "data": ("data", "n_tokens", "num_tokens", "tokens", "training_tokens", "train_tokens", "tokens_seen")
-    + ("images_seen", "images", "D"),
-    "compute": ("compute", "train_flops", "train_flop", "training_flops", "training_flop", "flops", "flop", "C"),
+    + ("images_seen", "images", "samples_seen", "seen_samples", "examples_seen", "seen_examples", "seen_tokens")
+    + ("num_images", "n_images", "D"),
+    "compute": ("compute", "train_flops", "train_flop", "training_flops", "training_flop", "flops", "flop")
+    + ("compute_budget", "flops_budget", "flop_budget", "total_flops", "C"),
     "targets": ("loss", "loss_all_scales", "val_loss", "validation_loss", "eval_loss", "test_loss", "L", "y"),
-    "run": ("run", "trial", "group"),
+    "run": ("run", "trial", "run_name", "run_id", "trial_name", "trial_id", "experiment_name", "experiment_id")
+    + ("exp_name", "exp_id", "experiment", "job_id", "group"),
     "unique": ("unique_tokens", "unique_images", "unique_data", "U"),
     "epochs": ("epochs", "epoch", "n_epochs", "num_epochs"),
     "family": ("family", "model_family"),
@@ -139,15 +154,15 @@ GUESSES = {
 }
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """A column's name as guesses compare it."""
     return name if len(name) == 1 else "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 def usual(names: Iterable[object], part: str) -> str | None:
     """The column among `names` that is usually called as `part` is; None where there is none."""
-    known = {_plain(str(name)): str(name) for name in reversed(list(names))}
-    return next((known[_plain(name)] for name in GUESSES[part] if _plain(name) in known), None)
+    known = {plain_name(str(name)): str(name) for name in reversed(list(names))}
+    return next((known[plain_name(name)] for name in GUESSES[part] if plain_name(name) in known), None)
 
 
 def csv_columns(
@@ -174,9 +189,7 @@ def csv_columns(
     run = group or usual(names, "run")
     if x is not None and is_loss(x) and any(map(is_fid, y or names)):
         return _given_loss(x, y or tuple(filter(is_fid, names))[:1], run)
-    targets = tuple(dict.fromkeys(y)) or tuple(name for name in (usual(names, "targets"),) if name)
-    if not targets:
-        raise ValueError(f"no loss column among {', '.join(names)}; name it with --y")
+    targets = tuple(dict.fromkeys(y)) or (_only_loss(names),)
     lone = x is not None and data is None and compute is None
     x_is = next((part for part in ("compute", "data") if lone and usual([x], part)), "params")
 
@@ -193,10 +206,24 @@ def csv_columns(
         budget,
         loss=next((name for name in targets if is_loss(name)), None),
     )
+    columns = replace(columns, depth=depth_of(table, columns.params))
     if x is None and columns.params is None and columns.compute is None:
-        raise ValueError(f"no size column among {', '.join(names)}; name it with --x")
+        raise BadRequest(f"no size column among {', '.join(names)}; name it with --x")
     _one_part_each(columns, group, budget, epochs)
     return _with_epochs(table, columns, epochs, guess=x is None)
+
+
+def _only_loss(names: list[str]) -> str:
+    """The column that is usually called as losses are, else the only one whose name reads like a loss."""
+    known = usual(names, "targets")
+    if known is not None:
+        return known
+    alike = [name for name in names if is_loss(str(name))]
+    if len(alike) == 1:
+        return alike[0]
+    if alike:
+        raise BadRequest(f"{len(alike)} columns read like losses ({', '.join(alike)}); name one, or several, with --y")
+    raise BadRequest(f"no loss column among {', '.join(names)}; name it with --y")
 
 
 def _one_part_each(columns: Columns, group: str | None, budget: str | None, epochs: str | None) -> None:
@@ -206,13 +233,13 @@ def _one_part_each(columns: Columns, group: str | None, budget: str | None, epoc
         parts["loss"] = target
         for (part, name), (other, also) in combinations((parts | {"run": group, "budget": budget}).items(), 2):
             if name is not None and name == also and ("loss" in (part, other) or {part, other} <= set(parts)):
-                raise ValueError(f"column {name!r} cannot be {part} and {other} at once; name another for one of them")
+                raise BadRequest(f"column {name!r} cannot be {part} and {other} at once; name another for one of them")
 
 
 def _given_loss(loss: str, targets: tuple[str, ...], run: str | None) -> Columns:
     others = [name for name in targets if not is_fid(name)]
     if others:
-        raise ValueError(f"--x {loss} is a loss, of which only FIDs are fitted; fit {', '.join(others)} apart")
+        raise BadRequest(f"--x {loss} is a loss, of which only FIDs are fitted; fit {', '.join(others)} apart")
     return Columns(targets=targets, run=run, loss=loss)
 
 
@@ -223,7 +250,7 @@ def _with_epochs(table: pd.DataFrame, columns: Columns, epochs: str | None, gues
         if data is not None and usual([data], "unique"):
             data, unique = None, data
         if columns.params is None or (data is None and unique is None):
-            raise ValueError(f"--epochs {epochs} needs sizes and the data that repeat; name them with --x and --data")
+            raise BadRequest(f"--epochs {epochs} needs sizes and the data that repeat; name them with --x and --data")
         return replace(columns, data=data, unique=unique, epochs=epochs)
     if not guess or columns.params is None:
         return columns
@@ -298,6 +325,14 @@ def budgets_of_data(table: pd.DataFrame, columns: Columns) -> tuple[pd.DataFrame
     return table, replace(columns, budget=name, budgets=_most_populated(found["size"]))
 
 
+def most_unique(rows: pd.DataFrame, columns: Columns) -> pd.DataFrame:
+    """Of rows at one D those with most unique data: as many data, some of them seen again, are worth less."""
+    if columns.unique is None or columns.budget is None:
+        return rows
+    codes = checks.bins(rows[columns.unique].to_numpy(float), ONE_AMOUNT)
+    return rows[codes == codes.max()]
+
+
 def shared_computes(params: pd.Series, compute: pd.Series) -> int:
     """How many computes were each spent at several sizes far apart; 0 where less than half of the rows lie there."""
     sizes = pd.Series(checks.bins(params.to_numpy(float), ONE_SIZE), params.index)
@@ -328,7 +363,7 @@ def require(table: pd.DataFrame, name: str) -> None:
         return
     near = get_close_matches(name, [str(column) for column in table.columns], 1, 0.6)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"no column {name!r}; the table has {', '.join(map(str, table.columns))}{hint}")
+    raise BadRequest(f"no column {name!r}; the table has {', '.join(map(str, table.columns))}{hint}")
 
 
 def without_missing(table: pd.DataFrame, columns: Columns) -> tuple[pd.DataFrame, tuple[Note, ...]]:
@@ -386,7 +421,7 @@ def check_table(
     used = [name for name in dict.fromkeys([*numeric, columns.run, columns.budget, usual(table, "seed")]) if name]
     twice = table.index[table.duplicated(used)]
     if len(twice) and not keep_duplicates:
-        raise ValueError(
+        raise BadRequest(
             f"{name_rows(twice, 1)}: a repeat of an earlier row in every column used ({', '.join(used)}); drop it, "
             "name the runs with --group, or keep them with --keep-duplicates, which counts each as a run of its own"
         )
@@ -399,7 +434,7 @@ def numbers(table: pd.DataFrame, name: str, gaps: bool = False) -> pd.Series:
     values = pd.to_numeric(raw, errors="coerce")
     text = table.index[values.isna() & raw.notna()]
     if len(text):
-        raise ValueError(
+        raise BadRequest(
             f"column {name!r} holds text in {name_rows(text, 1)} (first: {str(raw[text[0]])!r}); give numbers only"
         )
     empty = table.index[~np.isfinite(values)]

@@ -29,7 +29,7 @@ class Trajectories:
 
     Attributes:
         curves: columns size, images, x (compute), y (smoothed training loss on the trunk).
-        frontier: columns x, y, run (the size): points of the lower envelope.
+        frontier: columns x, y, run (the size), name (of the size): points of the lower envelope.
     """
 
     curves: pd.DataFrame
@@ -65,7 +65,14 @@ def study_trajectories(rows: pd.DataFrame, columns: Columns, folders: Path) -> T
         points = frontier(table["x"], table["y"], table["size"])
     except CannotFit:
         return None
-    return Trajectories(table, points.rename(columns={"compute": "x", "loss": "y"})[["x", "y", "run"]])
+    points = points.rename(columns={"compute": "x", "loss": "y"})[["x", "y", "run"]]
+    depths = None if columns.depth is None else rows.groupby(columns.params)[columns.depth].first()
+    called = (
+        "size " + points["run"].map("{:,.0f}".format)
+        if depths is None
+        else points["run"].map(depths).map("depth {:g}".format)
+    )
+    return Trajectories(table, points.assign(name=called))
 
 
 def read_trunk(trial: Path) -> pd.Series | None:

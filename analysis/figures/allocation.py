@@ -12,6 +12,7 @@ from analysis.record import LawRecord, StudyLaws
 
 BUDGETS = 5
 POINTS = 60
+WIDEST_BAND = 1.5  # a factor of the curves, beyond which a band is cut at the frame
 
 
 def draw_allocation(
@@ -50,7 +51,9 @@ def draw_allocation(
             best.append(x[at])
         tables.append(pd.DataFrame({"flops": flops, "params": x, "images": d, "loss": loss, "low": low, "high": high}))
     table = pd.concat(tables, ignore_index=True)
-    page.log_axes(ax, table["params"].to_numpy(), table[["low", "high"]].to_numpy().ravel())
+    # the frame is the curves': a band that knows nothing may be cut, or they would be lines at its middle
+    limits = table["loss"].min() / WIDEST_BAND, table["loss"].max() * WIDEST_BAND
+    page.log_axes(ax, table["params"].to_numpy(), table[["low", "high"]].clip(*limits).to_numpy().ravel())
     ax.set_xlabel(axis(columns, "params"))
     ax.set_ylabel("Predicted loss")
     return ax, table

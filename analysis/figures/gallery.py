@@ -15,7 +15,7 @@ from analysis import checks
 from analysis.comparison import best_form
 from analysis.compute_frontier import cell_means
 from analysis.counting import amount, amount_name
-from analysis.errors import CannotFit, Note
+from analysis.errors import BadRequest, CannotFit, Note
 from analysis.figures import (
     allocation,
     backtest,
@@ -356,7 +356,7 @@ def _allocation(study: StudyLaws, stem: Path) -> list[Path]:
     try:
         record = joint_record(study, target)
         candidates = candidates_of_rows(study.rows, study.columns)
-    except (CannotFit, ValueError):
+    except (CannotFit, BadRequest):
         return []
     ax, table = allocation.draw_allocation(study, record, candidates)
     page.legend_above(ax, title="training compute", ncols=2)

@@ -7,18 +7,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-matplotlib.use("Agg", force=False)
-
-import matplotlib.pyplot as plt  # noqa: E402
-import numpy as np  # noqa: E402
-import pandas as pd  # noqa: E402
-from matplotlib.axes import Axes  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator  # noqa: E402
-
-from analysis.figures.fonts import small_font  # noqa: E402
-from analysis.figures.recording import record  # noqa: E402
+from analysis.figures.fonts import small_font
+from analysis.figures.recording import record
 
 STYLE = Path(__file__).with_name("paper.mplstyle")
 FORMATS = ("png", "svg", "pdf")

@@ -87,6 +87,8 @@ def draw_against_size(study: StudyLaws, target: str, ax: Axes | None = None) -> 
                     linewidth=0.8,
                     zorder=4,
                 )
+                xs.append([test.inputs[0]])
+                ys.append([test.predicted])
             label = words + law_label(best, held_out=len(budgets) <= MOST_TOLD)
         ax.plot(
             rows["x"],

@@ -241,7 +241,9 @@ def test_an_accuracy_is_told_to_be_one(tmp_path):
     assert "of an accuracy fit the error" in refused(tmp_path, frame, "--y", "accuracy")
 
 
-@pytest.mark.parametrize(("rise", "words"), [(0, "does not fall with size: 3 stays"), (1e-5, "3 -> 3.00001 from")])
+@pytest.mark.parametrize(
+    ("rise", "words"), [(0, "does not fall with size: 3 stays"), (1e-5, "(3) to 4e+06 (3.00001) at")]
+)
 def test_losses_that_stay_do_not_rise(rise, words):
     frame = pd.DataFrame({"params": [1e6, 2e6, 4e6], "tokens": 1e9, "loss": [4, 3, 3 + rise]})
     size, amount = fall_checks(frame, Columns(params="params", data="tokens", targets=("loss",), budget="tokens"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -67,6 +68,9 @@ def fit_laws(
         raise RequestProblem(f"--holdout-by is {holdout_by!r}; it is size or budget")
     if not delta >= 0:
         raise RequestProblem(f"--delta is {delta:g}; it is 0 (absolute deviations), a positive number, or inf")
+    for value in offset:
+        if not (math.isfinite(value) and value >= 0):
+            raise RequestProblem(f"--offset is {value:g}; a fixed offset is finite and not negative")
     with no_collection(), problems_as_requests():
         from analysis.output import document, import_figures, plain, write_laws
 
@@ -109,8 +113,11 @@ def fit_laws(
     for words in symptoms:
         out.print(f"look: {words}", soft_wrap=True)
     if is_csv and not study.fitted:
+        laws: dict[tuple[str, str], list[str]] = {}
+        for record in study.refused:
+            laws.setdefault((record.refusal.code, record.refusal.sentence), []).append(record.name)
         raise RequestProblem(
-            *(f"refused ({record.refusal.code}): {record.name}: {record.refusal.sentence}" for record in study.refused)
+            *(f"refused ({code}): {'; '.join(names)}: {words}" for (code, words), names in laws.items())
         )
 
 
@@ -128,10 +135,7 @@ def show_study(study: StudyLaws) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from analysis.checks import spread
-    from analysis.comparison import deepest_checks, deepest_sentence
-    from analysis.lawtable import AGAINST_WORDS, target_words
-    from analysis.table import MOST_BUDGETS
+    from analysis.lawtable import target_words
 
     out.print(
         Text.assemble(
@@ -158,24 +162,14 @@ def show_study(study: StudyLaws) -> None:
         for record in study.find(target):
             table.add_row(*_law_cells(record))
         out.print(table)
-    for (target, against), group in groupby(deepest_checks(study), itemgetter("target", "against")):
-        checks = list(group)
-        good = [check["within"] and check["inside"] for check in checks]
-        for place in spread(len(checks), MOST_BUDGETS):
-            words = Text.assemble(HOLDS if good[place] else BROKEN, deepest_sentence(study, checks[place]))
-            out.print(words, soft_wrap=True)
-        if len(checks) > MOST_BUDGETS:
-            law = AGAINST_WORDS[against]
-            words = (
-                f"{target} by laws of {law}: {sum(good)} of {len(checks)} such predictions hold; all are in laws.json"
-            )
-            out.print(words, soft_wrap=True)
+    _show_deepest(study)
     for check in study.falls:
-        found = HOLDS if check.holds else BROKEN if check.pairs else ""
-        out.print(
-            Text.assemble(found, check.sentence),
-            soft_wrap=True,
-        )
+        if check.pairs and not check.holds:
+            out.print(Text.assemble(BROKEN, check.sentence), soft_wrap=True)
+    holding = [check for check in study.falls if check.holds]
+    for words, group in groupby(holding, lambda check: check.sentence.removeprefix(check.target)):
+        targets = ", ".join(check.target for check in group)
+        out.print(Text.assemble(HOLDS, targets + words), soft_wrap=True)
     for sentence in study.other_sentences():
         out.print(sentence, soft_wrap=True)
     seen: set[str] = set()
@@ -199,20 +193,43 @@ def show_study(study: StudyLaws) -> None:
                 out.print(words, soft_wrap=True)
 
 
+def _show_deepest(study: StudyLaws) -> None:
+    """The largest model predicted from the others: each of the first target; of the others what fails, and a count."""
+    from rich.text import Text
+
+    from analysis.checks import spread
+    from analysis.comparison import deepest_checks, deepest_sentence
+    from analysis.lawtable import AGAINST_WORDS
+    from analysis.table import MOST_BUDGETS
+
+    for (target, against), group in groupby(deepest_checks(study), itemgetter("target", "against")):
+        checks = list(group)
+        good = sum(check["holds"] for check in checks)
+        shown = [checks[place] for place in spread(len(checks), MOST_BUDGETS)]
+        if target != study.columns.targets[0]:
+            shown = [check for check in shown if not check["holds"]]
+        for check in shown:
+            words = Text.assemble(HOLDS if check["holds"] else BROKEN, deepest_sentence(study, check))
+            out.print(words, soft_wrap=True)
+        if len(shown) < len(checks):
+            law = AGAINST_WORDS[against]
+            words = f"{target} by laws of {law}: {good} of {len(checks)} such predictions hold; all are in laws.json"
+            out.print(words, soft_wrap=True)
+
+
 def _law_cells(record: LawRecord) -> list[str | Text]:
     """One law, or its refusal, as the cells of a terminal table."""
     from rich.text import Text
 
-    from analysis.lawtable import AGAINST_WORDS, floor_name, number, percent, span, told
+    from analysis.lawtable import AGAINST_WORDS, exponents, floor_name, number, percent, span
 
     against = AGAINST_WORDS[record.against] + ("" if record.budget is None else f" at {count(record.budget)}")
     if record.law is None:
         return [against, record.form, "", Text(f"refused: {record.refusal.code}", "yellow")]
     law = record.law
-    values = told(law)
-    exponents = [
-        ("" if len(values) == 1 else f"{name} ") + f"{number(value, 3)} [{span(*law.interval(name), 3)}]"
-        for name, value in values.items()
+    read_for = [
+        f"{name}{'' if name.endswith('^') else ' '}{number(value, 3)} [{span(*interval, 3)}]"
+        for name, _, value, interval in exponents(record)
     ]
     floor = floor_name(law)
     offset = "" if floor is None else number(law.coefficients[floor])
@@ -232,9 +249,9 @@ def _law_cells(record: LawRecord) -> list[str | Text]:
         against,
         record.form,
         str(law.rows_used),
-        "\n".join(exponents),
+        "\n".join(read_for),
         offset,
-        "" if r is None else f"{r:.4f}",
+        "" if r is None else "--" if math.isnan(r) else f"{r:.4f}",
         *held,
         " ".join(dict.fromkeys(note.code for note in law.notes)),
     ]

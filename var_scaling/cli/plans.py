@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -144,7 +145,9 @@ def allocate(
     best = plan.prediction
     size, low, high = plan.continuous
     at = int(plan.table["loss"].argmin())
-    chosen = f"{count(plan.table['params'][at])} parameters" if plan.depth is None else f"depth {plan.depth}"
+    chosen = f"{count(plan.table['params'][at])} parameters"
+    if plan.depth is not None:
+        chosen = f"depth {plan.depth}" + (f" ({chosen})" if plan.table["depth"].duplicated().any() else "")
     out.print(
         Text.assemble(
             (f"{chosen}, {amount(study.columns.data, counted(plan.images))}", "bold"),
@@ -261,7 +264,8 @@ def design(
         at = _point(study, where, depth, size, images) if quantity == "loss" else None
         found = best_design(study, candidates, quantity, study.columns.targets[0], most_flops=most, at=at)
     if json:
-        print_json(plain({"quantity": quantity, "candidates": origin, "trials": found.table.to_dict("records")}))
+        trials = found.table.to_dict("records")
+        print_json(plain({"quantity": quantity, "law": found.law, "candidates": origin, "trials": trials}))
         return
     from rich.table import Table
 
@@ -287,7 +291,7 @@ def design(
         )
     out.print(table)
     trial = f"each with the {found.budgets} budgets of its trunk" if found.budgets > 1 else "each of one row"
-    out.print(f"local design about the fitted law; candidates from {origin}; {trial}", soft_wrap=True)
+    out.print(f"local design about {found.law}; candidates from {origin}; {trial}", soft_wrap=True)
 
 
 def _study(rows: Rows, target: str | None, every: bool = False) -> tuple[StudyLaws, Path]:
@@ -311,18 +315,24 @@ def _one_model(depth: int | None, size: float | None) -> None:
 
 
 def _candidates(study: StudyLaws, where: Path) -> tuple[pd.DataFrame, str]:
-    """Depths to choose from: the sweep's own recipe where its YAML is there, else the sizes in the rows."""
+    """Models to choose from: by the sweep's own recipe, as launched, where its YAML is there, else the rows' sizes."""
     from analysis.planning import candidates_of_rows
 
     file = where / "study.yaml"
     if file.is_file():
         import pandas as pd
 
+        from var_scaling.cli.cluster import last_launch
         from var_scaling.planning.candidates import candidate_table
         from var_scaling.planning.study import load_study
+        from var_scaling.planning.tuned import TunedRecipe
 
-        _, configs = load_study(file)
-        return pd.DataFrame(candidate_table(configs[0])), f"the recipe of {file}"
+        how = last_launch(where).how
+        recipe = TunedRecipe.model_validate_json(dumps(how["recipe"])) if how.get("recipe") else None
+        study_file, configs = load_study(file, how.get("set", ()))
+        changed = [f"--set {text}" for text in how.get("set", ())] + ([f"recipe {recipe.name}"] if recipe else [])
+        table = pd.DataFrame(candidate_table(study_file, configs, recipe))
+        return table, f"the recipe of {file}" + (f" with {', '.join(changed)}" if changed else "")
     return candidates_of_rows(study.rows, study.columns), "the sizes in the rows"
 
 

@@ -117,16 +117,17 @@ def with_rows(command: Callable[..., None]) -> Callable[..., None]:
 
 @contextmanager
 def problems_as_requests() -> Iterator[None]:
-    """Whatever a user can cause becomes a sentence and exit code 2; a disk that cannot be written becomes 3."""
-    from analysis import CannotFit
+    """What a user can cause becomes a sentence and exit code 2; a disk that cannot be written becomes 3.
+
+    Anything else, any other ValueError among it, is a fault of ours and passes.
+    """
+    from analysis.errors import BadRequest, CannotFit
 
     try:
         yield
     except CannotFit as refusal:
         raise RequestProblem(f"refused ({refusal.code}): {refusal.sentence}") from refusal
-    except FileNotFoundError as error:
+    except BadRequest as error:
         raise RequestProblem(str(error)) from error
     except OSError as error:
         raise EnvironmentProblem(f"{error}; choose another folder with --out") from error
-    except ValueError as error:
-        raise RequestProblem(str(error)) from error
