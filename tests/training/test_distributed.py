@@ -15,6 +15,7 @@ from tests.tiny import ROOT, Tiny, log, rows
 from tests.training.test_trial import effective
 from var_scaling.runs import store
 from var_scaling.runs.journal import read_effective
+from var_scaling.runs.slurm_task import TASK
 
 TWO = ("placement.gpus=2", "placement.device=cpu")
 
@@ -114,7 +115,13 @@ def test_averaged_weights_are_those_of_one_process(tiny: Tiny) -> None:
 
 def as_tasks(command: tuple[str, ...], folder: Path) -> list[subprocess.Popen[bytes]]:
     """The two processes that srun starts for a trial of two ranks."""
-    job = {"SLURM_JOB_ID": "7", "SLURM_STEP_NUM_TASKS": "2", "SLURM_JOB_END_TIME": str(int(time.time()) + 9_000)}
+    job = {
+        "SLURM_JOB_ID": "7",
+        TASK: "array:7",
+        "SLURMD_NODENAME": os.uname().nodename,
+        "SLURM_STEP_NUM_TASKS": "2",
+        "SLURM_JOB_END_TIME": str(int(time.time()) + 9_000),
+    }
     return [
         subprocess.Popen(
             [sys.executable, *command],
