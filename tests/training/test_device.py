@@ -9,8 +9,10 @@ import torch
 from var_scaling import worker
 from var_scaling.errors import EnvironmentProblem, NodeProblem
 from var_scaling.evaluation.generation import generate
+from var_scaling.planning.resolve import resolve
+from var_scaling.planning.trial import TrialConfig
 from var_scaling.runs.health import Note, common_bug
-from var_scaling.training.device import choose_device, set_precision
+from var_scaling.training.device import choose_device, memory_advice, set_precision
 from var_scaling.training.distributed import _check_gpus
 
 GIVEN = ("CUDA_VISIBLE_DEVICES", "SLURM_GPUS_ON_NODE", "SLURM_JOB_GPUS", "SLURM_STEP_GPUS")
@@ -80,6 +82,10 @@ def test_out_of_memory_says_what_would_fit() -> None:
         "out-of-gpu-memory",
         "CUDA out of memory. Tried to allocate 2 GiB.; measured 75.4 GiB, predicted 62.9 GiB",
     )
+
+
+def test_advice_never_fails_itself() -> None:
+    assert memory_advice(resolve(TrialConfig()), torch.device("cpu")).startswith("predicted 0.")
 
 
 def test_a_nodes_fault_holds_a_sweep_only_where_three_nodes_have_it() -> None:

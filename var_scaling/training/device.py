@@ -81,6 +81,8 @@ def memory_advice(config: TrialConfig, device: torch.device) -> str:
     """What a trial took and was expected to take when its device's memory ended, and the micro-batch that would fit."""
     state, micro = estimate.state_bytes(config), estimate.micro_batch(config)
     predicted = state + estimate.activation_bytes(config, micro)
+    if device.type != "cuda":  # what explains a failure must not fail itself
+        return f"predicted {predicted / 2**30:.1f} GiB at micro-batch {micro}"
     measured = torch.cuda.max_memory_allocated(device)
     card = torch.cuda.get_device_properties(device).total_memory
     share = config.train.batch_size // config.placement.gpus
