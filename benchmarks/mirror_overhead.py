@@ -17,7 +17,7 @@ from pathlib import Path
 
 from var_scaling.runs.journal import Journal
 from var_scaling.tracking.connect import prepare
-from var_scaling.tracking.mlflow_mirror import Mirror
+from var_scaling.tracking.mirror import Mirror
 
 LINE_SECONDS = 1_280 / 2_500
 FIELDS = {

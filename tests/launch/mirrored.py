@@ -20,10 +20,11 @@ def expected_points(trial: Path) -> Points:
             if name.startswith("train/"):
                 short = name.removeprefix("train/")
                 prefix = str(line["phase"]) if line["phase"] != "trunk" else "train" if short == "loss" else "trunk"
+                short = "loss_var" if short == "loss" else short
                 found[f"{prefix}/{short}", line["images"]] = (value, int(line["time"] * 1000))
     for path in trial.glob("budgets/*/row.json"):
         row = store.read_json(path)
-        found["val/loss", row["images_seen"]] = (row["loss_all_scales"], int(row["finished"] * 1000))
+        found["val/loss_var", row["images_seen"]] = (row["loss_all_scales"], int(row["finished"] * 1000))
     return found
 
 

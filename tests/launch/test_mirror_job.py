@@ -44,4 +44,4 @@ def test_the_last_job_of_a_launch_brings_mlflow_up_to_date(
         stored = stored_points(tmp_path / "mlflow.db", folder.rpartition("-")[2])
         lines = read_effective(runs / folder)
         assert len(lines) == (0 if state == "failed" else 7), "the premise"
-        assert all(stored["train/loss", line["images"]][0] == line["train/loss"] for line in lines)
+        assert all(stored["train/loss_var", line["images"]][0] == line["train/loss"] for line in lines)

@@ -66,7 +66,7 @@ def mirrored(sweep: Sweep, uri: str, database: Path, lines: int, pause: float, e
         for line in read_effective(sweep.trial(trial)):
             for name in ("loss", "learning_rate", "gradient_norm"):
                 points += 1
-                key = (f"{'train' if name == 'loss' else 'trunk'}/{name}", line["images"])
+                key = ("train/loss_var" if name == "loss" else f"trunk/{name}", line["images"])
                 lost += key not in stored
                 wrong += key in stored and stored[key] != (line[f"train/{name}"], int(line["time"] * 1000))
     return Outcome(points, lost, wrong, run_count(database), written - begin, done - written)

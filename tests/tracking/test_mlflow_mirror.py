@@ -15,10 +15,11 @@ from tests.tracking.concurrent import mirrored
 from tests.tracking.conftest import Sweep, run_count, stored_points
 from var_scaling.runs import store
 from var_scaling.runs.journal import read_effective
-from var_scaling.tracking import mlflow_mirror
+from var_scaling.tracking import mirror as mirror_module
 from var_scaling.tracking.address import read_ui_address, state_path, ui_address
 from var_scaling.tracking.connect import prepare
-from var_scaling.tracking.mlflow_mirror import Mirror, main
+from var_scaling.tracking.mirror import Mirror
+from var_scaling.tracking.mlflow_mirror import main
 
 
 def effective_points(sweep, trial, limits):
@@ -30,7 +31,9 @@ def effective_points(sweep, trial, limits):
             continue
         at = int(line["time"] * 1000)
         names = (
-            ("train/loss", "trunk/learning_rate") if phase == "trunk" else (f"{phase}/loss", f"{phase}/learning_rate")
+            ("train/loss_var", "trunk/learning_rate")
+            if phase == "trunk"
+            else (f"{phase}/loss_var", f"{phase}/learning_rate")
         )
         for name, value in zip(names, (line["train/loss"], line["train/learning_rate"]), strict=True):
             points[name, images] = (value, at)
@@ -63,7 +66,7 @@ def test_it_equals_the_effective_journal_over_attempts_branches_and_rounds(sweep
     sweep.durable(second, "trunk", 720)
     sweep.train(second, "anneal_900", 720, 900, step=60)
     mirror.sync()
-    assert ("anneal_900/loss", 900) not in stored_points(tmp_path / "mlflow.db", "03aa"), "its row is not there yet"
+    assert ("anneal_900/loss_var", 900) not in stored_points(tmp_path / "mlflow.db", "03aa"), "its row is not there yet"
     sweep.row("03aa", 900, branch=720)
     sweep.evaluation("03aa", 900, fid=5.25)
     mirror.sync()
@@ -71,16 +74,16 @@ def test_it_equals_the_effective_journal_over_attempts_branches_and_rounds(sweep
     stored = stored_points(tmp_path / "mlflow.db", "03aa")
     assert curves(stored) == effective_points(sweep, "03aa", {"trunk": 720, "anneal_900": 900})
     at = int((1_700_009_000.5 + 900) * 1000)
-    assert stored["val/loss", 900] == (3.5, at)
-    assert stored["val/error", 900] == (0.75, at)
-    assert stored["scale/loss_02", 900] == (3.0, at)
+    assert stored["val/loss_var", 900] == (3.5, at)
+    assert stored["val/error_var", 900] == (0.75, at)
+    assert stored["scale/loss_02_var", 900] == (3.0, at)
     assert stored["fid/classifier-train-2000-g1.5", 900][0] == 5.25
     assert stored["fid/classifier-train-2000-g1.5_raw", 900][0] == 5.75
     assert stored["fid/classifier-train-2000-g1.5_floor", 900][0] == 3.25
 
 
 def test_a_fid_metric_holds_the_studys_own_number_and_the_mean_over_its_seeds(sweep, uri, tmp_path):
-    mirror = mlflow_mirror.Mirror(sweep.runs, sweep.name, uri)
+    mirror = Mirror(sweep.runs, sweep.name, uri)
     sweep.durable(sweep.journal("03aa"), "trunk", 900)
     sweep.row("03aa", 900, branch=720)
     sweep.evaluation("03aa", 900, fid=5.0, name="fid-123.json", seed=5)
@@ -100,16 +103,14 @@ def test_a_lost_state_and_a_kill_between_making_a_run_and_remembering_it_make_no
     journal = sweep.journal("02aa")
     sweep.train(journal, "trunk", 0, 500)
     sweep.durable(journal, "trunk", 500)
-    saves = []
-    original = mlflow_mirror.State.save
+    original = mirror_module.State.save
 
-    def dies_at_the_third(self):
-        saves.append(1)
-        if len(saves) == 3:
+    def dies_with_two_runs(self, at_once=True):
+        if len(self.runs) == 2:
             raise KeyboardInterrupt
-        original(self)
+        original(self, at_once)
 
-    monkeypatch.setattr(mlflow_mirror.State, "save", dies_at_the_third)
+    monkeypatch.setattr(mirror_module.State, "save", dies_with_two_runs)
     with pytest.raises(KeyboardInterrupt):
         Mirror(sweep.runs, sweep.name, uri).sync()
     assert run_count(tmp_path / "mlflow.db") == 2, "the premise: the trial's run was made and is not remembered"
@@ -141,10 +142,23 @@ def test_runs_are_nested_named_and_described(sweep, uri, tmp_path):
     experiment = client.get_experiment_by_name("depth")
     assert experiment.artifact_location == (tmp_path / "mlruns" / "depth").as_uri()
     runs = {r.info.run_name: r for r in client.search_runs([experiment.experiment_id])}
-    assert sorted(runs) == ["depth 000", "var-d2-s0-02aa", "var-d3-s0-03aa"]
+    of_rows = [f"var d{d} s0 · {n} images · {c} FLOPs" for d, n, c in (
+        (2, 900, "4.3e7"), (2, "2k", "9.6e7"), (3, 900, "1.5e8"), (3, "2k", "3.2e8")
+    )]  # fmt: skip
+    assert sorted(runs) == sorted(["depth 000", "var-d2-s0-02aa", "var-d3-s0-03aa", *of_rows])
+    row = runs["var d3 s0 · 2k images · 3.2e8 FLOPs"]
+    assert row.data.tags["mlflow.parentRunId"] == runs["var-d3-s0-03aa"].info.run_id
+    assert row.data.params == {"family": "var", "depth": "3", "seed": "0", "images": "2000", "FLOPs": "3.2e8"}
+    assert row.data.metrics["budget/loss_var"] == 3.5
+    assert row.data.metrics["budget/N_params"] == 27_000
+    assert row.data.metrics["budget/C_train_flops"] == 2000 * 6_000 * 27
+    assert row.data.metrics["budget/log10_D"] == pytest.approx(3.30103)
+    assert "| var d3 s0 | 27k | 2k | 3.2e8 | 3.5000 | 0.7500 |" in experiment.tags["mlflow.note.content"]
+    assert "| var d3 s0 | 27k | 2k |" in runs["depth 000"].data.tags["mlflow.note.content"]
+    assert "d2 s0" not in runs["var-d3-s0-03aa"].data.tags["mlflow.note.content"]
     child, parent = runs["var-d3-s0-03aa"], runs["depth 000"]
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
-    assert child.data.params == {"kind": "trial", "seed": "0", "model.family": "var", "model.depth": "3"}
+    assert child.data.params == {"family": "var", "depth": "3", "seed": "0"}
     assert {child.data.tags[t] for t in ("trial", "cell", "family", "code")} == {"03aa", "cell-03aa", "var", "abc"}
     assert {r.info.status for r in runs.values()} == {"FINISHED"}
     assert [f.path for f in client.list_artifacts(parent.info.run_id, "laws")] == ["laws/laws.json"]
@@ -198,8 +212,8 @@ def test_a_store_that_was_emptied_gets_everything_again(sweep, uri, tmp_path, em
 
 def test_the_address_of_the_page_that_shows_curves():
     assert ui_address("http://10.0.0.5:5000/", "7") == (
-        "http://10.0.0.5:5000/#/experiments/7/runs?workflowType=machine_learning&compareRunsMode=CHART"
-        "&orderByKey=metrics.%60val%2Floss%60&orderByAsc=true"
+        "http://10.0.0.5:5000/#/experiments/7/runs?workflowType=machine_learning&viewStateShareKey=var-scaling"
+        "&compareRunsMode=CHART"
     )
     assert ui_address("sqlite:///mlflow.db", "7").startswith("http://127.0.0.1:5000/#/experiments/7/")
 
@@ -288,9 +302,9 @@ def test_a_server_that_dies_in_mid_run_and_comes_back_has_lost_nothing(sweep, ur
         for trial in sweep.trials:
             stored = stored_points(database, trial)
             assert curves(stored) == effective_points(sweep, trial, {"trunk": 1600, "anneal_900": 900})
-            assert stored["val/loss", 900][0] == 3.5
+            assert stored["val/loss_var", 900][0] == 3.5
             assert stored["fid/classifier-train-2000-g1.5", 900][0] == 4.0
-        assert run_count(database) == 3
+        assert run_count(database) == 3 + 2, "a launch, two trials, a row of each"
     finally:
         mirror.kill()
         mirror.wait()

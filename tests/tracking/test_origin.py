@@ -6,7 +6,7 @@ import sqlite3
 from tests.tracking.conftest import Sweep
 from tests.tracking.test_mlflow_mirror import effective_points
 from var_scaling.runs import store
-from var_scaling.tracking.mlflow_mirror import Mirror
+from var_scaling.tracking.mirror import Mirror
 from var_scaling.tracking.origin import folder_id
 
 

@@ -16,7 +16,8 @@ from tests.tracking.test_mlflow_mirror import Server, effective_points, free_por
 from tests.tracking.test_origin import train
 from var_scaling.runs import store
 from var_scaling.tracking import address
-from var_scaling.tracking.mlflow_mirror import Mirror, NotTaken, main
+from var_scaling.tracking.mirror import Mirror, NotTaken
+from var_scaling.tracking.mlflow_mirror import main
 
 
 def finish(sweep, trial):
@@ -44,7 +45,8 @@ def test_an_artifact_place_that_cannot_be_written_stops_no_curve(sweep, uri, tmp
     for trial in sweep.trials:
         stored = stored_points(tmp_path / "mlflow.db", trial)
         assert effective_points(sweep, trial, {"trunk": 400}).items() <= stored.items()
-        assert stored["val/loss", 2000][0] == 3.5
+        assert stored["compute/train_flops", 400][0] == 400 * 6_000 * int(trial[:2]) ** 3
+        assert stored["val/loss_var", 2000][0] == 3.5
     assert set(words_of(client).values()) == {"FINISHED"}
 
 
@@ -169,4 +171,4 @@ def test_sync_json_is_one_document_and_shows_no_password(sweep, empty_store, tmp
     assert told["tracker"] == server.address.replace("http://", "http://***@")
     assert told["page"].startswith(f"{server.address}/#/experiments/")
     assert "s3cret" not in done.stdout + done.stderr
-    assert stored_points(database, "02aa")["val/loss", 900][0] == 3.5
+    assert stored_points(database, "02aa")["val/loss_var", 900][0] == 3.5

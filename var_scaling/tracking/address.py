@@ -9,12 +9,13 @@ import re
 import urllib.error
 import urllib.request
 from pathlib import Path
-from urllib.parse import quote, unquote, urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from var_scaling.runs import store
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 URI_FILE = "VAR_SCALING_TRACKER"  # names a file of its owner's that holds the address: scripts are for all to read
+VIEW_KEY = "var-scaling"  # of the view that the mirror shares with whoever opens the page
 _SQLITE = "sqlite:///"
 
 
@@ -74,16 +75,20 @@ def answer(uri: str, seconds: float = 10) -> str:
 
 
 def ui_address(uri: str, experiment: str) -> str:
-    """The page that draws all trials' curves over each other (the default page of an experiment is empty).
+    """The page of a sweep: the view that the mirror keeps for it (the default page of an experiment is empty).
 
     Args:
         uri: of the tracking store; a file's page is served by `mlflow ui --backend-store-uri URI`.
         experiment: its id.
     """
     server = anonymous(uri).rstrip("/") if uri.startswith("http") else "http://127.0.0.1:5000"
-    # Nested runs are folded, and folded runs are not drawn; sorting by a metric unfolds them.
-    order = f"orderByKey={quote('metrics.`val/loss`', safe='.')}&orderByAsc=true"
-    return f"{server}/#/experiments/{experiment}/runs?workflowType=machine_learning&compareRunsMode=CHART&{order}"
+    return f"{server}/{page(experiment)}"
+
+
+def page(experiment: str, mode: str = "CHART") -> str:
+    """The part of a page's address behind the server: the shared view as charts, or as a table (`TABLE`)."""
+    query = f"workflowType=machine_learning&viewStateShareKey={VIEW_KEY}&compareRunsMode={mode}"
+    return f"#/experiments/{experiment}/runs?{query}"
 
 
 def read_ui_address(runs: Path, sweep: str, uri: str | None = None) -> str | None:

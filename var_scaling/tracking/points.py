@@ -6,17 +6,26 @@ Dimension: a point is (name, value, timestamp in ms, step = images seen).
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from var_scaling.config import yaml
+from var_scaling.errors import RequestProblem
+from var_scaling.planning import flops
+from var_scaling.planning.trial import TrialConfig
+from var_scaling.runs import store
 from var_scaling.runs.journal import attempt_journals, durable_images
 from var_scaling.runs.record import read_record
 from var_scaling.runs.store import AskScheduler
+from var_scaling.tracking.rows import headline, of_family
 
 Point = tuple[str, float, int, int]
+COMPUTE, LOG10_COMPUTE = "compute/train_flops", "compute/log10_train_flops"  # the page has no log axis of a metric
 
 
 def publishable(folder: Path, rows: Mapping[int, Mapping[str, Any]]) -> dict[str, int]:
@@ -28,23 +37,59 @@ def publishable(folder: Path, rows: Mapping[int, Mapping[str, Any]]) -> dict[str
     return limits
 
 
-def line_points(line: Mapping[str, Any]) -> Iterator[Point]:
+def line_points(line: Mapping[str, Any], family: str) -> Iterator[Point]:
     """A journal line's numbers; on the trunk only the loss is `train/`, so that every trial's curve is one chart."""
     phase, at, step = str(line["phase"]), int(line["time"] * 1000), int(line["images"])
     for name, value in line.items():
         if name in ("phase", "time", "images") or isinstance(value, bool) or not isinstance(value, int | float):
             continue
         short = name.removeprefix("train/")
+        if short == "loss":
+            short = of_family(short, family)
         if phase != "trunk":
             name = f"{phase}/{short}"
-        elif name != "train/loss":
+        elif name == "train/loss":
+            name = f"train/{short}"
+        else:
             name = f"trunk/{short}"
         yield name, float(value), at, step
 
 
+def compute_points(images: int, flops_per_image: int) -> Iterator[Point]:
+    """FLOPs spent at a step and their logarithm, as metrics: axes for curves.
+
+    Its time says nothing, and is the same whoever passes there: the trunk, or a budget's branch.
+    """
+    spent = images * flops_per_image
+    if spent:
+        yield COMPUTE, float(spent), images, images
+        yield LOG10_COMPUTE, math.log10(spent), images, images
+
+
+def tokenizer_points(line: Mapping[str, Any]) -> Iterator[Point]:
+    """A line of a tokenizer's journal; `codebook/` keeps its name."""
+    at, step = int(line["time"] * 1000), int(line["images"])
+    for name, value in line.items():
+        if "/" in name and isinstance(value, int | float):
+            yield name.replace("train/", "tokenizer/", 1), float(value), at, step
+
+
+def flops_per_image(folder: Path, rows: Mapping[int, Mapping[str, Any]]) -> int | None:
+    """Training FLOPs of one image, dense, of a trial's model: a row's, else by arithmetic from its config."""
+    for row in rows.values():
+        if "train_flops_per_image" in row:
+            return int(row["train_flops_per_image"])
+    try:
+        return flops.train_flops_per_image(TrialConfig.model_validate(yaml.load(folder / "config.yaml")[0]).model)
+    except (RequestProblem, ValueError):  # none there, or one of another version of this code
+        return None
+
+
 def row_points(row: Mapping[str, Any], at: int, step: int) -> Iterator[Point]:
+    """What a row says of the validation set, as one point of the trial's curves."""
+    family = str(row.get("family", "var"))
     names = {
-        "loss_all_scales": "val/loss",
+        headline(row): "val/loss",
         "loss_last_scale": "val/loss_last_scale",
         "error_all_scales": "val/error",
         "error_last_scale": "val/error_last_scale",
@@ -52,9 +97,9 @@ def row_points(row: Mapping[str, Any], at: int, step: int) -> Iterator[Point]:
     for name, value in row.items():
         kind, _, scale = name.partition("_scale_")
         if name in names:
-            yield names[name], float(value), at, step
+            yield of_family(names[name], family), float(value), at, step
         elif kind in ("loss", "error") and scale.isdecimal():
-            yield f"scale/{kind}_{int(scale):02d}", float(value), at, step
+            yield of_family(f"scale/{kind}_{int(scale):02d}", family), float(value), at, step
 
 
 def evaluation_points(evaluation: Mapping[str, Any], at: int, step: int) -> Iterator[Point]:
@@ -66,12 +111,58 @@ def evaluation_points(evaluation: Mapping[str, Any], at: int, step: int) -> Iter
             yield target, float(evaluation[name]), at, step
 
 
-def trial_files(folder: Path, budgets: list[int]) -> dict[Path, str]:
-    files = {folder / "config.yaml": "config"} if (folder / "config.yaml").exists() else {}
-    for budget in budgets:
-        for path in sorted((folder / "budgets" / str(budget)).glob("samples*.png")):
-            files[path] = f"samples/{budget:012d}"  # sorted by name is sorted by size
-    return files
+def params_of(identity: Mapping[str, Any], axes: Mapping[str, Any]) -> dict[str, str]:
+    """What a person looks for among a trial's settings, and the grid's axes; all of them are in its config.yaml."""
+    data, model, train = (identity.get(part) or {} for part in ("data", "model", "train"))
+    tokenizer = identity.get("tokenizer") or {}
+    found = {
+        "family": model.get("family"),
+        "depth": model.get("depth"),
+        "seed": identity.get("seed"),
+        "data": data.get("name"),
+        "unique_images": data.get("unique_images"),
+        "tokenizer": tokenizer.get("preset") if isinstance(tokenizer, Mapping) else tokenizer,
+        "batch_size": train.get("batch_size"),
+        "learning_rate": train.get("learning_rate"),
+        "schedule": train.get("schedule"),
+        "precision": train.get("precision"),
+        **axes,
+    }
+    return {name: str(value)[:500] for name, value in found.items() if value is not None}
+
+
+def tokenizer_params(identity: Mapping[str, Any]) -> dict[str, str]:
+    """Of a tokenizer's own run."""
+    tokenizer = identity.get("tokenizer") or {}
+    train = tokenizer.get("train") or {}
+    found = {name: tokenizer.get(name) for name in ("preset", "vocab_size", "latent_dim", "patch_nums", "resolution")}
+    found |= {name: train.get(name) for name in ("images", "batch_size", "learning_rate", "seed")}
+    return {name: str(value)[:500] for name, value in found.items() if value is not None}
+
+
+def tokenizer_report(report: Mapping[str, Any], at: int, step: int) -> Iterator[Point]:
+    """PSNR, use of the codebook and every rFID of a finished tokenizer, from its own report or its reconstruction's."""
+    features = str(report.get("features", ""))
+    for name, value in report.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        if name.startswith("rfid_"):
+            yield f"validation/rFID_{name.removeprefix('rfid_')}_{features}", float(value), at, step
+        elif name in ("psnr", "usage", "perplexity"):
+            yield f"validation/{name}", float(value), at, step
+
+
+def data_set(identity: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
+    """Name, digest and description of the images that a trial sees."""
+    data = dict(identity.get("data") or {})
+    digest = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:32]
+    return str(data.get("name", "images")), digest, data
+
+
+def sample_grids(folder: Path, budgets: Sequence[int]) -> dict[int, Path]:
+    """Pictures of each budget's model, by images seen."""
+    paths = {budget: folder / "budgets" / str(budget) / "samples.png" for budget in budgets}
+    return {budget: path for budget, path in paths.items() if path.exists()}
 
 
 def look(folder: Path) -> Any:
@@ -87,8 +178,18 @@ def look(folder: Path) -> Any:
     return found
 
 
-def launched(launch: Mapping[str, Any], trial: Mapping[str, Any]) -> bool:
-    return any(str(job).endswith(f"trials/{trial['folder']}") for job in launch.get("jobs", ()))
+def launched(launch: Mapping[str, Any], work: str) -> bool:
+    """Whether a launch started a work, named by its folder below the runs folder."""
+    return any(str(job).endswith(work) for job in launch.get("jobs", ()))
+
+
+def reconstructions_of(runs: Path, tokenizer: Path) -> list[Path]:
+    """Results of stages that measured a tokenizer."""
+    name = f"store/tokenizer/{tokenizer.name}"
+    stages = sorted((runs / "store" / "reconstruction").glob("*/needs.json"))
+    return [
+        p.parent / "result" for p in stages if name in (store.read_json(p) or ()) and (p.parent / "result").is_dir()
+    ]
 
 
 def launch_time(launch: Mapping[str, Any]) -> int:
@@ -104,11 +205,18 @@ def finished(runs: Path, trial: Mapping[str, Any]) -> bool:
 
 
 def status(folder: Path, ask: AskScheduler | None = None) -> str:
-    """MLflow's word for an unfinished trial: by how its last attempt ended, or by whether its holder lives."""
-    record = read_record(folder.parent.parent, f"trials/{folder.name}", ask_scheduler=ask)
+    """MLflow's word for an unfinished trial or stage: by how its last attempt ended, or by whether its holder lives."""
+    stage = folder.parent.name != "trials"
+    record = read_record(folder.parents[2 if stage else 1], _work_name(folder), ask_scheduler=ask)
     if record.state in ("running", "unknown"):  # unknown is not dead
         return "RUNNING"
     return "FAILED" if record.state == "failed" else "KILLED"  # killed: it goes on at the next launch
+
+
+def _work_name(folder: Path) -> str:
+    """Below the runs folder: `trials/<name>`, `store/<kind>/<id>`."""
+    parts = folder.parts
+    return "/".join(parts[-2:] if parts[-2] == "trials" else parts[-3:])
 
 
 def sweep_status(
@@ -119,11 +227,3 @@ def sweep_status(
     if words and live:
         return "RUNNING"
     return next((word for word in ("RUNNING", "FAILED", "KILLED") if word in words), "FINISHED")
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value if isinstance(value, str) else json.dumps(value)
