@@ -17,10 +17,35 @@ GARMENTS = (
     "bag",
     "ankle boot",
 )
+# The world's classes are every thing in every material (`var_scaling.data.world`).
+WORLD_THINGS = (
+    "ball",
+    "cube",
+    "pyramid",
+    "drum",
+    "ring",
+    "star",
+    "heart",
+    "house",
+    "tree",
+    "mushroom",
+    "mug",
+    "bottle",
+    "car",
+    "boat",
+    "fish",
+    "key",
+    "chair",
+    "lamp",
+    "rocket",
+    "umbrella",
+)
+WORLD_MATERIALS = ("plastic", "dotted", "wood", "brick", "metal")
 NAMES: dict[str, tuple[str, ...]] = {
     "fashion-mnist-mini": GARMENTS,
     "fashion-mnist": GARMENTS,
     "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
+    "world": tuple(f"{material} {thing}" for thing in WORLD_THINGS for material in WORLD_MATERIALS),
 }
 
 

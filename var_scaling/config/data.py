@@ -25,7 +25,7 @@ class NamedSet:
     classes: int
     channels: Literal[1, 3]
     resolutions: tuple[int, ...]  # () = any; the first is the default
-    smallest_class: int
+    smallest_class: int  # images that every class has; of a set without an end more than images / classes
     smallest_validation_class: int
     views: int  # the default K
     flip: bool  # the default where there is more than one view
@@ -36,6 +36,9 @@ NAMED_SETS = {
     # Garments and digits have a handedness: flips cost 0.06 nats (measured, d4 at 180k images), so they are off.
     "fashion-mnist-mini": NamedSet("1", 20_000, 5_000, 10, 1, (32, 28), 2_000, 500, 1, False, 2),
     "fashion-mnist": NamedSet("1", 60_000, 10_000, 10, 1, (32, 28), 6_000, 1_000, 1, False, 2),
+    # Drawn by code, so it has no end: 20,000 + 5,000 images unless told, ten and four times as many if asked. Half of
+    # them show letters, and most letters are none when mirrored: no flips.
+    "world": NamedSet("1", 20_000, 5_000, 100, 3, (32, 64), 2_000, 200, 1, False, 2),
     "cifar10": NamedSet("1", 50_000, 10_000, 10, 3, (32,), 5_000, 1_000, 8, True, 4),
     # ILSVRC 2012: 732 to 1,300 training images a class, 50 validation images each.
     "imagenet": NamedSet("ilsvrc2012", 1_281_167, 50_000, 1000, 3, (), 732, 50, 8, True, None),
@@ -43,7 +46,7 @@ NAMED_SETS = {
 FOLDER_SETS = ("imagenet", "imagefolder")
 FOLDER_RESOLUTION, FOLDER_VIEWS = 256, 8
 ZOOM = 1.125  # the paper's
-SOURCE_SIDE = {"fashion-mnist-mini": 28, "fashion-mnist": 28, "cifar10": 32}  # side before padding
+SOURCE_SIDE = {"fashion-mnist-mini": 28, "fashion-mnist": 28, "cifar10": 32}  # of sets in files: side before padding
 
 
 class DataConfig(Strict):
@@ -53,7 +56,9 @@ class DataConfig(Strict):
     addressed by (image, view), so that view k of an image is the same in every run and on every machine.
     """
 
-    name: Literal["fashion-mnist-mini", "fashion-mnist", "cifar10", "imagenet", "imagefolder"] = "fashion-mnist-mini"
+    name: Literal["fashion-mnist-mini", "fashion-mnist", "world", "cifar10", "imagenet", "imagefolder"] = (
+        "fashion-mnist-mini"
+    )
     version: str | None = None  # declared for named sets, a hash of the files' paths and bytes for imagefolder
     resolution: int | None = Field(None, ge=4, le=2048)  # pixels a side; of an imagefolder 256, if its pictures have it
     channels: Literal[1, 3] | None = None
@@ -299,10 +304,11 @@ def _subset(field: str, asked: int | None, images: int, classes: int, smallest_c
         return images
     most = classes * smallest_class
     if asked % classes or asked > most:
+        usual = "for all" if most <= images else "as usual"
         nearest = min(max(round(asked / classes), 1), smallest_class) * classes
         raise ValueError(
             f"data.{field} {asked} is not class-balanced: a subset takes the same number of each of the {classes} "
-            f"classes, of {smallest_class} at most; use {nearest}, or {images} for all"
+            f"classes, of {smallest_class} at most; use {nearest}, or {images} {usual}"
         )
     return asked
 
