@@ -41,7 +41,9 @@ def write_study(
             path = root / "trials" / folder
             (path / "attempts" / "000").mkdir(parents=True)
             (path / "identity.json").write_text("{}")
-            entries.append({"trial": trial, "folder": folder, "budgets": [{"asked": b, "images": b} for b in budgets]})
+            asked = [{"asked": b, "images": b} for b in budgets]
+            entry = {"trial": trial, "folder": folder, "depth": depth, "seed": seed, "budgets": asked}
+            entries.append(entry | {"evaluations": ["fid-e1.json"] if fid else [], "stages": []})
             if (depth, seed) in failed:
                 (path / "attempts" / "000" / "end.json").write_text(json.dumps({"cause": "diverged", "step": 7}))
                 continue
@@ -76,6 +78,9 @@ def write_study(
 def _row(trial: str, depth: int, seed: int, images: int, blocks: int, total: int, luck: float) -> dict:
     loss = planted_loss(total, images) * np.exp(luck)
     flops = 6 * 30 * (12 * depth * (16 * depth) ** 2 + 20_000 * depth)
+    last, error = loss * 0.97 - 0.02 * np.log(images / 20_000), 0.7 + 0.03 * (loss - 2.9)
+    last_error = 0.68 + 0.035 * (loss - 2.9)
+    scales = range(1, 5)
     return {
         "trial": trial,
         "cell": f"d{depth}",
@@ -84,33 +89,58 @@ def _row(trial: str, depth: int, seed: int, images: int, blocks: int, total: int
         "width": 16 * depth,
         "head_dim": 16,
         "heads": depth,
+        "adaln": "per-block",
         "seed": seed,
+        "data_name": "fashion-mnist-mini",
         "images_seen": images,
+        "branch_images": int(0.8 * images),
         "unique_images": 20_000,
         "epochs": images / 20_000,
         "views": 1,
         "tokens_per_image": 30,
+        "vocab_size": 512,
         "batch_size": 64,
+        "recipe": "small-ladder",
         "learning_rate": 0.036 / depth,
         "weight_decay": 0.05,
+        "gamma_init": 0.001,
+        "drop_path": depth / 240,
+        "label_drop": 0.1,
+        "schedule": "wsd",
+        "precision": "float32",
         "params_total": total,
         "params_blocks": blocks,
+        "params_adaln": 10_000 * depth,
+        "params_embedding": 2_000 * depth,
+        "params_head": 7_000 * depth,
+        "params_head_norm": 1_000 * depth,
+        "forward_flops_per_image": flops // 3,
         "train_flops_per_image": flops,
         "train_flops": flops * images,
         "train_flops_visible": int(0.8 * flops * images),
         "flops_6nd": 6 * total * 30 * images,
+        "forward_macs": flops * images // 6,
+        "train_loss": loss + 0.05,
         "loss_all_scales": loss,
-        "loss_last_scale": loss * 0.97 - 0.02 * np.log(images / 20_000),
-        "error_all_scales": 0.7 + 0.03 * (loss - 2.9),
-        "error_last_scale": 0.68 + 0.035 * (loss - 2.9),
+        "loss_last_scale": last,
+        **{f"loss_scale_{scale}": last - 0.1 * (4 - scale) for scale in scales},
+        "error_all_scales": error,
+        "error_last_scale": last_error,
+        **{f"error_scale_{scale}": last_error - 0.01 * (4 - scale) for scale in scales},
         "seconds": images / 2_000,
         "images_per_second": 2_000.0,
+        "numerics": 1,
+        "torch": "2.0",
+        "python": "3.11",
         "device": "cpu",
+        "host": "somewhere",
+        "threads": 1,
+        "processes": 1,
         "code": "abc",
         "data": "d",
         "tokenizer": "t",
-        "numerics": 1,
         "attempts": 1,
+        "finished": 1.0,
     }
 
 

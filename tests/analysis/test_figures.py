@@ -145,3 +145,43 @@ def test_an_interval_over_a_factor_of_ten_is_no_prediction(study):
     test = next(record for record in study.records if record.backtests).backtests[-1]
     assert judged(test) in ("inside its interval", "outside its interval")
     assert "too wide" in judged(replace(test, low=1.0, high=11.0))
+
+
+def test_a_frame_holds_the_held_out_prediction(tmp_path):
+    """A power law far below the last size of a ladder that flattens: its cross lay off the frame."""
+    import matplotlib.pyplot as plt
+
+    from analysis.figures import scaling
+
+    frame = pd.DataFrame({"params": [5e6, 2e7, 8e7, 3e8, 1.2e9], "loss": [55.2, 31.0, 17.5, 12.1, 11.9]})
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    study = study_of_csv(tmp_path / "rows.csv")
+    ax = scaling.draw_against_size(study, "loss")
+    low, high = ax.get_ylim()
+    tests = [test for record in study.find("loss", "params") for test in record.backtests]
+    assert tests
+    drawn = [line.get_ydata()[0] for line in ax.lines if line.get_marker() == "x"]
+    assert drawn and all(low < value < high for value in drawn)
+    plt.close(ax.figure)
+
+
+def test_the_frame_of_an_allocation_is_that_of_its_curves(tmp_path):
+    import matplotlib.pyplot as plt
+
+    from analysis.figures import allocation
+    from analysis.planning import candidates_of_rows, joint_record
+
+    rng = np.random.default_rng(0)
+    rows = [(n, d) for n in (8.0, 16.0, 32.0, 64.0) for d in (1.2e10, 3e10, 8e10)]
+    frame = pd.DataFrame(rows, columns=["gmacs", "samples"])
+    frame["C"] = frame["gmacs"] * frame["samples"]
+    frame["err"] = (15 + 30 / frame["gmacs"] ** 0.2) * (frame["samples"] / 1e10) ** -0.03
+    frame["err"] *= np.exp(0.02 * rng.normal(size=12))
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    study = study_of_csv(tmp_path / "rows.csv", x="gmacs", data="samples", compute="C", y=("err",))
+    ax, table = allocation.draw_allocation(
+        study, joint_record(study, "err"), candidates_of_rows(study.rows, study.columns)
+    )
+    low, high = ax.get_ylim()
+    assert low > table["loss"].min() / 2 and high < 2 * table["loss"].max()
+    plt.close(ax.figure)
