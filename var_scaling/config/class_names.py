@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from var_scaling.config.data import DataConfig, folder_path
+from var_scaling.config.image_folder import walk
 from var_scaling.errors import EnvironmentProblem
 
 GARMENTS = (
@@ -58,10 +61,7 @@ def class_names(config: DataConfig, image_folder: str | None = None) -> tuple[st
     """
     count = config.classes or 0
     names = NAMES.get(config.name, ())
-    if not names:
-        try:
-            train = folder_path(config, image_folder) / "train"
-            names = tuple(sorted(each.name for each in train.iterdir() if each.is_dir() and each.name[0] != "."))
-        except (OSError, ValueError, EnvironmentProblem):
-            pass  # not on this machine
+    if not names and config.name == "imagefolder":
+        with contextlib.suppress(OSError, ValueError, EnvironmentProblem):  # not on this machine
+            names = tuple(walk(folder_path(config, image_folder), stamps=False).splits["train"])
     return names if len(names) == count else tuple(map(str, range(count)))

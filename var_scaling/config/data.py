@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from var_scaling.config.base import Neutral, Strict
-from var_scaling.config.image_folder import data_root, shown
 from var_scaling.config.image_manifest import PROVISIONAL, Manifest, Manifests
+from var_scaling.config.image_names import data_root, shown
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.pictures import DECODING, bit_depth
 
@@ -62,7 +62,7 @@ class DataConfig(Strict):
     version: str | None = None  # declared for named sets, a hash of the files' paths and bytes for imagefolder
     resolution: int | None = Field(None, ge=4, le=2048)  # pixels a side; of an imagefolder 256, if its pictures have it
     channels: Literal[1, 3] | None = None
-    classes: int | None = Field(None, ge=2)
+    classes: int | None = Field(None, ge=1)
     unique_images: int | None = Field(None, ge=1)  # a class-balanced prefix of the training images; None: all
     validation_images: int | None = Field(None, ge=1)  # the same of the validation images
     views: int | None = Field(None, ge=1, le=1024)  # K
@@ -98,7 +98,7 @@ def folder_path(config: DataConfig, image_folder: str | None) -> Path:
         return data_root() / Path(image_folder or "imagenet").expanduser()
     if image_folder is None:
         raise ValueError(
-            "data.name imagefolder needs placement.image_folder: a folder with train/ and val/, "
+            "data.name imagefolder needs placement.image_folder: a folder with train/ and val/ (or one a class), "
             "absolute or relative to VAR_SCALING_DATA (the working folder, unless set)"
         )
     return data_root() / Path(image_folder).expanduser()
@@ -109,8 +109,8 @@ def missing_folder(config: DataConfig, folder: Path) -> str:
     place = shown(folder.resolve())
     if folder.exists():
         return (
-            f"{place} is a file, and {config.name} needs a folder: unpack it, and put the pictures into train/<class>/ "
-            "and val/<class>/"
+            f"{place} is a file, and {config.name} needs a folder: unpack it, and name the folder that it becomes "
+            "(train/<class>/ and val/<class>/, or simply <class>/)"
         )
     return (
         f"{config.name} is not on this machine: {place} does not exist; put train/ and val/ there (one folder a "
@@ -271,8 +271,12 @@ def folder_notes(config: DataConfig, manifest: Manifest) -> list[str]:
     tree, resolution = manifest.tree, config.resolution or 0
     notes = [
         f"{shown(tree.folder)}: {tree.count('train'):,} training and {tree.count('val'):,} validation images of "
-        f"{manifest.classes} classes, {config.views} views of each at {resolution} px"
+        f"{manifest.classes} class{'' if manifest.classes == 1 else 'es'}, {config.views} views of each at "
+        f"{resolution} px"
     ]
+    notes += [f"{shown(tree.folder)}: {said}" for said in tree.how]
+    if manifest.classes == 1:
+        notes.append("one class: models of it are unconditional, and guidance has nothing to strengthen")
     if tree.left_out:
         left = "; ".join(
             f"{why}: {number} ({shown(first)}{', ...' if number > 1 else ''})"

@@ -152,6 +152,11 @@ def _problem(fid: FidConfig, classifier: ClassifierConfig, data: DataConfig) -> 
     classes = data.classes or 0
     dimension = feature_dimension(fid.features, classifier)
     least = images_needed(fid.features, classifier)
+    if fid.features == "classifier" and classes == 1:
+        return (
+            "evaluate.fid.features classifier: a network that learns to tell classes apart learns nothing of 1 class; "
+            "use inception, dinov2 or clip (published weights), or leave evaluate.fid out"
+        )
     if fid.samples < least:
         enough = -(-least // (2 * classes)) * 2 * classes if fid.labels == "balanced" else least
         return (

@@ -13,13 +13,14 @@ import json
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from var_scaling.config.image_folder import SPLITS, File, Split, Tree, shown, walk
+from var_scaling.config.image_folder import SPLITS, File, Split, Tree, walk
+from var_scaling.config.image_names import shown
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.pictures import Facts, Unreadable, facts
 
@@ -101,7 +102,7 @@ class Manifests:
     def _read(self, folder: Path) -> Manifest:
         tree = walk(folder)
         files = tree.files
-        listing = _listing(files)
+        listing = _listing(tree)
         if summary := _kept_summary(folder, self.store, listing):
             return _checked(Manifest(tree, **summary))
         kept = _kept(folder, self.store)
@@ -123,10 +124,10 @@ class Manifests:
         return _checked(Manifest(tree, **summary))
 
 
-def _listing(files: Sequence[File]) -> str:
+def _listing(tree: Tree) -> str:
     """A hash of all names and stamps: equal, if nothing has changed."""
-    digest = hashlib.sha256()
-    for file in files:
+    digest = hashlib.sha256(tree.assignment)
+    for file in tree.files:
         digest.update(os.fsencode(f"{file.name}\0{file.stamp}\0"))
     return digest.hexdigest()
 
@@ -156,6 +157,7 @@ def _summary(tree: Tree, entries: Mapping[str, Entry]) -> dict[str, Any]:
     digest = hashlib.sha256()
     for name in sorted(entries):
         digest.update(os.fsencode(name) + b"\0" + entries[name].sha256.encode() + b"\n")
+    digest.update(tree.assignment)
     read = [entry.facts for entry in entries.values() if entry.facts]
     deep = {}
     for kind in ("integers", "floats", "colour16"):

@@ -36,8 +36,9 @@ from var_scaling.config.data import (
     missing_folder,
 )
 from var_scaling.config.image_folder import Split as FolderSplit
-from var_scaling.config.image_folder import Tree, data_root, shown, walk
+from var_scaling.config.image_folder import Tree, walk
 from var_scaling.config.image_manifest import PROVISIONAL, Manifests, check_unreadable
+from var_scaling.config.image_names import data_root, shown
 from var_scaling.data import world
 from var_scaling.data.make_embedded import DEBIAN_FOLDER, EMBEDDED_FILE, read_idx
 from var_scaling.errors import EnvironmentProblem

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from var_scaling.config.data import DataConfig
-from var_scaling.config.image_folder import shown
+from var_scaling.config.image_names import shown
 from var_scaling.data.images import Images, Split
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.planning.prices import FEATURES_LIMIT_BYTES
