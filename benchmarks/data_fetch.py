@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 
 from var_scaling.config.data import DataConfig, resolve_data
-from var_scaling.data import tokens
+from var_scaling.data import latents as tokens
 from var_scaling.data.images import load_images
 from var_scaling.runs import store
 from var_scaling.runs.journal import Journal

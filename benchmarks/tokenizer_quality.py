@@ -39,7 +39,7 @@ from var_scaling.tokenizers.vq.config import (
     resolve_tokenizer,
 )
 from var_scaling.tokenizers.vq.model import build_tokenizer
-from var_scaling.training.tokenizer import Training, train_tokenizer
+from var_scaling.tokenizers.vq.training import Training, train_tokenizer
 
 
 def rate(config: VQConfig, steps: int = 12) -> float:

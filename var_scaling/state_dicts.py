@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -120,3 +121,13 @@ def nearest(name: str, names: Iterable[str]) -> str:
     """A remark that names the one most like `name`; nothing where none is."""
     near = difflib.get_close_matches(name, [other for other in names if isinstance(other, str)], n=1)
     return f" (nearest: {near[0]})" if near else ""
+
+
+def weights_hash(module: nn.Module) -> str:
+    """sha256 over names, shapes and bytes of a module's state dict."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        array = tensor.detach().cpu().contiguous()
+        digest.update(f"{name}{tuple(array.shape)}{array.dtype}".encode())
+        digest.update(array.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -2,7 +2,7 @@
 
 The folder says what (identity.json, config.yaml, needs.json, and asked/ for a trial); the worker claims it, does what
 is missing, publishes, and leaves why it ended in its attempt. The exit code is a hint for launchers; the truth is on
-disk. What each kind of work does is in `stages`; this file is what they share, and imports no torch before a claim.
+disk. What each kind of work does is in `work`; this file is what they share, and imports no torch before a claim.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ DEVICE_ERRORS = ("CUDA error", "CUDA driver error", "CUBLAS_STATUS", "CUDNN_STAT
 
 def do_work(kind: str, runs: Path, folder: Path, attempt: Attempt) -> None:
     """The real work of a folder."""
-    from var_scaling import stages
+    from var_scaling.work import jobs
 
-    stages.do(kind, runs, folder, yaml.load(folder / "config.yaml")[0], attempt)
+    jobs.do(kind, runs, folder, yaml.load(folder / "config.yaml")[0], attempt)
 
 
 def lend_work(runs: Path, folder: Path, attempt: Attempt, meeting: ranks.Meeting, rank: int) -> None:
     """A share of the real work of a trial."""
-    from var_scaling import stages
+    from var_scaling.work import jobs
 
-    stages.lend(runs, folder, yaml.load(folder / "config.yaml")[0], attempt, meeting, rank)
+    jobs.lend(runs, folder, yaml.load(folder / "config.yaml")[0], attempt, meeting, rank)
 
 
 def main(folder: Path, do: Do = do_work) -> int:

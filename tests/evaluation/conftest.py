@@ -1,5 +1,7 @@
 """A quickly trained feature network on the real images, attempts, and a toy model."""
 
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,8 @@ from var_scaling.data.images import load_images
 from var_scaling.evaluation.classifier import train_classifier
 from var_scaling.evaluation.features import batches, evaluation_extractor, image_bytes
 from var_scaling.evaluation.reconstruction import known_images
+from var_scaling.families.var.config import VARConfig
+from var_scaling.planning.resolve import fid_of
 from var_scaling.runs import store
 from var_scaling.runs.journal import Journal
 
@@ -19,7 +23,8 @@ QUICK = ClassifierConfig(features=16, channels=(8, 16, 32), epochs=1)
 @pytest.fixture(scope="session")
 def evaluation():
     """80 samples a dimension's fifth: FID of 400 samples in 16 features."""
-    config = EvaluateConfig(fid=FidConfig(samples=400), classifier=QUICK)
+    fid = fid_of(VARConfig(), FidConfig(samples=400))
+    config = EvaluateConfig(fid=fid, classifier=QUICK)
     return fid_evaluations(config, resolve_data(DataConfig(unique_images=130)))[0]
 
 
@@ -56,20 +61,23 @@ def populations(images, extractor):
 
 
 class ToyModel(torch.nn.Linear):
-    """Draws real images of the class that is asked for: the best model there is."""
+    """Draws real images of the class that is asked for: the best model there is (a `generation.Trained`)."""
 
-    num_classes = 10
-    tokens = 1
+    num_classes, device, config = 10, torch.device("cpu"), VARConfig(patch_nums=(1, 2))
 
     def __init__(self, images):
         super().__init__(2, 3)
+        self.module = weakref.proxy(self)
         self.of_class = [np.flatnonzero(images.train_labels == c) for c in range(10)]
         self.images, self.calls = images, []
 
-    def sample(self, labels_B, tokenizer, guidance, top_k, top_p, uniform_BL):
+    def noise(self, sampler, count, generator):
+        return {"uniform": torch.rand(count, 1, generator=generator)}
+
+    def draw(self, labels_B, sampler, noise):
         assert not self.training
-        self.calls.append((labels_B.tolist(), guidance, top_k, top_p))
-        picks = (uniform_BL[:, 0] * 2_000).long().tolist()
+        self.calls.append((labels_B.tolist(), sampler))
+        picks = (noise["uniform"][:, 0] * 2_000).long().tolist()
         rows = [self.of_class[label][pick] for label, pick in zip(labels_B.tolist(), picks, strict=True)]
         return (self.images.batch(rows) + 1) / 2
 

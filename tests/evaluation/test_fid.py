@@ -28,9 +28,9 @@ from var_scaling.evaluation.fid import evaluate_model, evaluate_tokenizer, measu
 from var_scaling.evaluation.frechet import Gaussian
 from var_scaling.evaluation.generation import generate, labels_by_share, sample_grid
 from var_scaling.evaluation.reconstruction import sanity_report
-from var_scaling.families.var.config import VARConfig
+from var_scaling.families.var.config import VARConfig, VARSampler
 from var_scaling.planning import identity
-from var_scaling.planning.resolve import resolve
+from var_scaling.planning.resolve import fid_of, resolve
 from var_scaling.planning.trial import TrialConfig
 from var_scaling.planning.works import works_of
 from var_scaling.runs import store
@@ -41,7 +41,7 @@ def plain(report):
 
 
 def test_a_perfect_model_is_near_zero_and_everything_is_named(model, evaluation, images, classifier_folder, tmp_path):
-    report = evaluate_model(model, None, evaluation, images, extractor_folder=classifier_folder, cache=tmp_path)
+    report = evaluate_model(model, evaluation, images, extractor_folder=classifier_folder, cache=tmp_path)
     assert report["label"] == identity.evaluation_label(evaluation)
     assert report["class_shares"] == "reference"
     assert abs(report["fid_reference_bias"]) < 0.1, "20,000 images of 16 features are a reference without a size"
@@ -66,16 +66,16 @@ def test_an_interrupted_evaluation_goes_on_to_the_same_numbers(
     model, evaluation, images, classifier_folder, attempt, tmp_path, monkeypatch
 ):
     arguments = {"extractor_folder": classifier_folder, "cache": tmp_path / "cache"}
-    straight = evaluate_model(model, None, evaluation, images, **arguments)
+    straight = evaluate_model(model, evaluation, images, **arguments)
     running = attempt()
     calls = []
     monkeypatch.setattr(running, "stop_requested", lambda: calls.append(1) or len(calls) == 3)
     model.calls.clear()
     with pytest.raises(store.Stopped):
-        evaluate_model(model, None, evaluation, images, attempt=running, **arguments)
+        evaluate_model(model, evaluation, images, attempt=running, **arguments)
     assert len(model.calls) == 3
     running = attempt()
-    assert plain(evaluate_model(model, None, evaluation, images, attempt=running, **arguments)) == plain(straight)
+    assert plain(evaluate_model(model, evaluation, images, attempt=running, **arguments)) == plain(straight)
     assert len(model.calls) == 4, "only the last batch was left to draw"
     assert not list(running.work.glob("attempts/*/checkpoints/*"))
 
@@ -84,19 +84,19 @@ def test_another_model_does_not_go_on_from_it(model, evaluation, images, classif
     monkeypatch.setattr(fid_module, "SAVE_SECONDS", -1)  # save after each batch
     running = attempt()
     monkeypatch.setattr(running, "drop_checkpoint", lambda name: None)
-    evaluate_model(model, None, evaluation, images, extractor_folder=classifier_folder, attempt=running)
+    evaluate_model(model, evaluation, images, extractor_folder=classifier_folder, attempt=running)
     with torch.no_grad():
         model.weight.add_(1)
     model.calls.clear()
-    evaluate_model(model, None, evaluation, images, extractor_folder=classifier_folder, attempt=running)
+    evaluate_model(model, evaluation, images, extractor_folder=classifier_folder, attempt=running)
     assert len(model.calls) == 4
 
 
 def test_samples_are_addressed(model):
     labels = labels_by_share(230, np.ones(10))
-    whole = torch.cat([i for _, i in generate(model, None, labels, guidance=1.5, seed=3)])
-    tail = torch.cat([i for _, i in generate(model, None, labels, guidance=1.5, seed=3, first=100)])
-    other = torch.cat([i for _, i in generate(model, None, labels, guidance=1.5, seed=4)])
+    whole = torch.cat([i for _, i in generate(model, labels, VARSampler(guidance=1.5), seed=3)])
+    tail = torch.cat([i for _, i in generate(model, labels, VARSampler(guidance=1.5), seed=3, first=100)])
+    other = torch.cat([i for _, i in generate(model, labels, VARSampler(guidance=1.5), seed=4)])
     assert torch.equal(whole[100:], tail)
     assert not torch.equal(whole, other)
     assert whole.dtype == torch.uint8
@@ -104,14 +104,14 @@ def test_samples_are_addressed(model):
 
 def test_the_mode_of_the_model_is_left_as_it_was(model):
     model.train()
-    list(generate(model, None, labels_by_share(10, np.ones(10)), guidance=0.0))
+    list(generate(model, labels_by_share(10, np.ones(10)), VARSampler(guidance=0.0)))
     assert model.training
 
 
 def test_a_grid_has_a_column_a_class(model, tmp_path):
     from PIL import Image
 
-    sample_grid(model, None, path=tmp_path / "a" / "samples.png", per_class=3)
+    sample_grid(model, VARSampler(), path=tmp_path / "a" / "samples.png", per_class=3)
     with Image.open(tmp_path / "a" / "samples.png") as picture:
         assert picture.size == (2 * (10 * 34 - 2), 2 * (3 * 34 - 2))
         assert picture.mode == "L"
@@ -124,7 +124,7 @@ def test_chosen_classes_stand_under_their_names(model, tmp_path):
     names = [f"{c} is a class of garments" for c in range(10)]
     arguments = {"per_class": 3, "classes": [7, 2, 7]}
     for path, shown in (("plain.png", ()), ("named.png", names)):
-        sample_grid(model, None, path=tmp_path / path, names=shown, **arguments)
+        sample_grid(model, VARSampler(), path=tmp_path / path, names=shown, **arguments)
     assert {tuple(call[0]) for call in model.calls} == {(7, 2, 7) * 3}
     plain, named = (np.asarray(Image.open(tmp_path / name)) for name in ("plain.png", "named.png"))
     line = len(named) - len(plain)
@@ -254,7 +254,7 @@ def test_the_metric_is_the_same_for_every_subset_and_view():
 
 
 def label(data=DataConfig(), classifier=ClassifierConfig(), **fid):  # noqa: B008
-    config = EvaluateConfig(fid=FidConfig(**fid), classifier=classifier)
+    config = EvaluateConfig(fid=fid_of(VARConfig(), FidConfig(**fid)), classifier=classifier)
     (found,) = fid_evaluations(config, resolve_data(data))
     return identity.evaluation_label(found)
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from var_scaling.evaluation import validation
-from var_scaling.evaluation.validation import validation_loss
+from var_scaling.families.var.config import VARConfig
 
 PATCH_NUMS, VOCABULARY, LATENT = (1, 2, 3), 11, 5
 TOKENS = 14
@@ -15,21 +15,21 @@ TOKENS = 14
 class Cache:
     """23 validation images in memory."""
 
-    patch_nums, tokenizer = PATCH_NUMS, None
-
     def __init__(self, images=23):
         rng = np.random.default_rng(0)
         self.validation_labels = rng.integers(0, 7, images)
         self.tokens = torch.from_numpy(rng.integers(0, VOCABULARY, (images, TOKENS)))
         self.features = torch.from_numpy(rng.normal(size=(images, TOKENS - 1, LATENT)).astype(np.float32))
 
-    def validation_batch(self, start, stop):
-        part = slice(start, stop)
-        return torch.from_numpy(self.validation_labels[part]), self.tokens[part], self.features[part]
+    def validation_batch(self, start, stop, names):
+        arrays = {"tokens": self.tokens[start:stop], "features": self.features[start:stop]}
+        return torch.from_numpy(self.validation_labels[start:stop]), {name: arrays[name] for name in names}
 
 
 class Toy(nn.Module):
     """Logits from features and label; drops out in train mode, which a validation must not see."""
+
+    sizes = [side * side for side in PATCH_NUMS]
 
     def __init__(self):
         super().__init__()
@@ -39,6 +39,10 @@ class Toy(nn.Module):
 
     def forward(self, labels_B, features_BLC):
         return self.body(torch.cat([self.first(labels_B)[:, None], features_BLC], 1))
+
+
+def validation_loss(model, cache, **options):
+    return validation.validation_loss(VARConfig(patch_nums=PATCH_NUMS), model, cache, **options)
 
 
 @pytest.fixture(autouse=True)

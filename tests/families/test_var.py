@@ -173,7 +173,7 @@ def test_drop_path():
         embedded = torch.cat((model.class_emb(labels_B)[:, None] + model.pos_start, model.word_embed(x_BLZ)), dim=1) + (
             model.pos_1LC + model.lvl_embed(model.lvl_1L)
         )
-        bare = model._logits(embedded, model.head_nm.modulation(F.silu(model.class_emb(labels_B))))
+        bare = model.logits(embedded, model.head_nm.modulation(F.silu(model.class_emb(labels_B))))
     torch.testing.assert_close(x_first, bare)
 
 

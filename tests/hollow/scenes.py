@@ -30,15 +30,16 @@ def trial(depth: int, precision: str = "float32", images: int = 32) -> TrialConf
 
 
 class Cache:
-    """A token cache whose content is nobody's business."""
+    """A latent cache whose content is nobody's business."""
 
     def __init__(self, config: TrialConfig) -> None:
         self.model = config.model
 
-    def batch(self, items: Any, views: Any) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def batch(self, items: Any, views: Any, names: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         tokens, first = self.model.tokens_per_image, self.model.patch_nums[0] ** 2
         labels, tokens_BL = torch.zeros(len(items), dtype=torch.long), torch.zeros(len(items), tokens, dtype=torch.long)
-        return labels, tokens_BL, torch.zeros(len(items), tokens - first, self.model.latent_dim)
+        features = torch.zeros(len(items), tokens - first, self.model.latent_dim)
+        return labels, {"tokens": tokens_BL, "features": features}
 
 
 def stepped(config: TrialConfig, steps: int = 2) -> State:

@@ -16,6 +16,7 @@ from var_scaling.planning import prices
 from var_scaling.planning.plan import make_plan
 from var_scaling.planning.study import parse_study
 from var_scaling.runs import store
+from var_scaling.tokenizers.registry import kind_of, read_tokenizer
 
 DEMO = FAKE_STUDY.replace("budgets", "evaluate: {fid: {samples: 500}}\nbudgets")
 
@@ -39,7 +40,7 @@ def test_the_flops_of_an_autoencoder_are_those_that_torch_counts(preset: str, tm
             latents = tokenizer.encoder(images)
         with torch.no_grad(), FlopCounterMode(display=False) as decoding:
             tokenizer.decoder(latents)
-    encoder, decoder = prices.autoencoder_flops(config)
+    encoder, decoder = kind_of(read_tokenizer(config)).image_flops(read_tokenizer(config))
     attention = 0.05 if config["attention"] else 1e-9  # which the arithmetic leaves out
     assert encoder == pytest.approx(encoding.get_total_flops(), rel=attention)
     assert decoder == pytest.approx(decoding.get_total_flops(), rel=attention)
@@ -48,7 +49,7 @@ def test_the_flops_of_an_autoencoder_are_those_that_torch_counts(preset: str, tm
 def test_the_disk_of_a_token_cache_is_what_it_takes(tiny_stages: Tiny) -> None:
     (cache,) = tiny_stages.runs.glob("store/tokens/*")
     config = yaml.load(cache / "config.yaml")[0]
-    said, kept = prices.cache_bytes(config["data"], config["tokenizer"])
+    said, kept = prices.cache_bytes(config["data"], read_tokenizer(config["tokenizer"]))
     files = list(cache.glob("result/*.npy"))
     assert kept == any("features" in path.name for path in files)
     assert said == sum(path.stat().st_size - 128 for path in files), "less the headers"

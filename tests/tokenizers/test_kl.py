@@ -54,8 +54,8 @@ def test_measured_latents_have_mean_0_and_std_1_and_pictures_do_not_change(kl):
     raw = model.latents(truth)["latents"]
     model.measure_scale(truth.split(13))
     ours = model.latents(truth)
-    assert {name: (v.numpy().dtype, tuple(v.shape[1:])) for name, v in ours.items()} == model.arrays
-    assert model.arrays == {"latents": (np.dtype("float32"), (4, 4, 4))}
+    assert {name: (v.numpy().dtype, tuple(v.shape[1:])) for name, v in ours.items()} == model.shape
+    assert model.shape == {"latents": (np.dtype("float32"), (4, 4, 4))}
     spread = ours["latents"].transpose(0, 1).flatten(1)
     torch.testing.assert_close(spread.mean(1), torch.zeros(4), rtol=0, atol=1e-5)
     torch.testing.assert_close(spread.std(1, correction=0), torch.ones(4), rtol=1e-4, atol=0)
@@ -207,7 +207,7 @@ def test_published_names_load(words):
     state = published_state(**TINY, words=words)
     model = load_kl_tokenizer(state, resolution=16)
     truth = images(2, 3, 16)
-    assert model.arrays == {"latents": (np.dtype("float32"), (3, 4, 4))} and not model.training
+    assert model.shape == {"latents": (np.dtype("float32"), (3, 4, 4))} and not model.training
     ours = model.latents(truth)["latents"]
     assert ours.std() > 1e-3
     torch.testing.assert_close(ours, 0.18215 * model.posterior(truth).mean)
@@ -267,7 +267,7 @@ def test_weights_that_do_not_fit(change, message, tmp_path):
 
 def test_files_and_resolutions(tmp_path):
     save_file(published_state(**TINY), tmp_path / "vae.safetensors")
-    assert read_kl_tokenizer(tmp_path / "vae.safetensors", 24).arrays["latents"][1] == (3, 6, 6)
+    assert read_kl_tokenizer(tmp_path / "vae.safetensors", 24).shape["latents"][1] == (3, 6, 6)
     with pytest.raises(ValueError, match="does not divide by the autoencoder's 4"):
         load_kl_tokenizer(published_state(**TINY), resolution=18)
     (tmp_path / "torn.safetensors").write_bytes(b"not a tensor")
@@ -291,6 +291,6 @@ def test_presets():
 
 def test_pixels_are_latents():
     tokenizer, truth = PixelTokenizer(16, 3), images(2, 3, 16)
-    assert tokenizer.arrays == {"latents": (np.dtype("float32"), (3, 16, 16))}
+    assert tokenizer.shape == {"latents": (np.dtype("float32"), (3, 16, 16))}
     assert torch.equal(tokenizer.pictures(tokenizer.latents(truth)), truth)
     assert float(tokenizer.pictures({"latents": 3 * truth}).abs().max()) == 1.0

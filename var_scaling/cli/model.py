@@ -93,6 +93,29 @@ def train(
     drive(prepare(planned, text, "local"), LocalLauncher(runs, cores), False, json)
 
 
+Guidance = Annotated[
+    float | None, typer.Option(help="Strength t of guidance; 0 is off (default: the family's).", min=0)
+]
+Sampler = Annotated[
+    list[str], typer.Option("--sampler", help="Another setting of the family's sampler, e.g. top_k=900 or steps=250.")
+]
+
+
+def _settings(guidance: float | None, given: list[str]) -> dict[str, Any]:
+    """What the command line says of sampling, as `evaluate.fid` has it."""
+    from var_scaling.config import yaml
+
+    found: dict[str, Any] = {} if guidance is None else {"guidance": guidance}
+    if guidance is not None and not math.isfinite(guidance):
+        raise RequestProblem(f"--guidance {guidance:g} is no finite number; give one of 0 or more (0 is off)")
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise RequestProblem(f"--sampler {text}: write it as name=value, e.g. --sampler top_k=900")
+        found[name] = yaml.parse_scalar(value)
+    return found
+
+
 def _trained(runs: Path, trial: str, images: int | None) -> tuple[Path, int]:
     """A trial's folder and one of its trained budgets, the largest unless named."""
     from var_scaling.launch.status import find_trial
@@ -113,9 +136,8 @@ def evaluate(
     samples: Annotated[int, typer.Option(help="Images to draw.", min=2)] = 2_000,
     features: Annotated[str, typer.Option(help="classifier, inception, dinov2 or clip.")] = "classifier",
     reference: Annotated[str, typer.Option(help="train or validation.")] = "train",
-    guidance: Annotated[float, typer.Option(help="VAR's ramp: 0 is off.", min=0)] = 1.5,
-    top_k: Annotated[int, typer.Option(help="0 is off.", min=0)] = 0,
-    top_p: Annotated[float, typer.Option(help="0 is off.", min=0, max=1)] = 0.0,
+    guidance: Guidance = None,
+    sampler: Sampler = [],  # noqa: B006
     weights: Annotated[str | None, typer.Option(help="Folder with the feature network's weights.")] = None,
     runs: Runs = Path("runs"),
     cores: Cores = None,
@@ -143,9 +165,7 @@ def evaluate(
         "samples": samples,
         "features": features,
         "reference": reference,
-        "guidance": guidance,
-        "top_k": top_k,
-        "top_p": top_p,
+        **_settings(guidance, sampler),
     }
     study = {
         "name": f"evaluate-{folder.name.rpartition('-')[2]}",
@@ -180,9 +200,8 @@ def sample(
     classes: Annotated[
         list[str], typer.Option("--class", help="Only this class, by name or number; more than once for several.")
     ] = [],  # noqa: B006
-    guidance: Annotated[float, typer.Option(min=0)] = 1.5,
-    top_k: Annotated[int, typer.Option(min=0)] = 0,
-    top_p: Annotated[float, typer.Option(min=0, max=1)] = 0.0,
+    guidance: Guidance = None,
+    sampler: Sampler = [],  # noqa: B006
     seed: Annotated[int, typer.Option(min=0)] = 0,
     runs: Runs = Path("runs"),
     json: Json = False,
@@ -197,30 +216,29 @@ def sample(
 
       var-scaling sample var-d6-s0 --class coat --class 9 --per-class 20
     """
-    for name, value in (("--guidance", guidance), ("--top-p", top_p)):
-        if not math.isfinite(value):
-            raise RequestProblem(f"{name} {value:g} is no finite number; give one of 0 or more (0 is off)")
     folder, budget = _trained(runs, trial, images)
     names = _class_names(folder)
     chosen = [_class(name, names) for name in classes] or None
+    from var_scaling.config.evaluate import FidConfig
     from var_scaling.evaluation.generation import sample_grid
-    from var_scaling.stages import load_model
+    from var_scaling.planning.resolve import fid_of, sampler_of
+    from var_scaling.work.context import load_model
 
     err.print(f"sampling {folder.name} at {budget:,} images")
-    var, codes, device = load_model(runs, folder, budget)
+    model = load_model(runs, folder, budget)
+    try:
+        drawn = sampler_of(model.config, fid_of(model.config, FidConfig.model_validate(_settings(guidance, sampler))))
+    except ValueError as error:
+        raise RequestProblem(str(error).replace("evaluate.fid.", "--sampler ")) from None
     try:
         sample_grid(
-            var,
-            codes,
+            model,
+            drawn,
             path=to,
             per_class=per_class,
             classes=chosen,
             names=names,
-            guidance=guidance,
-            top_k=top_k,
-            top_p=top_p,
             seed=seed,
-            device=device,
         )
     except OSError as error:
         raise EnvironmentProblem(f"{to} cannot be written: {error.strerror}; choose another place with --to") from None

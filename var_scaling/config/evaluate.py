@@ -6,9 +6,9 @@ different `unique_images` are then compared in one space against one reference.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from var_scaling.config.base import Strict
 from var_scaling.config.data import NAMED_SETS, DataConfig
@@ -41,17 +41,25 @@ class ClassifierConfig(Strict):
 
 
 class FidConfig(Strict):
-    """One FID measurement of a model, with KID, Inception score, precision and recall from the same samples."""
+    """One FID measurement of a model, with KID, Inception score, precision and recall from the same samples.
+
+    Any other key is a setting of the family's sampler (`guidance`, `top_k`, `steps`, ...), checked by
+    `planning.resolve.fid_of`, where a family is known; a study of several families may give settings of each.
+    """
+
+    model_config = ConfigDict(extra="allow")
 
     samples: int = Field(default=2_000, ge=2)
     features: Features = "classifier"
     reference: Reference = "train"
-    guidance: float = Field(default=1.5, ge=0)
-    top_k: int = Field(default=0, ge=0)  # 0: off
-    top_p: float = Field(default=0.0, ge=0, le=1)  # 0: off
     seed: int = Field(default=0, ge=0, lt=2**31)
     labels: Literal["reference", "balanced"] = "reference"  # shares of the classes among the samples
     numerics: int = 2  # raised by hand when a change of code alters the number
+
+    @property
+    def sampler(self) -> dict[str, Any]:
+        """The settings of a sampler that were given."""
+        return dict(self.model_extra or {})
 
 
 class EvaluateConfig(Strict):

@@ -29,10 +29,10 @@ from torch_fidelity.utils import create_feature_extractor
 from var_scaling.config.data import DataConfig
 from var_scaling.config.evaluate import NETWORKS, ClassifierConfig, Features, FidEvaluation
 from var_scaling.data.images import Images, Split
-from var_scaling.data.tokens import weights_hash
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.evaluation.classifier import Classifier, load_classifier
 from var_scaling.evaluation.frechet import Gaussian, Moments
+from var_scaling.state_dicts import weights_hash
 
 CLASSIFIER_NAME = "var-scaling-classifier"
 BATCH = 100  # images in one pass of a feature network; fixed, so that features do not depend on a machine's memory

@@ -15,9 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from var_scaling.config.evaluate import SAMPLES_PER_DIMENSION, FidConfig, FidEvaluation
+from var_scaling.config.evaluate import SAMPLES_PER_DIMENSION, FidEvaluation
 from var_scaling.data.images import Images
-from var_scaling.data.tokens import weights_hash
 from var_scaling.evaluation.features import Extractor, ReferenceFeatures, evaluation_extractor, reference_features
 from var_scaling.evaluation.frechet import (
     Reference,
@@ -27,9 +26,13 @@ from var_scaling.evaluation.frechet import (
     precision_recall,
     reference_bias,
 )
-from var_scaling.evaluation.generation import generate, labels_by_share
+from var_scaling.evaluation.generation import Trained, generate, labels_by_share
 from var_scaling.evaluation.reconstruction import evaluate_tokenizer
+from var_scaling.families.base import SamplerConfig
+from var_scaling.families.registry import family_of
 from var_scaling.planning.identity import evaluation_label
+from var_scaling.planning.resolve import sampler_of
+from var_scaling.state_dicts import weights_hash
 
 if TYPE_CHECKING:
     from var_scaling.runs.store import Attempt
@@ -42,8 +45,7 @@ NEIGHBOURS = 3  # of precision and recall, as published; fewer other images have
 
 
 def evaluate_model(
-    var: Any,
-    tokenizer: Any,
+    model: Trained,
     evaluation: FidEvaluation,
     images: Images,
     *,
@@ -51,20 +53,17 @@ def evaluate_model(
     weights: str | Path | None = None,
     cache: Path | None = None,
     attempt: Attempt | None = None,
-    device: torch.device | str = "cpu",
 ) -> dict[str, Any]:
     """Draws samples at the reference's class shares and measures them in one feature space; trains nothing.
 
     Args:
-        var: see `generation.generate`.
-        tokenizer: see there.
+        model: draws them.
         evaluation: what to measure, in what, against what.
         images: of `evaluation.data`.
         extractor_folder: where our classifier was published, for `classifier` features.
         weights: folder of published feature networks; see `features.load_extractor`.
         cache: a folder where reference features are kept by content.
         attempt: told of progress, asked whether to stop; None for a run by hand.
-        device: where it runs.
 
     Returns:
         The evaluation as it is stored; what could not be measured is absent, and `note` says why.
@@ -73,17 +72,17 @@ def evaluate_model(
         EnvironmentProblem: feature weights are missing.
     """
     started = time.monotonic()
-    fid = evaluation.fid
-    extractor = evaluation_extractor(evaluation, extractor_folder, weights, device)
+    fid, sampler = evaluation.fid, sampler_of(model.config, evaluation.fid)
+    extractor = evaluation_extractor(evaluation, extractor_folder, weights, model.device)
     beat = _beat(attempt, "reference images")
     reference = reference_features(images, fid.reference, extractor, cache=cache, beat=beat)
     assert evaluation.data.classes is not None
     shares_Y = np.bincount(images.labels(fid.reference), minlength=evaluation.data.classes)
     labels_n = labels_by_share(fid.samples, np.ones_like(shares_Y) if fid.labels == "balanced" else shares_Y)
     # One checkpoint a (weights, evaluation): an interrupted one goes on, another is never mistaken for it.
-    key = f"{evaluation.model_dump_json()}{weights_hash(var)}{extractor.identity}"
+    key = f"{evaluation.model_dump_json()}{weights_hash(model.module)}{extractor.identity}"
     name = f"evaluation_{hashlib.sha256(key.encode()).hexdigest()[:12]}"
-    features_nD, logits_nY = _sample_features(var, tokenizer, fid, labels_n, extractor, attempt, name, device)
+    features_nD, logits_nY = _sample_features(model, sampler, fid.seed, labels_n, extractor, attempt, name)
     report = {
         "kind": "fid",
         "label": evaluation_label(evaluation),
@@ -94,9 +93,8 @@ def evaluate_model(
         "reference_per_dimension": reference.gaussian.count / len(reference.gaussian.mean),
         "class_shares": fid.labels,
         "samples": fid.samples,
-        "guidance": fid.guidance,
-        "top_k": fid.top_k,
-        "top_p": fid.top_p,
+        **sampler.model_dump(),
+        "guidance_mean": family_of(model.config).mean_guidance(model.config, sampler),
         "seed": fid.seed,
         **measure(features_nD, reference, logits_nY, labels_n),
         "data_hash": images.content_hash,
@@ -156,14 +154,13 @@ def measure(
 
 
 def _sample_features(
-    var: Any,
-    tokenizer: Any,
-    fid: FidConfig,
+    model: Trained,
+    sampler: SamplerConfig,
+    seed: int,
     labels_n: NDArray[np.int64],
     extractor: Extractor,
     attempt: Attempt | None,
     name: str,
-    device: torch.device | str,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
     parts: list[NDArray[np.float32]] = []
     logits: list[NDArray[np.float32]] = []
@@ -175,17 +172,7 @@ def _sample_features(
         if "logits" in saved:
             logits.append(saved["logits"].numpy())
     beat, saved_at = _beat(attempt, "samples"), time.monotonic()
-    drawn = generate(
-        var,
-        tokenizer,
-        labels_n,
-        guidance=fid.guidance,
-        top_k=fid.top_k,
-        top_p=fid.top_p,
-        seed=fid.seed,
-        first=first,
-        device=device,
-    )
+    drawn = generate(model, labels_n, sampler, seed=seed, first=first)
     for rows, images_BCHW in drawn:
         features_BD, logits_BY = extractor(images_BCHW)
         parts.append(features_BD)

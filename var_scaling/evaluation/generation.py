@@ -5,19 +5,22 @@ Dimension key: B batch, n samples, C channels, H height, W width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
-from torch import Tensor
+from torch import Tensor, nn
 
 from var_scaling import randomness
 from var_scaling.evaluation.features import alike_order, to_bytes
+from var_scaling.families.base import ModelConfig, SamplerConfig
+from var_scaling.families.registry import model_of
 from var_scaling.planning.flops import SAMPLES_AT_ONCE
+from var_scaling.tokenizers.base import Tokenizer
 
 
 def labels_by_share(count: int, classes_Y: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -37,39 +40,49 @@ def labels_by_share(count: int, classes_Y: NDArray[np.int64]) -> NDArray[np.int6
     return labels_n[alike_order(labels_n)]
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A finished model with all that drawing from it takes."""
+
+    config: ModelConfig
+    module: nn.Module
+    tokenizer: Tokenizer
+    device: torch.device
+
+    @property
+    def num_classes(self) -> int:
+        return int(self.module.num_classes)
+
+    def noise(self, sampler: SamplerConfig, count: int, generator: torch.Generator) -> dict[str, Tensor]:
+        """All the random numbers of `count` samples, a row each, on the CPU."""
+        return model_of(self.config).noise(self.module, sampler, count, generator)
+
+    @torch.no_grad()
+    def draw(self, labels_B: Tensor, sampler: SamplerConfig, noise: Mapping[str, Tensor]) -> Tensor:
+        """Images in [0, 1], (B, C, H, W); image i depends on row i of labels and noise alone."""
+        latents = model_of(self.config).draw(self.module, labels_B, self.tokenizer, sampler, noise)
+        return (self.tokenizer.pictures(latents) + 1) / 2
+
+
 @torch.no_grad()
 def generate(
-    var: Any,
-    tokenizer: Any,
-    labels_n: NDArray[np.int64],
-    *,
-    guidance: float,
-    top_k: int = 0,
-    top_p: float = 0.0,
-    seed: int = 0,
-    first: int = 0,
-    device: torch.device | str = "cpu",
+    model: Trained, labels_n: NDArray[np.int64], sampler: SamplerConfig, *, seed: int = 0, first: int = 0
 ) -> Iterator[tuple[NDArray[np.int64], Tensor]]:
     """Samples in batches of `SAMPLES_AT_ONCE`, each from a generator seeded by (seed, number of the batch).
 
     Args:
-        var: a model with `sample(labels_B, tokenizer, guidance, top_k, top_p, uniform_BL) -> images in [0, 1]`, image i
-            of which depends on row i of the `tokens` uniform numbers alone.
-        tokenizer: for the model's `sample`.
+        model: draws them.
         labels_n: the class of each sample.
-        guidance: final guidance strength t; see the model.
-        top_k: 0: off.
-        top_p: 0: off.
+        sampler: of the model's family.
         seed: of the samples.
         first: start at this sample, a multiple of `SAMPLES_AT_ONCE`: sample i is the same as in a run from 0.
-        device: of model and tokenizer.
 
     Yields:
         Numbers of the samples, and their images as uint8 (B, C, H, W) on the CPU.
     """
     assert first % SAMPLES_AT_ONCE == 0
-    training = var.training
-    var.eval()
+    training = model.module.training
+    model.module.eval()
     at_once = SAMPLES_AT_ONCE  # fewer where the device's memory ends: what is drawn together changes no sample
     try:
         for start in range(first, len(labels_n), SAMPLES_AT_ONCE):
@@ -77,20 +90,13 @@ def generate(
             # Drawn on the CPU, so that a seed means the same numbers on every device.
             generator = torch.Generator("cpu")
             generator.manual_seed(int(randomness.bits(seed, "sample", start // SAMPLES_AT_ONCE)[0] >> np.uint64(1)))
-            uniform_BL = torch.rand(len(rows), var.tokens, generator=generator).to(device)
-            labels_B = torch.from_numpy(labels_n[rows]).to(device)
-            parts = []
+            noise = {k: v.to(model.device) for k, v in model.noise(sampler, len(rows), generator).items()}
+            labels_B = torch.from_numpy(labels_n[rows]).to(model.device)
+            parts: list[Tensor] = []
             while (done := sum(map(len, parts))) < len(rows):
                 part = slice(done, done + at_once)
                 try:
-                    images = var.sample(
-                        labels_B[part],
-                        tokenizer,
-                        guidance=guidance,
-                        top_k=top_k,
-                        top_p=top_p,
-                        uniform_BL=uniform_BL[part],
-                    )
+                    images = model.draw(labels_B[part], sampler, {k: v[part] for k, v in noise.items()})
                 except torch.OutOfMemoryError:
                     if at_once == 1:
                         raise
@@ -99,41 +105,33 @@ def generate(
                 parts.append(to_bytes(images).cpu())
             yield rows, torch.cat(parts)
     finally:
-        var.train(training)
+        model.module.train(training)
 
 
 def sample_grid(
-    var: Any,
-    tokenizer: Any,
+    model: Trained,
+    sampler: SamplerConfig,
     *,
     path: Path,
     per_class: int = 8,
     classes: Sequence[int] | None = None,
     names: Sequence[str] = (),
-    guidance: float = 1.5,
-    top_k: int = 0,
-    top_p: float = 0.0,
     seed: int = 0,
-    device: torch.device | str = "cpu",
 ) -> None:
     """Saves `per_class` samples of some classes as one PNG: a column for a class.
 
     Args:
-        var: see `generate`, as for all that is not named here.
-        tokenizer: as above.
+        model: draws them.
+        sampler: of the model's family.
         path: of the PNG file.
         per_class: rows of the grid.
         classes: which, from left to right; None: the first 10.
         names: of all classes; they stand above the columns.
-        guidance: final guidance strength.
-        top_k: 0: off.
-        top_p: 0: off.
         seed: of the samples.
-        device: of model and tokenizer.
     """
-    chosen = np.arange(min(int(var.num_classes), 10)) if classes is None else np.array(classes)
+    chosen = np.arange(min(model.num_classes, 10)) if classes is None else np.array(classes)
     labels = np.tile(chosen.astype(np.int64), per_class)
-    drawn = generate(var, tokenizer, labels, guidance=guidance, top_k=top_k, top_p=top_p, seed=seed, device=device)
+    drawn = generate(model, labels, sampler, seed=seed)
     save_grid(
         torch.cat([images for _, images in drawn]),
         path,

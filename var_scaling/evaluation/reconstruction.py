@@ -36,7 +36,7 @@ SPLITS: tuple[Split, ...] = ("train", "validation")
 
 if TYPE_CHECKING:
     from var_scaling.runs.store import Attempt
-    from var_scaling.tokenizers.vq.model import Tokenizer
+    from var_scaling.tokenizers.base import Tokenizer
 
 
 def evaluate_tokenizer(
@@ -83,7 +83,7 @@ def evaluate_tokenizer(
 @torch.no_grad()
 def _save_pairs(tokenizer: Tokenizer, images: Images, path: Path, device: torch.device | str, count: int = 20) -> None:
     truth = images.batch(np.arange(min(count, images.count("validation"))), 0, "validation")
-    back = tokenizer.decode(tokenizer.encode(truth.to(device))).cpu()
+    back = tokenizer.pictures(tokenizer.latents(truth.to(device))).cpu()
     half = len(truth) // 2
     rows = [truth[:half], back[:half], truth[half : 2 * half], back[half : 2 * half]]
     save_grid(to_bytes((torch.cat(rows) + 1) / 2), path, columns=half)
@@ -115,18 +115,20 @@ def reconstruction_report(
         corrects it). Too few images for an interval: no rFID, and a note.
     """
     tokenizer = tokenizer.to(device).eval()
-    count, scales = images.count("validation"), len(tokenizer.patch_nums)
+    count = images.count("validation")
     psnr_n = np.empty(count)
-    hits = np.zeros((scales, tokenizer.vocab_size), np.int64)
+    hits: list[NDArray[np.int64]] = []  # of each scale's codes, where the latents are codes
     parts: list[NDArray[np.float32]] = []
     for rows in batches(count):
         truth = images.batch(rows, 0, "validation").to(device)
-        maps = tokenizer.encode(truth)
-        back = tokenizer.decode(maps)
+        latents = tokenizer.latents(truth)
+        back = tokenizer.pictures(latents)
         # Peak to peak is 2 in [-1, 1]; a mean over images of a log, not a log of a mean (0.6 to 0.8 dB lower here).
         psnr_n[rows] = (10 * torch.log10(4 / (back - truth).square().flatten(1).mean(1).clamp_min(1e-10))).cpu()
-        for k, tokens_Bl in enumerate(maps):
-            hits[k] += np.bincount(tokens_Bl.flatten().cpu().numpy(), minlength=tokenizer.vocab_size)
+        if "tokens" in latents:
+            maps = tokenizer.maps(latents["tokens"])
+            found = [np.bincount(m.flatten().cpu().numpy(), minlength=tokenizer.vocab_size) for m in maps]
+            hits = [a + b for a, b in zip(hits, found, strict=True)] if hits else found
         if extractor is not None:
             parts.append(extractor(to_bytes((back + 1) / 2))[0])
         if attempt is not None:
@@ -137,10 +139,7 @@ def reconstruction_report(
         "kind": "reconstruction",
         "images": count,
         "psnr": float(psnr_n.mean()),
-        "usage": float((hits.sum(0) > 0).mean()),
-        "perplexity": _perplexity(hits.sum(0)),
-        **{f"usage_scale_{k + 1}": float((h > 0).mean()) for k, h in enumerate(hits)},
-        **{f"perplexity_scale_{k + 1}": _perplexity(h) for k, h in enumerate(hits)},
+        **_use_of_codes(hits),
         "data_hash": images.content_hash,
     }
     if extractor is None:
@@ -171,6 +170,18 @@ def _share_gap(images: Images) -> float:
     counts = [np.bincount(images.labels(split), minlength=images.config.classes or 0) for split in SPLITS]
     train, validation = (count / count.sum() for count in counts)
     return float(np.abs(train - validation).sum() / 2)
+
+
+def _use_of_codes(hits: list[NDArray[np.int64]]) -> dict[str, float]:
+    if not hits:
+        return {}
+    whole = np.sum(hits, axis=0)
+    return {
+        "usage": float((whole > 0).mean()),
+        "perplexity": _perplexity(whole),
+        **{f"usage_scale_{k + 1}": float((h > 0).mean()) for k, h in enumerate(hits)},
+        **{f"perplexity_scale_{k + 1}": _perplexity(h) for k, h in enumerate(hits)},
+    }
 
 
 def _perplexity(hits_V: NDArray[np.int64]) -> float:
@@ -229,7 +240,8 @@ def known_images(tokenizer: Tokenizer | None, device: torch.device | str) -> dic
     def reconstructed(images: Tensor, rows: NDArray[np.int64]) -> Tensor:
         assert tokenizer is not None
         with torch.no_grad():
-            return to_bytes((tokenizer.decode(tokenizer.encode(images.to(device) / 127.5 - 1)) + 1) / 2).cpu()
+            back = tokenizer.pictures(tokenizer.latents(images.to(device) / 127.5 - 1))
+            return to_bytes((back + 1) / 2).cpu()
 
     def blurred(images: Tensor, rows: NDArray[np.int64]) -> Tensor:
         padded = F.pad(images.float(), (1, 1, 1, 1), mode="replicate")

@@ -127,7 +127,7 @@ class Family(Protocol):
     def activation_bytes(self, model: Any, bytes_per_number: int = 4) -> int:
         """Memory that one image's forward pass holds for its backward pass: an estimate."""
 
-    def mean_guidance(self, model: Any, guidance: float) -> float:
+    def mean_guidance(self, model: Any, sampler: Any) -> float:
         """The mean of t over a sample's tokens or steps: what is compared between orders that ramp t differently."""
 
     def tokens_per_image(self, model: Any) -> int: ...
@@ -175,7 +175,7 @@ class FamilyModel(Protocol):
     def summarise(self, config: Any, sums: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
         """The columns `losses` from what `validate` gave for all images, in their order."""
 
-    def noise(self, config: Any, sampler: Any, count: int, generator: Generator) -> dict[str, Tensor]:
+    def noise(self, module: nn.Module, sampler: Any, count: int, generator: Generator) -> dict[str, Tensor]:
         """All the random numbers of `count` samples, a row each, on the CPU."""
 
     def draw(

@@ -16,7 +16,7 @@ from var_scaling.launch import quota, scheduler
 from var_scaling.launch.profile import Profile
 from var_scaling.launch.resources import Resources
 from var_scaling.launch.script import array_script, check_path, unread
-from var_scaling.runs import frozen, store
+from var_scaling.runs import frozen, slurm_task, store
 from var_scaling.runs.slurm_task import parse_span
 from var_scaling.tracking.address import shown
 
@@ -88,9 +88,9 @@ def _quota(config: dict[str, str], profile: Profile) -> list[Finding]:
 def _partition(profile: Profile) -> list[Finding]:
     if not profile.partition:
         return []
-    done = scheduler.run("scontrol", "show", "partition", profile.partition, "-o")
+    done = slurm_task.run("scontrol", "show", "partition", profile.partition, "-o")
     if done.returncode:
-        names = scheduler.run("sinfo", "-h", "-o", "%R").stdout.split()
+        names = slurm_task.run("sinfo", "-h", "-o", "%R").stdout.split()
         return [
             Finding(False, f"partition = {profile.partition} is not here; there are {', '.join(sorted(set(names)))}")
         ]
@@ -131,7 +131,7 @@ def _classes(profile: Profile, runs: Path) -> list[Finding]:
             shlex.split(line.removeprefix("#SBATCH "))[0] for line in text.splitlines() if line.startswith("#SBATCH")
         ]
         options = [o for o in options if not o.startswith(("--output", "--error", "--wckey"))]
-        done = scheduler.run("sbatch", "--test-only", *options, "--wrap", "true")
+        done = slurm_task.run("sbatch", "--test-only", *options, "--wrap", "true")
         words = " ".join(done.stderr.replace("sbatch: error: ", "").replace("allocation failure: ", "").split())
         findings.append(Finding(done.returncode == 0, f"{each}: {words}"))
     return findings
@@ -185,7 +185,7 @@ def _job(profile: Profile, runs: Path) -> list[Finding]:
             found = store.read_json(answer)
             break
     if found is None:
-        scheduler.run("scancel", job)
+        slurm_task.run("scancel", job)
         log = folder / f"{job}_0_0_log.out"
         last = log.read_text(errors="replace", encoding="utf-8").strip().splitlines()[-3:] if log.exists() else []
         shared = f"put --runs on a folder that every node mounts and a container binds; this one is {runs.resolve()}"

@@ -9,8 +9,8 @@ import getpass
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from var_scaling.launch import scheduler
 from var_scaling.launch.profile import Profile
+from var_scaling.runs import slurm_task
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Limit:
 
     def room(self) -> int:
         """How many more jobs it allows now."""
-        listed = scheduler.run("squeue", "-h", "-r", "-o", "%i", *self.counted)
+        listed = slurm_task.run("squeue", "-h", "-r", "-o", "%i", *self.counted)
         return max(0, self.jobs - len(listed.stdout.split()))
 
 
@@ -61,5 +61,5 @@ def limits(profile: Profile, config: Mapping[str, str]) -> list[Limit]:
 
 def _ask(what: str, name: str, fields: str) -> str:
     key = {"assoc": "user", "user": "name", "qos": "name"}[what]
-    done = scheduler.run("sacctmgr", "-n", "-P", "show", what, "where", f"{key}={name}", f"format={fields}")
+    done = slurm_task.run("sacctmgr", "-n", "-P", "show", what, "where", f"{key}={name}", f"format={fields}")
     return done.stdout.strip() if done.returncode == 0 else ""

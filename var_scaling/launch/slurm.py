@@ -20,7 +20,7 @@ from var_scaling.launch.profile import Profile
 from var_scaling.launch.protocol import Job, Queue
 from var_scaling.launch.resources import Resources, levels, resources
 from var_scaling.launch.script import ArrayExecutor, array_script, unread
-from var_scaling.runs import frozen, pilot, store
+from var_scaling.runs import frozen, pilot, slurm_task, store
 from var_scaling.tracking.address import URI_FILE, write_uri
 
 # Words of an overloaded controller: the same request may pass in a minute. Everything else is a refusal.
@@ -351,7 +351,7 @@ def scancel(jobs: Sequence[str], *options: str) -> dict[str, str]:
     refused: dict[str, str] = {}
     for start in range(0, len(jobs), 500):
         part = jobs[start : start + 500]
-        done = scheduler.run("scancel", *options, *part, seconds=SCANCEL_SECONDS)
+        done = slurm_task.run("scancel", *options, *part, seconds=SCANCEL_SECONDS)
         if not done.returncode:
             continue
         lines = [line for line in done.stderr.splitlines() if not any(word in line.lower() for word in GONE)]

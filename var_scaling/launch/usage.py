@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from var_scaling.launch import scheduler
 from var_scaling.launch.arrays import Array
 from var_scaling.launch.resources import Resources
+from var_scaling.runs import slurm_task
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
@@ -45,7 +45,7 @@ def read_usage(arrays: Sequence[Array]) -> list[Usage]:
         return []
     since = min(array.since for array in arrays).astimezone().strftime("%Y-%m-%dT%H:%M:%S")
     fields = "jobid,elapsedraw,maxrss,start"
-    done = scheduler.run("sacct", "-n", "-P", "-S", since, "-j", ",".join(map(str, known)), "-o", fields, seconds=60)
+    done = slurm_task.run("sacct", "-n", "-P", "-S", since, "-j", ",".join(map(str, known)), "-o", fields, seconds=60)
     return parse_usage(done.stdout, known) if done.returncode == 0 else []
 
 

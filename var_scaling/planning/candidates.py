@@ -43,23 +43,24 @@ def candidate_table(
     ):
         axes = [f"{key}={value}" for key, value in zip(study.grid, values, strict=True) if key not in LADDER]
         ladders.setdefault(", ".join(filter(None, [variant, *axes])), config)
-    rows: dict[tuple[int, int, int], dict[str, Any]] = {}
+    rows: dict[tuple[int, int, int], dict[str, Any]] = {}  # the first of equal depth, parameters and cost
     for depth in depths:
         for cell, base in ladders.items():
             family = family_of(base.model)
             config = base.model_copy(update={"model": family.at_depth(base.model, depth)})
             config = resolve(apply_recipe([config], recipe)[0] if recipe else config)
             params = flops.params(config.model)
+            total = sum(params.values())
             cost = flops.train_flops_per_image(config.model)
             row = {
                 "depth": depth,
                 "cell": cell,
-                "params_total": sum(params.values()),
+                "params_total": total,
                 **{f"params_{part}": count for part, count in params.items()},
                 "train_flops_per_image": cost,
                 "tokens_per_image": family.tokens_per_image(config.model),
                 "batch_size": config.train.batch_size,
                 "learning_rate": config.train.learning_rate,
             }
-            rows.setdefault((depth, row["params_total"], cost), row)
+            rows.setdefault((depth, total, cost), row)
     return sorted(rows.values(), key=lambda row: (row["params_total"], row["train_flops_per_image"]))

@@ -38,7 +38,7 @@ def canonical(config: BaseModel, without: frozenset[str] = frozenset()) -> Ident
             result[name] = list(value)
         else:
             raise TypeError(f"{type(config).__name__}.{name} = {value!r} has no stable form")
-    return result
+    return {**result, **(config.model_extra or {})}
 
 
 @lru_cache(maxsize=4096)
@@ -64,10 +64,15 @@ def evaluation_label(evaluation: FidEvaluation) -> str:
     axis, a column or a metric.
     """
     fid = evaluation.fid
-    filters = "".join(f"-{n}{v:g}" for n, v in (("k", fid.top_k), ("p", fid.top_p)) if v)
+    how = "".join(
+        f"-{n.replace('_', '')}{v:g}" if isinstance(v, int | float) and not isinstance(v, bool) else f"-{v}"
+        for n, v in fid.sampler.items()
+        if v and n != "guidance"
+    )
+    guidance = fid.sampler.get("guidance", 0.0)
     shares = "" if fid.labels == "reference" else f"-{fid.labels}"
     same = canonical(evaluation) | {"fid": canonical(fid, frozenset({"seed"}))}
-    return f"{fid.features}-{fid.reference}-{fid.samples}{shares}-g{fid.guidance:g}{filters}-{digest(same)[:6]}"
+    return f"{fid.features}-{fid.reference}-{fid.samples}{shares}-g{guidance:g}{how}-{digest(same)[:6]}"
 
 
 def digest(identity: Mapping[str, Any]) -> str:

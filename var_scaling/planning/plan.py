@@ -16,7 +16,7 @@ from var_scaling.errors import EnvironmentProblem, RequestProblem
 from var_scaling.families.registry import family_of
 from var_scaling.planning import estimate, flops, identity
 from var_scaling.planning.prices import Prices, WorkCost
-from var_scaling.planning.resolve import asked_images, branch_point, resolve
+from var_scaling.planning.resolve import asked_images, branch_point, resolve, sampler_of
 from var_scaling.planning.study import Study
 from var_scaling.planning.trial import TrialConfig
 from var_scaling.planning.works import TrialWorks, Work, works_of
@@ -220,8 +220,11 @@ def _guidance_notes(trials: Sequence[PlannedTrial]) -> tuple[str, ...]:
     for trial in trials:
         model, label_drop = trial.config.model, trial.config.train.label_drop
         assert label_drop is not None, "resolve the config first"
-        guidances = [each.config.fid.guidance for each in trial.works.evaluations]
-        means = [family_of(model).mean_guidance(model, guidance) for guidance in guidances]
+        guidances = [float(each.config.fid.sampler["guidance"]) for each in trial.works.evaluations]
+        means = [
+            family_of(model).mean_guidance(model, sampler_of(model, each.config.fid))
+            for each in trial.works.evaluations
+        ]
         notes.update(dict.fromkeys(of_guidance(label_drop, zip(guidances, means, strict=True))))
     return tuple(notes)
 

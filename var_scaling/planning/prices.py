@@ -10,6 +10,7 @@ import functools
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,14 @@ from var_scaling.planning.resolve import sampler_of
 from var_scaling.planning.trial import TrialConfig
 from var_scaling.planning.works import Evaluation, Kind, Work
 from var_scaling.runs import store
+from var_scaling.tokenizers.base import DERIVED_LIMIT_BYTES, TokenizerConfig
+from var_scaling.tokenizers.convolutions import conv_flops
+from var_scaling.tokenizers.registry import kind_of, read_tokenizer
 
 CPU_FLOPS = 12e9  # one thread on small convolutions (measured: 8 to 20 GFLOP/s)
 SAMPLING_CPU_FLOPS = 4e9  # one thread that samples from small models, many short calls (measured: 2 to 8)
 GPU_FLOPS = 2e13  # small networks leave a card idle most of the time: a guess
-FEATURES_LIMIT_BYTES = 2 << 30  # of a token cache; above it, features are computed from the tokens of each batch
+BYTES = {"int16": 2, "int32": 4, "float32": 4}
 START_SECONDS = 4.0  # imports and reading images, of every work
 DISTANCE_SECONDS = 3.0  # FID, its interval, KID, precision and recall, from features (2,000 samples)
 FEATURE_SIDE_FLOPS = {"classifier": 0.0, "inception": 1.1e10, "dinov2": 1.6e11}  # forward, of one picture
@@ -96,59 +100,23 @@ def evaluation_flops(config: TrialConfig, evaluation: Evaluation) -> float:
     return fid.samples * (per_sample + FEATURE_SIDE_FLOPS.get(str(fid.features), 1e10))
 
 
-def cache_bytes(data: Mapping[str, Any], tokenizer: Mapping[str, Any]) -> tuple[int, bool]:
-    """Bytes of a token cache's arrays, and whether it keeps the features that a model reads beside the tokens."""
-    sides, images = tokenizer["patch_nums"], data["unique_images"] * data["views"] + data["validation_images"]
-    length = sum(side * side for side in sides)
-    features = 4 * images * (length - sides[0] ** 2) * tokenizer["latent_dim"]
-    narrow = 2 if tokenizer["vocab_size"] <= 2**15 else 4
+def cache_bytes(data: Mapping[str, Any], tokenizer: TokenizerConfig) -> tuple[int, bool]:
+    """Bytes of a latent cache's arrays, and whether it keeps all that is derived from the latents beside them."""
+    images = data["unique_images"] * data["views"] + data["validation_images"]
+    stored, derived = (
+        [images * prod(shape) * BYTES[dtype] for dtype, shape in arrays.values()]
+        for arrays in kind_of(tokenizer).arrays(tokenizer)
+    )
     labels = 8 * (data["unique_images"] + data["validation_images"])
-    kept = features <= FEATURES_LIMIT_BYTES
-    return images * length * narrow + labels + features * kept, kept
-
-
-def autoencoder_flops(tokenizer: Mapping[str, Any]) -> tuple[float, float]:
-    """Forward FLOPs of one image through encoder and decoder: their convolutions, within a few percent."""
-    multipliers, blocks, base = tokenizer["channel_multipliers"], tokenizer["blocks"], tokenizer["channels"]
-    stem, latent, colours = tokenizer["stem_stride"], tokenizer["latent_dim"], tokenizer["image_channels"]
-    finest = (tokenizer["resolution"] // stem) ** 2
-    deepest = len(multipliers) - 1
-    bottom, most = finest / 4**deepest, base * multipliers[-1]
-    middle = 2 * _block(most, most, bottom) if tokenizer["middle"] else 0.0
-    encoder = _conv(colours, base, finest, (3 if stem == 1 else 2 * stem)) + middle + _conv(most, latent, bottom)
-    width = base
-    for level, multiplier in enumerate(multipliers):
-        places = finest / 4**level
-        for _ in range(blocks):
-            encoder += _block(width, base * multiplier, places)
-            width = base * multiplier
-        if level != deepest:
-            encoder += _conv(width, width, places / 4)
-    decoder = _conv(latent, most, bottom) + middle
-    for level in range(deepest, -1, -1):
-        places = finest / 4**level
-        for _ in range(blocks + 1):
-            decoder += _block(width, base * multipliers[level], places)
-            width = base * multipliers[level]
-        if level:
-            decoder += _conv(width, width, 4 * places)
-    return encoder, decoder + _conv(width, colours * stem * stem, finest)
-
-
-def _conv(before: int, after: int, places: float, side: int = 3) -> float:
-    return 2.0 * before * after * places * side * side
-
-
-def _block(before: int, after: int, places: float) -> float:
-    shortcut = _conv(before, after, places, 1) if before != after else 0.0
-    return _conv(before, after, places) + _conv(after, after, places) + shortcut
+    kept = [size for size in derived if size <= DERIVED_LIMIT_BYTES]
+    return sum(stored) + sum(kept) + labels, len(kept) == len(derived)
 
 
 def _classifier_flops(data: Mapping[str, Any], channels: Sequence[int]) -> float:
     total, before, places = 0.0, data["channels"], float(data["resolution"] ** 2)
     for stage, width in enumerate(channels):
         places /= 4
-        total += _conv(before, width, places) + (_conv(width, width, places) if stage else 0.0)
+        total += conv_flops(before, width, places) + (conv_flops(width, width, places) if stage else 0.0)
         before = width
     return total
 
@@ -159,11 +127,10 @@ def _stage_flops(kind: Kind | str, config: Mapping[str, Any]) -> tuple[float, fl
         data, recipe = config["data"], config["classifier"]
         images = recipe["epochs"] * data["unique_images"]
         return 3 * images * _classifier_flops(data, recipe["channels"]), 0.0
-    if "patch_nums" not in config["tokenizer"]:
-        return 0.0, 60.0
-    encoder, decoder = autoencoder_flops(config["tokenizer"])
+    tokenizer = read_tokenizer(config["tokenizer"])
+    encoder, decoder = kind_of(tokenizer).image_flops(tokenizer)
     if kind == "tokenizer":
-        return 3 * config["tokenizer"]["train"]["images"] * (encoder + decoder), 0.0
+        return 3 * kind_of(tokenizer).training_images(tokenizer) * (encoder + decoder), 0.0
     if kind == "tokens":
         data = config["data"]
         return (data["unique_images"] * data["views"] + data["validation_images"]) * encoder, 0.0
@@ -172,6 +139,6 @@ def _stage_flops(kind: Kind | str, config: Mapping[str, Any]) -> tuple[float, fl
 
 
 def _stage_bytes(kind: Kind, config: Mapping[str, Any]) -> int:
-    if kind == "tokens" and "patch_nums" in config["tokenizer"]:
-        return cache_bytes(config["data"], config["tokenizer"])[0]
+    if kind == "tokens":
+        return cache_bytes(config["data"], read_tokenizer(config["tokenizer"]))[0]
     return 2 << 20  # weights of a small network, a report, a picture

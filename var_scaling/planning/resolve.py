@@ -6,9 +6,12 @@ folder's manifest, where `imagefolder` is asked for.
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+
+from pydantic import ValidationError
 
 from var_scaling.config.data import DataConfig, mirrors, resolve_data
 from var_scaling.config.evaluate import FidConfig
@@ -16,7 +19,7 @@ from var_scaling.config.image_manifest import Manifests
 from var_scaling.config.train import TrainConfig
 from var_scaling.errors import RequestProblem
 from var_scaling.families.base import ModelConfig, Recipe, SamplerConfig
-from var_scaling.families.registry import family_of
+from var_scaling.families.registry import families, family_of
 from var_scaling.planning import flops
 from var_scaling.planning.study import Budgets
 from var_scaling.planning.trial import TrialConfig
@@ -119,9 +122,45 @@ def _recipe(model: ModelConfig, train: TrainConfig) -> tuple[ModelConfig, TrainC
 
 
 def sampler_of(model: ModelConfig, fid: FidConfig) -> SamplerConfig:
-    """How an evaluation draws from a model of this family: the settings that its sampler has."""
+    """How an evaluation draws from a model of this family: the settings that its sampler has, the rest by default.
+
+    Raises:
+        ValueError: as `pydantic.ValidationError`, a value that the sampler cannot have.
+    """
     sampler = family_of(model).sampler
-    return sampler.model_validate({name: getattr(fid, name) for name in sampler.model_fields if hasattr(fid, name)})
+    return sampler.model_validate({name: value for name, value in fid.sampler.items() if name in sampler.model_fields})
+
+
+def fid_of(model: ModelConfig, fid: FidConfig) -> FidConfig:
+    """The measurement with every setting of this family's sampler, and none of another's.
+
+    Raises:
+        ValueError: a setting that no family's sampler has, or a value that it cannot have; a sentence each.
+    """
+    known = {name for family in families().values() for name in family.sampler.model_fields}
+    problems = []
+    for name in fid.sampler.keys() - known:
+        own = list(family_of(model).sampler.model_fields)
+        close = difflib.get_close_matches(name, own, n=1, cutoff=0.5)
+        hint = f" (did you mean `{close[0]}`?)" if close else ""
+        fields = [field for field in FidConfig.model_fields]
+        problems.append(
+            f"unknown key `evaluate.fid.{name}`{hint}; keys: {', '.join(fields)}; "
+            f"of the sampler of {model.family}: {', '.join(own)}"
+        )
+    if problems:
+        raise ValueError("; ".join(problems))
+    try:
+        sampler = sampler_of(model, fid)
+    except ValidationError as error:
+        raise ValueError(
+            "; ".join(
+                f"`evaluate.fid.{e['loc'][0]}` = {e['input']!r}: {e['msg'][0].lower()}{e['msg'][1:]}"
+                for e in error.errors()
+            )
+        ) from None
+    plain = {name: getattr(fid, name) for name in FidConfig.model_fields}
+    return FidConfig.model_validate({**plain, **sampler.model_dump()})
 
 
 def _horizon(train: TrainConfig) -> int | None:

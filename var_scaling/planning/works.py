@@ -24,9 +24,11 @@ from var_scaling.config.evaluate import (
     metric_data,
 )
 from var_scaling.config.train import ExecutionConfig, PlacementConfig
+from var_scaling.families.base import ModelConfig
 from var_scaling.planning import identity
+from var_scaling.planning.resolve import fid_of
 from var_scaling.planning.trial import TrialConfig
-from var_scaling.tokenizers.vq.config import VQConfig
+from var_scaling.tokenizers.base import TokenizerConfig
 
 Kind = Literal["tokenizer", "classifier", "tokens", "reconstruction", "trial"]
 STAGES: tuple[Kind, ...] = ("tokenizer", "classifier", "tokens", "reconstruction")
@@ -71,14 +73,14 @@ _NOT_OF_TOKENIZER = frozenset({"unique_images", "validation_images", "views", "c
 
 
 @lru_cache(maxsize=1024)
-def _tokenizer(data: DataConfig, tokenizer: VQConfig, how: _How) -> Work:
+def _tokenizer(data: DataConfig, tokenizer: TokenizerConfig, how: _How) -> Work:
     data = metric_data(data)
     parts = {"data": identity.canonical(data, _NOT_OF_TOKENIZER), "tokenizer": identity.canonical(tokenizer)}
     return _stage("tokenizer", parts, how, (), data=data, tokenizer=tokenizer)
 
 
 @lru_cache(maxsize=1024)
-def _tokens(data: DataConfig, tokenizer: VQConfig, how: _How) -> Work:
+def _tokens(data: DataConfig, tokenizer: TokenizerConfig, how: _How) -> Work:
     whole = data.model_copy(update={"unique_images": metric_data(data).unique_images})
     made = _tokenizer(data, tokenizer, how)
     parts = {"data": identity.canonical(whole), "tokenizer": made.id}
@@ -96,7 +98,7 @@ def _classifier(evaluation: FidEvaluation, how: _How) -> Work | None:
 
 
 @lru_cache(maxsize=1024)
-def _reconstruction(evaluation: FidEvaluation, data: DataConfig, tokenizer: VQConfig, how: _How) -> Work:
+def _reconstruction(evaluation: FidEvaluation, data: DataConfig, tokenizer: TokenizerConfig, how: _How) -> Work:
     made = _tokenizer(data, tokenizer, how)
     needs = [made.folder]
     if classifier := _classifier(evaluation, how):
@@ -151,7 +153,7 @@ def works_of(config: TrialConfig, evaluate: EvaluateConfig) -> TrialWorks:
     tokens = _tokens(config.data, config.tokenizer, how)
     stages = [tokenizer, tokens]
     evaluations = []
-    for evaluation in _fid_evaluations(evaluate, config.data):
+    for evaluation in _fid_evaluations(evaluate, config.data, config.model):
         classifier = _classifier(evaluation, how)
         reconstruction = _reconstruction(evaluation, config.data, config.tokenizer, how)
         stages += [classifier, reconstruction] if classifier else [reconstruction]
@@ -173,6 +175,6 @@ def works_of(config: TrialConfig, evaluate: EvaluateConfig) -> TrialWorks:
     return TrialWorks(trial, tuple(stages), tuple(evaluations))
 
 
-@lru_cache(maxsize=64)
-def _fid_evaluations(evaluate: EvaluateConfig, data: DataConfig) -> tuple[FidEvaluation, ...]:
-    return fid_evaluations(evaluate, data)
+def _fid_evaluations(evaluate: EvaluateConfig, data: DataConfig, model: ModelConfig) -> tuple[FidEvaluation, ...]:
+    fids = tuple(fid_of(model, fid) for fid in evaluate.fids)
+    return fid_evaluations(evaluate.model_copy(update={"fid": fids}), data)

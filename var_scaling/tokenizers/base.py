@@ -3,23 +3,27 @@
 Its torch-free half (`TokenizerKind`) answers what planning asks; its torch half builds modules and trains them.
 
     tokenizers/<name>/__init__.py    KIND, a `TokenizerKind`: config, presets, facts; imports no torch
-    tokenizers/<name>/model.py       or what `KIND.module` names: the functions of `TokenizerModule`
+    tokenizers/<name>/training.py    or what `KIND.module` names: the functions of `TokenizerModule`
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from var_scaling.config.base import Strict
 
 if TYPE_CHECKING:
-    import numpy as np
     import torch
     from torch import Tensor, nn
 
+    from var_scaling.tokenizers.bottleneck import Bottleneck
+
 Latents = Literal["tokens", "continuous"]
+
+
+DERIVED_LIMIT_BYTES = 2 << 30  # of one derived array in a cache; above it, it is computed for each batch
+Arrays = Mapping[str, tuple[str, tuple[int, ...]]]  # dtype and shape of one image's arrays, by name
 
 
 class TokenizerConfig(Strict):
@@ -55,6 +59,15 @@ class TokenizerKind(Protocol):
     def facts(self, config: Any) -> Mapping[str, Any]:
         """What a family may learn of the latents, by the names that its config uses."""
 
+    def arrays(self, config: Any) -> tuple[Arrays, Arrays]:
+        """What an image becomes, and what follows from it and is worth keeping (`Tokenizer.shape`, `.derived`)."""
+
+    def image_flops(self, config: Any) -> tuple[float, float]:
+        """FLOPs of encoding and of decoding one image, within a few percent."""
+
+    def training_images(self, config: Any) -> int:
+        """Images that its training sees."""
+
 
 class TokenizerModule(Protocol):
     """The torch half: a module (file) with these functions."""
@@ -62,23 +75,31 @@ class TokenizerModule(Protocol):
     def build(self, config: Any) -> nn.Module:
         """A fresh tokenizer; its weights are a function of the config, its training seed included, alone."""
 
-    def train(
-        self, config: Any, images: Any, *, attempt: Any, out: Path, device: torch.device, threads: int
-    ) -> dict[str, Any]:
-        """Train one into `out` (weights.safetensors, reconstructions.png); returns its report."""
+    def make(self, config: Any, device: torch.device) -> tuple[nn.Module, Bottleneck]:
+        """The same on a device, in training mode, and what stands between its encoder and decoder in training."""
 
 
 class Tokenizer(Protocol):
-    """A built tokenizer, as the latent cache and the families see it."""
+    """A built tokenizer (an `nn.Module`), as the latent cache and the families see it."""
 
-    arrays: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]  # what one image becomes: dtypes and shapes, by name
-    kept: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]  # derived arrays that are kept beside them while small
+    @property
+    def shape(self) -> Arrays:
+        """What an image becomes; the cache stores exactly these."""
+
+    @property
+    def derived(self) -> Arrays:
+        """What follows from them and is worth keeping while it is small."""
 
     def latents(self, images_BCHW: Tensor) -> dict[str, Tensor]:
         """The arrays of images in [-1, 1]."""
 
     def derive(self, name: str, latents: Mapping[str, Tensor]) -> Tensor:
-        """An array that follows from `arrays`, such as what a transformer is fed."""
+        """An array that follows from those of `shape`."""
 
     def pictures(self, latents: Mapping[str, Tensor]) -> Tensor:
         """Images in [-1, 1] from the arrays."""
+
+    # As nn.Module has them.
+    def to(self, device: torch.device | str) -> Any: ...
+    def eval(self) -> Any: ...
+    def parameters(self) -> Iterator[Tensor]: ...

@@ -6,9 +6,7 @@ Dimension key: B batch, 3 image channels (or 1), H = W image side in pixels.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-import numpy as np
 from torch import Tensor, nn
 
 LATENTS = "latents"
@@ -31,12 +29,12 @@ class PixelTokenizer(nn.Module):
             1,
         )
 
-    kept: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}  # nothing is derived
-
     @property
-    def arrays(self) -> Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+    def shape(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Dtype and shape of each array that an image becomes, by name."""
-        return {LATENTS: (np.dtype(np.float32), (self.image_channels, self.image_size, self.image_size))}
+        return {LATENTS: ("float32", (self.image_channels, self.image_size, self.image_size))}
+
+    derived: Mapping[str, tuple[str, tuple[int, ...]]] = {}  # nothing follows from the latents that a family reads
 
     def latents(self, images_B3HW: Tensor) -> dict[str, Tensor]:
         """The images, in [-1, 1]."""

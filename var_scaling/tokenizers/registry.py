@@ -10,7 +10,7 @@ from typing import Any
 
 from var_scaling.tokenizers.base import TokenizerConfig, TokenizerKind, TokenizerModule
 
-OURS = ("vq",)  # a line a kind: the name of its folder
+OURS = ("vq", "kl")  # a line a kind: the name of its folder
 
 
 @lru_cache(maxsize=1)
@@ -28,6 +28,18 @@ def presets() -> Mapping[str, TokenizerKind]:
 def kind_of(config: TokenizerConfig) -> TokenizerKind:
     """The kind of a tokenizer's config."""
     return presets()[config.preset]
+
+
+def read_tokenizer(raw: Mapping[str, Any]) -> TokenizerConfig:
+    """A tokenizer's config from plain values, as a work's config.yaml holds them.
+
+    Raises:
+        ValueError: no such preset; as `pydantic.ValidationError`, any other problem.
+    """
+    preset = str(raw.get("preset", next(iter(presets()))))
+    if preset not in presets():
+        raise ValueError(unknown_preset(preset))
+    return presets()[preset].config.model_validate(raw)
 
 
 def module_of(config: TokenizerConfig) -> TokenizerModule:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from var_scaling.data.tokens import TokenCache
+from var_scaling.data.latents import LatentCache
 from var_scaling.planning.trial import TrialConfig
 from var_scaling.training.distributed import Ranks
 from var_scaling.training.state import fresh_state
 from var_scaling.training.step import draw_batch, train_step
 
 
-def lend(config: TrialConfig, cache: TokenCache, ranks: Ranks, device: torch.device) -> None:
+def lend(config: TrialConfig, cache: LatentCache, ranks: Ranks, device: torch.device) -> None:
     """Until rank 0 has no more steps to take.
 
     Raises:

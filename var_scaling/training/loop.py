@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import torch
 
-from var_scaling.data.tokens import TokenCache
+from var_scaling.data.latents import LatentCache
 from var_scaling.planning import flops
 from var_scaling.planning.trial import TrialConfig
+from var_scaling.runs.failures import Diverged
 from var_scaling.runs.store import Attempt
 from var_scaling.training.distributed import Ranks
-from var_scaling.training.failures import Diverged
 from var_scaling.training.schedule import Schedule
 from var_scaling.training.state import State, Window
 from var_scaling.training.step import draw_batch, train_step
@@ -27,7 +27,7 @@ class Run:
     """What stays the same for the whole life of a trial's attempt."""
 
     config: TrialConfig
-    cache: TokenCache
+    cache: LatentCache
     attempt: Attempt
     device: torch.device
     ranks: Ranks

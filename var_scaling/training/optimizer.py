@@ -1,31 +1,24 @@
-"""AdamW with the reference's two groups of parameters."""
+"""AdamW over the parameter groups of a family."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from torch import nn
 
 from var_scaling.config.train import TrainConfig
 
-# No decay for these, nor for biases and one-dimensional parameters; the class embedding does decay (var.md 2.6).
-UNDECAYED = ("pos_1LC", "pos_start", "lvl_embed", "ada_gss", "scale_mul")
 
+def make_optimizer(groups: list[dict[str, Any]], config: TrainConfig) -> torch.optim.AdamW:
+    """The optimizer at step 0; the loop sets rate and decay before each step.
 
-def decays(name: str, parameter: nn.Parameter) -> bool:
-    """Whether weight decay acts on a parameter."""
-    return parameter.ndim > 1 and not name.endswith("bias") and not any(word in name for word in UNDECAYED)
-
-
-def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """The optimizer at step 0; the loop sets rate and decay before each step. The decayed group comes first."""
-    named = [(n, p) for n, p in model.named_parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for n, p in named if decays(n, p)], "decayed": True},
-        {"params": [p for n, p in named if not decays(n, p)], "decayed": False, "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=0.0, betas=config.betas, eps=1e-8, fused=True)
+    Args:
+        groups: of the family, the decayed one first; see `FamilyModel.groups`.
+        config: the recipe.
+    """
+    return torch.optim.AdamW(
+        [{**group, "weight_decay": 0.0} for group in groups], lr=0.0, betas=config.betas, eps=1e-8, fused=True
+    )
 
 
 def load_optimizer(optimizer: torch.optim.Optimizer, dump: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from var_scaling.families.var.model import build_var
+from var_scaling.families.registry import model_of
 from var_scaling.planning.trial import TrialConfig
 from var_scaling.training.distributed import ALONE, Ranks
 from var_scaling.training.optimizer import load_optimizer, make_optimizer
@@ -33,7 +33,7 @@ class State:
     average: dict[str, torch.Tensor] | None  # exponential moving average of the weights, where asked for
     images: int = 0
     seconds: float = 0.0  # inside training steps, over all attempts
-    last_loss: float = math.nan  # mean of the last journal window, nats per token
+    last_loss: float = math.nan  # mean of the last journal window
     window: Window = field(default_factory=Window)
 
     def dump(self) -> dict[str, Any]:
@@ -66,7 +66,7 @@ class State:
 
     def restart(self, config: TrialConfig) -> None:
         """Back to the state before the first step, a function of the seed alone."""
-        self.model.load_state_dict(build_var(config.model, seed=config.seed).state_dict())
+        self.model.load_state_dict(model_of(config.model).build(config.model, seed=config.seed).state_dict())
         self.optimizer.state.clear()
         if self.average is not None:
             for name, parameter in self.model.named_parameters():
@@ -82,10 +82,11 @@ class State:
 def fresh_state(config: TrialConfig, device: torch.device, ranks: Ranks = ALONE) -> State:
     """The state before the first step, a function of the seed alone. The average is rank 0's."""
     ranks.tell_build()
-    model = build_var(config.model, seed=config.seed).to(device)
+    model = model_of(config.model).build(config.model, seed=config.seed).to(device)
     if config.execution.compile:
         model.compile()  # in place: a wrapper would rename the weights that are saved
     average = None
     if config.train.ema_half_life_images != "off" and ranks.rank == 0:
         average = {n: p.detach().clone() for n, p in model.named_parameters()}
-    return State(model, ranks.parallel(model), make_optimizer(model, config.train), average)
+    optimizer = make_optimizer(model_of(config.model).groups(model), config.train)
+    return State(model, ranks.parallel(model), optimizer, average)

@@ -2,61 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from var_scaling import randomness
-from var_scaling.data.tokens import TokenCache
+from var_scaling.data.latents import LatentCache
+from var_scaling.families.base import Batch
+from var_scaling.families.registry import model_of
 from var_scaling.planning.trial import TrialConfig
 from var_scaling.training.distributed import ALONE, Ranks
 from var_scaling.training.optimizer import set_rates
 from var_scaling.training.state import State
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Tensors of the images at consecutive positions of the run."""
-
-    labels_B: Tensor  # int64; the null class where the label was dropped
-    tokens_BL: Tensor  # int64
-    features_BLC: Tensor  # teacher-forcing input, all scales but the first
-    keep_path_DB: Tensor | None  # multipliers of the residual branches, two a block
-
-    def part(self, rows: slice) -> Batch:
-        """Some of the images."""
-        keep = None if self.keep_path_DB is None else self.keep_path_DB[:, rows]
-        return Batch(self.labels_B[rows], self.tokens_BL[rows], self.features_BLC[rows], keep)
-
-
 def draw_batch(
-    config: TrialConfig, cache: TokenCache, images: int, device: torch.device, ranks: Ranks = ALONE
+    config: TrialConfig, cache: LatentCache, images: int, device: torch.device, ranks: Ranks = ALONE
 ) -> Batch:
     """This rank's rows of the batch that follows after `images` images.
 
-    Order, view, label drop and drop path come from the images' addresses, the same under any number of ranks.
+    Order, view and the family's own draws come from the images' addresses, the same under any number of ranks.
     """
     count, seed = ranks.share(config.train.batch_size), config.seed
     first = images + ranks.rank * count
     positions = np.arange(first, first + count)
     items, _ = randomness.order(seed, config.data.unique_images, first, count)
     views = randomness.integers(seed, "view", config.data.views, positions)
-    labels, tokens_BL, features_BLC = cache.batch(items, views)
-    dropped = torch.from_numpy(randomness.uniform(seed, "label-drop", positions) < config.train.label_drop)
-    labels_B = labels.masked_fill(dropped, config.model.num_classes)
-    keep_DB = None
-    if config.model.drop_path:
-        blocks = np.repeat(np.linspace(0.0, config.model.drop_path, config.model.depth), 2)[:, None]
-        draws = randomness.uniform(seed, "drop-path", np.arange(len(blocks))[:, None], positions[None, :])
-        keep_DB = torch.from_numpy(np.where(draws < blocks, 0.0, 1.0 / (1.0 - blocks)).astype(np.float32))
+    family = model_of(config.model)
+    labels_B, latents = cache.batch(items, views, family.reads)
+    draws = family.draws(config.model, config.train, seed, positions)
 
     def send(tensor: Tensor) -> Tensor:  # from pinned memory, or the copy waits for the steps that are queued
         return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
-    return Batch(send(labels_B), send(tokens_BL), send(features_BLC), None if keep_DB is None else send(keep_DB))
+    return Batch(
+        send(labels_B),
+        {name: send(value) for name, value in latents.items()},
+        {name: send(value) for name, value in draws.items()},
+    )
 
 
 def train_step(
@@ -72,19 +55,19 @@ def train_step(
         ranks: who else computes a share of the batch.
 
     Returns:
-        Mean loss of the whole batch (nats per token) and the gradient's norm before clipping, both on the device.
+        Mean loss of the whole batch (the family's) and the gradient's norm before clipping, both on the device.
     """
     train, micro = config.train, config.execution.micro_batch
     assert micro is not None
     set_rates(state.optimizer, *rates)
     state.optimizer.zero_grad(set_to_none=True)
-    count = len(batch.labels_B)
-    total = torch.zeros((), device=batch.labels_B.device)
+    count = len(batch.labels)
+    total = torch.zeros((), device=batch.labels.device)
     for start in range(0, count, micro):
         part = batch.part(slice(start, start + micro)) if micro < count else batch
-        weight = len(part.labels_B) / train.batch_size
+        weight = len(part.labels) / train.batch_size
         with ranks.accumulate(state.forward, last=start + micro >= count):
-            loss = _loss(state.forward, part, train.label_smoothing, train.precision == "bfloat16") * weight
+            loss = _loss(state.forward, config, part) * weight
             (loss * ranks.size).backward()  # DistributedDataParallel takes the mean over ranks
         total += loss.detach()
     parameters = list(state.model.parameters())
@@ -100,10 +83,10 @@ def train_step(
     return ranks.total(total), norm
 
 
-def _loss(model: nn.Module, batch: Batch, smoothing: float, half: bool) -> Tensor:
-    with torch.autocast(batch.labels_B.device.type, dtype=torch.bfloat16, enabled=half):
-        logits_BLV = model(batch.labels_B, batch.features_BLC, batch.keep_path_DB)
-    return F.cross_entropy(logits_BLV.float().flatten(0, 1), batch.tokens_BL.flatten(), label_smoothing=smoothing)
+def _loss(forward: nn.Module, config: TrialConfig, batch: Batch) -> Tensor:
+    half = config.train.precision == "bfloat16"
+    with torch.autocast(batch.labels.device.type, dtype=torch.bfloat16, enabled=half):
+        return model_of(config.model).loss(forward, config.model, config.train, batch)
 
 
 @torch.no_grad()

@@ -24,13 +24,12 @@ from torch import Tensor, nn
 
 from var_scaling import randomness
 from var_scaling.runs import store
+from var_scaling.runs.failures import Diverged
 from var_scaling.tokenizers.bottleneck import Judge, Make
-from var_scaling.tokenizers.vq import training as vq
+from var_scaling.tokenizers.discriminator import build_critic
+from var_scaling.tokenizers.losses import adaptive_weight, hinge_for_critic, perceptual_network, psnr
 from var_scaling.tokenizers.vq.config import GanConfig, PerceptualConfig, TokenizerTrainConfig, VQConfig
-from var_scaling.training.discriminator import build_critic
-from var_scaling.training.failures import Diverged
 from var_scaling.training.optimizer import load_optimizer
-from var_scaling.training.tokenizer_losses import adaptive_weight, hinge_for_critic, perceptual_network, psnr
 
 if TYPE_CHECKING:
     from var_scaling.runs.store import Attempt
@@ -73,7 +72,7 @@ def train_tokenizer(
     out: Path,
     device: torch.device | str = "cpu",
     threads: int = 1,
-    make: Make = vq.make,
+    make: Make,
 ) -> dict[str, Any]:
     """Trains a tokenizer and writes weights.safetensors and report.json into `out`.
 
@@ -166,7 +165,7 @@ def _draw(train: TokenizerTrainConfig, source: ImageSource, images: int) -> Tens
 class Training:
     """Everything that a run is between two steps, and the step."""
 
-    def __init__(self, config: Any, device: torch.device, make: Make = vq.make) -> None:
+    def __init__(self, config: Any, device: torch.device, make: Make) -> None:
         self.config, self.device = config, device
         train = config.train
         self.end = math.ceil(train.images / train.batch_size) * train.batch_size

@@ -19,15 +19,14 @@ from typing import Any
 
 import torch
 
-from var_scaling.data.tokens import TokenCache
+from var_scaling.data.latents import LatentCache
 from var_scaling.evaluation.validation import validation_loss
 from var_scaling.planning.resolve import branch_point
 from var_scaling.planning.trial import TrialConfig
 from var_scaling.runs import store
+from var_scaling.runs.failures import Diverged
 from var_scaling.runs.store import Attempt
-from var_scaling.tokenizers.vq.model import Tokenizer
 from var_scaling.training.distributed import ALONE, Ranks
-from var_scaling.training.failures import Diverged
 from var_scaling.training.loop import Run, advance
 from var_scaling.training.row import make_row
 from var_scaling.training.schedule import Branch, Horizon, Schedule, Trunk
@@ -43,8 +42,7 @@ def missing_budgets(folder: Path, budgets: Sequence[int]) -> list[int]:
 def train_budgets(
     config: TrialConfig,
     budgets: Sequence[int],
-    cache: TokenCache,
-    tokenizer: Tokenizer,
+    cache: LatentCache,
     attempt: Attempt,
     device: torch.device,
     provenance: Mapping[str, Any],
@@ -95,7 +93,7 @@ def train_budgets(
             left = start
         if start < budget:
             advance(run, state, budget, branch, Branch(config.train, start, budget), branch)
-        _publish(config, state, budget, cache, tokenizer, attempt, device, provenance)
+        _publish(config, state, budget, cache, attempt, device, provenance)
         attempt.drop_checkpoint(branch)
 
 
@@ -124,8 +122,7 @@ def _publish(
     config: TrialConfig,
     state: State,
     budget: int,
-    cache: TokenCache,
-    tokenizer: Tokenizer,
+    cache: LatentCache,
     attempt: Attempt,
     device: torch.device,
     provenance: Mapping[str, Any],
@@ -136,7 +133,7 @@ def _publish(
         state.model.load_state_dict(weights)  # whoever trains on loads the trunk
     state.model.eval()
     validation = validation_loss(
-        state.model, cache, tokenizer, batch_size=256, device=device, precision=config.train.precision
+        config.model, state.model, cache, batch_size=256, device=device, precision=config.train.precision
     )
     state.model.train()
     if not all(math.isfinite(v) for v in validation.values()):

@@ -46,9 +46,9 @@ class DiTFamily:
         heads = depth if model.heads == model.depth else model.heads
         return model.model_copy(update={"depth": depth, "heads": heads})
 
-    def mean_guidance(self, model: DiTConfig, guidance: float) -> float:
+    def mean_guidance(self, model: DiTConfig, sampler: DiTSampler) -> float:
         """The same t at every step."""
-        return guidance
+        return sampler.guidance
 
     def tokens_per_image(self, model: DiTConfig) -> int:
         return model.tokens_per_image

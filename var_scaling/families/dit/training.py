@@ -88,10 +88,9 @@ def summarise(config: DiTConfig, sums: Mapping[str, NDArray[np.float64]]) -> dic
     return {f"loss_{name}": float(values.sum()) / len(values) for name, values in sums.items()}
 
 
-def noise(config: DiTConfig, sampler: DiTSampler, count: int, generator: torch.Generator) -> dict[str, Tensor]:
+def noise(module: DiT, sampler: DiTSampler, count: int, generator: torch.Generator) -> dict[str, Tensor]:
     """Where each sample starts and, for samplers that draw at every step, a noise a step in call order."""
-    assert config.latent_channels is not None and config.latent_size is not None, "resolve the config first"
-    shape = (config.latent_channels, config.latent_size, config.latent_size)
+    shape = (module.channels, module.latent_size, module.latent_size)
     found = {"start": torch.randn(count, *shape, generator=generator)}
     if sampler.stochastic:
         found["steps"] = torch.randn(count, sampler.steps, *shape, generator=generator)

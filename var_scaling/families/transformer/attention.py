@@ -65,9 +65,20 @@ def block_causal_attention(sizes: Sequence[int]) -> Attend:
     return attend
 
 
+def levels(sizes: Sequence[int]) -> list[int]:
+    """The scale of each token; a list, so that a model can be built where no tensor has values (meta)."""
+    return [level for level, size in enumerate(sizes) for _ in range(size)]
+
+
+def causal_attention(q_BLHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor, scale: float) -> Tensor:
+    """Every query against the keys up to its own: next-token prediction."""
+    q_BHLD, k_BHLD, v_BHLD = q_BLHD.transpose(1, 2), k_BLHD.transpose(1, 2), v_BLHD.transpose(1, 2)
+    return F.scaled_dot_product_attention(q_BHLD, k_BHLD, v_BHLD, is_causal=True, scale=scale).transpose(1, 2)
+
+
 def masked_attention(sizes: Sequence[int]) -> Attend:
     """The same function in the published form: one dense L x L product and a block-causal mask."""
-    level_L = torch.tensor([level for level, size in enumerate(sizes) for _ in range(size)], device="cpu")
+    level_L = torch.tensor(levels(sizes), device="cpu")
     visible_LL = level_L[:, None] >= level_L[None, :]
 
     def attend(q_BLHD: Tensor, k_BLHD: Tensor, v_BLHD: Tensor, scale: float) -> Tensor:

@@ -45,12 +45,12 @@ class VARFamily:
     def at_depth(self, model: VARConfig, depth: int) -> VARConfig:
         return model.model_copy(update={"depth": depth})
 
-    def mean_guidance(self, model: VARConfig, guidance: float) -> float:
+    def mean_guidance(self, model: VARConfig, sampler: VARSampler) -> float:
         """T rises linearly from 0 at the first scale, so most tokens, which are the last scale's, have nearly all."""
         assert model.patch_nums is not None, "resolve the config first"
         last = len(model.patch_nums) - 1
         ramp = sum(k * side * side for k, side in enumerate(model.patch_nums))
-        return guidance * ramp / last / model.tokens_per_image if last else 0.0
+        return sampler.guidance * ramp / last / model.tokens_per_image if last else 0.0
 
     def tokens_per_image(self, model: VARConfig) -> int:
         return model.tokens_per_image

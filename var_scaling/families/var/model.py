@@ -15,24 +15,27 @@ channels, D residual branches = 2 * depth (attention and feed-forward of each bl
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from var_scaling.families.transformer.attention import KeyValueCache, block_causal_attention, masked_attention
-from var_scaling.families.transformer.layers import Block, HeadNorm, Modulation
+from var_scaling.families.transformer.attention import (
+    KeyValueCache,
+    block_causal_attention,
+    levels,
+    masked_attention,
+)
 from var_scaling.families.transformer.sampling import draw, filter_logits
+from var_scaling.families.transformer.trunk import TokenTransformer, initialise
 from var_scaling.families.var.config import VARConfig
 
 if TYPE_CHECKING:
     from var_scaling.tokenizers.vq.model import Tokenizer
 
 
-class VAR(nn.Module):
-    """A class-conditional next-scale transformer.
+class VAR(TokenTransformer):
+    """A class-conditional next-scale transformer; `forward` reads `tokenizer.teacher_forcing_input(tokens)`.
 
     Args:
         depth: number of blocks.
@@ -63,69 +66,27 @@ class VAR(nn.Module):
         drop_path: float = 0.0,
         masked: bool = False,
     ):
-        super().__init__()
-        self.depth, self.width, self.heads = depth, width, heads
-        self.patch_nums, self.vocab_size, self.latent_dim = tuple(patch_nums), vocab_size, latent_dim
-        self.num_classes, self.drop_path = num_classes, drop_path
-        self.sizes = tuple(side * side for side in self.patch_nums)
-        self.tokens = sum(self.sizes)
-
-        self.word_embed = nn.Linear(latent_dim, width)
-        self.class_emb = nn.Embedding(num_classes + 1, width)
-        self.pos_start = nn.Parameter(torch.zeros(1, self.sizes[0], width))
-        self.pos_1LC = nn.Parameter(torch.zeros(1, self.tokens, width))
-        self.lvl_embed = nn.Embedding(len(self.sizes), width)
-        level_L = torch.tensor([level for level, size in enumerate(self.sizes) for _ in range(size)])
-        self.register_buffer("lvl_1L", level_L[None], persistent=False)
-
-        if shared_adaln:
-            self.shared_ada_lin = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
-        self.shared_adaln = shared_adaln
-        attend = (masked_attention if masked else block_causal_attention)(self.sizes)
-        self.blocks = nn.ModuleList(Block(width, heads, l2_norm, shared_adaln, attend) for _ in range(depth))
-        self.head_nm = HeadNorm(width)
-        self.head = nn.Linear(width, vocab_size)
-
-    def forward(self, labels_B: Tensor, teacher_forcing_BLZ: Tensor, keep_path_DB: Tensor | None = None) -> Tensor:
-        """Logits of every token given the true scales before it.
-
-        Args:
-            labels_B: (B) int64 class ids; `num_classes` is the null class. No label is dropped here.
-            teacher_forcing_BLZ: (B, L - l_1, Z), `tokenizer.teacher_forcing_input(tokens)`; the first scale reads the
-                class alone.
-            keep_path_DB: (2 * depth, B) multipliers of the residual branches, 0 or 1 / keep probability; None keeps
-                all.
-
-        Returns:
-            (B, L, V) float32.
-        """
-        with torch.autocast(labels_B.device.type, enabled=False):
-            class_BC = self.class_emb(labels_B)
-            first_BlC = class_BC[:, None] + self.pos_start
-            x_BLC = torch.cat((first_BlC, self.word_embed(teacher_forcing_BLZ.float())), dim=1) + self._positions()
-        modulations, head_modulation = self._modulations(class_BC)
-        x_BLC = x_BLC.to(modulations[0][0].dtype)  # autocast's, where the caller asked for it
-        for i, (block, modulation) in enumerate(zip(self.blocks, modulations, strict=True)):
-            keep_path_2B = None if keep_path_DB is None else keep_path_DB[2 * i : 2 * i + 2].to(x_BLC.dtype)
-            x_BLC = block(x_BLC, modulation, keep_path_2B)
-        return self._logits(x_BLC, head_modulation)
+        sizes = tuple(side * side for side in patch_nums)
+        super().__init__(
+            depth=depth,
+            width=width,
+            heads=heads,
+            start_tokens=sizes[0],
+            tokens=sum(sizes),
+            scales=len(sizes),
+            vocab_size=vocab_size,
+            latent_dim=latent_dim,
+            num_classes=num_classes,
+            shared_adaln=shared_adaln,
+            l2_norm=l2_norm,
+            attend=(masked_attention if masked else block_causal_attention)(sizes),
+        )
+        self.patch_nums, self.sizes, self.drop_path = tuple(patch_nums), sizes, drop_path
+        self.register_buffer("lvl_1L", torch.tensor(levels(sizes))[None], persistent=False)
 
     def drop_path_rates(self) -> Tensor:
         """(2 * depth) drop probabilities of the residual branches: 0 in the first block, `drop_path` in the last."""
         return torch.linspace(0, self.drop_path, self.depth).repeat_interleave(2)
-
-    def _positions(self) -> Tensor:
-        return self.pos_1LC + self.lvl_embed(self.lvl_1L)
-
-    def _modulations(self, class_BC: Tensor) -> tuple[list[Modulation], Modulation]:
-        """Everything that the class says to the blocks and to the head's norm: once an image."""
-        active_BC = F.silu(class_BC)
-        shared_B6C = self.shared_ada_lin[1](active_BC) if self.shared_adaln else active_BC
-        return [block.modulation(shared_B6C) for block in self.blocks], self.head_nm.modulation(active_BC)
-
-    def _logits(self, x_BLC: Tensor, head_modulation: Modulation) -> Tensor:
-        scale, shift = (part.float() for part in head_modulation)
-        return self.head(self.head_nm(x_BLC.float(), (scale, shift))).float()
 
     @torch.no_grad()
     def sample(
@@ -179,8 +140,8 @@ class VAR(nn.Module):
             uniform_BL = torch.rand(batch, self.tokens, generator=generator, device=generator_device).to(device)
         rows_R = labels_B if guidance == 0 else torch.cat((labels_B, torch.full_like(labels_B, self.num_classes)))
         class_RC = self.class_emb(rows_R)
-        modulations, head_modulation = self._modulations(class_RC)
-        positions_1LC = self._positions()
+        modulations, head_modulation = self.modulations(class_RC)
+        positions_1LC = self.positions()
         dtype = modulations[0][0].dtype
         cache_shape = (len(rows_R), self.tokens, self.heads, self.width // self.heads)
         caches = [KeyValueCache(*cache_shape, dtype, device) for _ in self.blocks]
@@ -192,7 +153,7 @@ class VAR(nn.Module):
             x_RlC = (x_RlC + positions_1LC[:, begin:end]).to(dtype)
             for block, modulation, cache in zip(self.blocks, modulations, caches, strict=True):
                 x_RlC = block(x_RlC, modulation, cache=cache)
-            logits_BlV = self._logits(x_RlC, head_modulation)
+            logits_BlV = self.logits(x_RlC, head_modulation)
             if guidance != 0:
                 t = guidance * k / last if last else 0.0
                 conditional_BlV, unconditional_BlV = logits_BlV.chunk(2)
@@ -207,37 +168,6 @@ class VAR(nn.Module):
                 x_RlC = x_BlC if guidance == 0 else torch.cat((x_BlC, x_BlC))
             begin = end
         return tokens
-
-
-@torch.no_grad()
-def initialise(model: VAR, gamma_init: float, generator: torch.Generator) -> None:
-    """The published initialisation: a truncated normal of variance 1 / (3 C), then corrections by part.
-
-    Args:
-        model: changed in place.
-        gamma_init: factor on the weights that give the branches' gains; near 0, a fresh block is the identity.
-        generator: source of all random numbers, on the CPU.
-    """
-    width, depth = model.width, model.depth
-    std = math.sqrt(1 / (3 * width))
-    for name, parameter in model.named_parameters():
-        if name.endswith("ada_gss"):
-            parameter.normal_(std=1 / math.sqrt(width), generator=generator)
-        elif name.endswith("bias"):
-            parameter.zero_()
-        elif not name.endswith("scale_mul_1H11"):  # keeps its ln 4
-            nn.init.trunc_normal_(parameter, std=std, generator=generator)
-    model.head.weight.mul_(0.02)
-    model.head_nm.ada_lin[1].weight.mul_(0.5)
-    for block in model.blocks:
-        block.attn.proj.weight.div_(math.sqrt(2 * depth))
-        block.ffn.fc2.weight.div_(math.sqrt(2 * depth))
-        if model.shared_adaln:
-            block.ada_gss[:, :, :2].mul_(gamma_init)
-            block.ada_gss[:, :, 2:].mul_(0.5)
-        else:
-            block.ada_lin[1].weight[: 2 * width].mul_(gamma_init)
-            block.ada_lin[1].weight[2 * width :].mul_(0.5)
 
 
 def build_var(config: VARConfig, *, seed: int = 0, masked: bool = False) -> VAR:

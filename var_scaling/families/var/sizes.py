@@ -1,65 +1,37 @@
 """Parameters, FLOPs and memory of a VAR transformer, as exact integers, without torch.
 
-The usual 6 * parameters * tokens is wrong here by a factor that drifts with depth (1.14 at d4, 1.36 at d16) and so
-bends every fitted exponent: a third of the weights are adaptive-norm projections, which act once an image and not once
-a token, and attention is left out. So the conventions of this file are a result: `train_flops_per_image` and its
-relatives equal torch's own FLOP counter (multiply and add apart, matrix products only), with `==`, in
-tests/families/.
-
 "Dense" counts attention as the L x L product of the published masked form; "visible" counts the pairs that are not
-masked, which is what our form computes. Everything takes a resolved `VARConfig`. Totals, training and the other
-conventions are one file for all families, `planning.flops`.
+masked, which is what our form computes. The rest is that of any transformer over tokens (`transformer.token_sizes`);
+totals and training are one file for all families, `planning.flops`. Everything takes a resolved `VARConfig`.
 """
 
 from __future__ import annotations
 
 from itertools import accumulate
 
+from var_scaling.families.transformer import token_sizes
 from var_scaling.families.var.config import VARConfig, VARSampler
 
 
 def params(config: VARConfig) -> dict[str, int]:
-    """Trainable parameters by part; the sum of the values is the total.
-
-    blocks: attention and feed-forward. adaln: the blocks' adaptive-norm projections. embedding: latents, classes,
-    positions, levels and start. head: the output layer. head_norm: the adaptive norm before it.
-    """
-    depth, width, latent, vocabulary, classes, sizes = _sizes(config)
-    attention = 4 * width**2 + 3 * width + (config.heads if config.attention == "l2-norm" else 0)  # q and v bias, proj
-    feed_forward = 8 * width**2 + 5 * width
-    projection = 6 * width**2 + 6 * width
-    return {
-        "blocks": depth * (attention + feed_forward),
-        "adaln": projection + depth * 6 * width if config.adaln == "shared" else depth * projection,
-        "embedding": width * (latent + 1 + classes + 1 + len(sizes) + sizes[0] + sum(sizes)),
-        "head": width * vocabulary + vocabulary,
-        "head_norm": 2 * width**2 + 2 * width,
-    }
+    """Trainable parameters by part; the sum of the values is the total."""
+    return token_sizes.params(_sizes(config), start_tokens=_scales(config)[0])
 
 
 def attended_pairs(config: VARConfig) -> int:
     """(query, key) pairs that the block-causal mask leaves: each token with its own scale and all scales before."""
-    sizes = _sizes(config)[-1]
-    return sum(size * end for size, end in zip(sizes, accumulate(sizes), strict=True))
+    scales = _scales(config)
+    return sum(size * end for size, end in zip(scales, accumulate(scales), strict=True))
 
 
 def forward_flops(config: VARConfig, *, visible: bool = False) -> dict[str, int]:
     """FLOPs of one teacher-forced forward pass on one image, by part; the sum of the values is the total.
 
-    blocks: weights of attention and feed-forward. attention: scores and weighted sums. The other names are those of
-    `params`; adaln and head_norm act once an image.
+    Source: the 18 d w^2 weights of Tian et al. 2024, Eq. 8, of which 6 d w^2 act once an image.
     """
-    depth, width, latent, vocabulary, _, sizes = _sizes(config)
-    tokens = sum(sizes)
-    pairs = attended_pairs(config) if visible else tokens**2
-    return {
-        "blocks": 2 * 12 * depth * width**2 * tokens,
-        "attention": 2 * 2 * depth * width * pairs,
-        "adaln": 2 * 6 * width**2 * (1 if config.adaln == "shared" else depth),
-        "embedding": 2 * latent * width * (tokens - sizes[0]),  # the first scale reads the class, by look-up
-        "head": 2 * width * vocabulary * tokens,
-        "head_norm": 2 * 2 * width**2,
-    }
+    sizes = _sizes(config)
+    pairs = attended_pairs(config) if visible else sizes.tokens**2
+    return token_sizes.forward_flops(sizes, start_tokens=_scales(config)[0], pairs=pairs)
 
 
 def input_flops(config: VARConfig) -> int:
@@ -77,34 +49,31 @@ def sample_bytes(config: VARConfig, sampler: VARSampler, bytes_per_number: int =
     return 2 * bytes_per_number * config.depth * config.width * config.tokens_per_image * _branches(sampler)
 
 
+def activation_bytes(config: VARConfig, bytes_per_number: int = 4) -> int:
+    """Memory that one image's forward pass holds for its backward pass: an estimate (see `token_sizes`)."""
+    return token_sizes.activation_bytes(_sizes(config), bytes_per_number)
+
+
 def _branches(sampler: VARSampler) -> int:
     return 2 if sampler.guidance else 1
 
 
-def activation_bytes(config: VARConfig, bytes_per_number: int = 4) -> int:
-    """Memory that one image's forward pass holds for its backward pass: an estimate.
-
-    Basis: the tensors that autograd saves in our form, counted with saved-tensor hooks at depths 2, 4 and 8 (within 3 %
-    without the loss), with fused attention that keeps no scores; and twice the logits for the loss, in float32. At two
-    bytes: peaks of torch's caching allocator for CUDA at depths 6 to 30, 3 % below this; norms keep float32, and the
-    loss holds the logits three times. On a GPU float32 takes a seventh less, for its GELU keeps the input alone. The
-    tokenizer, the allocator's slack and the framework's own 0.3 to 2 GB come on top.
-
-    Args:
-        config: resolved.
-        bytes_per_number: 4 for float32, 2 for bfloat16.
-    """
-    depth, width, _, vocabulary, _, sizes = _sizes(config)
-    tokens = sum(sizes)
-    a_block, logits = (28, 2) if bytes_per_number == 4 else (30, 3)
-    saved_widths = a_block * depth + 3  # tensors of (tokens, width); the hidden layer of feed-forward counts as four
-    return bytes_per_number * saved_widths * width * tokens + 4 * logits * vocabulary * tokens
-
-
-def _sizes(config: VARConfig) -> tuple[int, int, int, int, int, tuple[int, ...]]:
+def _scales(config: VARConfig) -> tuple[int, ...]:
     assert config.patch_nums is not None, "resolve the config first"
-    assert config.latent_dim is not None
-    assert config.vocab_size is not None
-    assert config.num_classes is not None
-    sizes = tuple(side * side for side in config.patch_nums)
-    return config.depth, config.width, config.latent_dim, config.vocab_size, config.num_classes, sizes
+    return tuple(side * side for side in config.patch_nums)
+
+
+def _sizes(config: VARConfig) -> token_sizes.Sizes:
+    assert config.vocab_size and config.latent_dim and config.num_classes, "resolve the config first"
+    return token_sizes.Sizes(
+        depth=config.depth,
+        width=config.width,
+        heads=config.heads,
+        tokens=config.tokens_per_image,
+        scales=len(_scales(config)),
+        vocab_size=config.vocab_size,
+        latent_dim=config.latent_dim,
+        num_classes=config.num_classes,
+        shared_adaln=config.adaln == "shared",
+        l2_norm=config.attention == "l2-norm",
+    )

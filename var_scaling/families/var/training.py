@@ -75,9 +75,9 @@ def summarise(config: VARConfig, sums: Mapping[str, NDArray[np.float64]]) -> dic
     return means_of_scales(sums, [side * side for side in config.patch_nums])
 
 
-def noise(config: VARConfig, sampler: VARSampler, count: int, generator: torch.Generator) -> dict[str, Tensor]:
+def noise(module: VAR, sampler: VARSampler, count: int, generator: torch.Generator) -> dict[str, Tensor]:
     """One uniform number a token."""
-    return {"uniform": torch.rand(count, config.tokens_per_image, generator=generator)}
+    return {"uniform": torch.rand(count, module.tokens, generator=generator)}
 
 
 def draw(

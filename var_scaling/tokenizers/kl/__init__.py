@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from var_scaling.tokenizers.base import Latents
+from var_scaling.tokenizers.base import Arrays, Latents
+from var_scaling.tokenizers.convolutions import autoencoder_flops
 from var_scaling.tokenizers.kl.config import PRESETS, KLTokenizerConfig, resolve_kl_tokenizer
 
 
@@ -22,6 +23,19 @@ class KLKind:
 
     def facts(self, config: KLTokenizerConfig) -> Mapping[str, Any]:
         return {name: getattr(config, name) for name in ("latent_channels", "latent_size")}
+
+    def arrays(self, config: KLTokenizerConfig) -> tuple[Arrays, Arrays]:
+        assert config.latent_channels, "resolve the config first"
+        return {"latents": ("float32", (config.latent_channels, config.latent_size, config.latent_size))}, {}
+
+    def image_flops(self, config: KLTokenizerConfig) -> tuple[float, float]:
+        assert config.latent_channels, "resolve the config first"
+        moments = config.latent_channels * (1 if config.train.kl == "off" else 2)
+        return autoencoder_flops(config, moments, config.latent_channels)
+
+    def training_images(self, config: KLTokenizerConfig) -> int:
+        assert config.train.images, "resolve the config first"
+        return config.train.images
 
 
 KIND = KLKind()

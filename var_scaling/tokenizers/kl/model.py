@@ -13,9 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -91,13 +89,13 @@ class KLTokenizer(nn.Module):
         self.register_buffer("latent_mean", torch.zeros(latent_channels))
         self.register_buffer("latent_std", torch.ones(latent_channels))
 
-    kept: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]] = {}  # nothing is derived
-
     @property
-    def arrays(self) -> Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]]:
+    def shape(self) -> dict[str, tuple[str, tuple[int, ...]]]:
         """Dtype and shape of each array that an image becomes, by name."""
         side = self.image_size // self.downsampling
-        return {LATENTS: (np.dtype(np.float32), (self.latent_channels, side, side))}
+        return {LATENTS: ("float32", (self.latent_channels, side, side))}
+
+    derived: Mapping[str, tuple[str, tuple[int, ...]]] = {}  # nothing follows from the latents that a family reads
 
     def features(self, images_B3HW: Tensor) -> Tensor:
         """What the encoder makes of images in [-1, 1]: (B, Z or 2 Z, h, w), as `posterior_of` reads it.

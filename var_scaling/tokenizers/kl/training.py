@@ -1,4 +1,6 @@
-"""The continuous latent's part in training: a sample of the posterior, its pull to the unit normal, and its scale.
+"""The torch half of the continuous kind: a fresh tokenizer, and the latent's part in its training.
+
+That is a sample of the posterior, its pull to the unit normal, and its scale.
 
 Dimension key: B batch, Z latent channels, h = w side of the latent.
 """
@@ -16,6 +18,8 @@ from var_scaling import randomness
 from var_scaling.tokenizers.bottleneck import Squeezed
 from var_scaling.tokenizers.kl.config import KLTokenizerConfig
 from var_scaling.tokenizers.kl.model import KLTokenizer, build_kl_tokenizer
+
+build = build_kl_tokenizer
 
 
 def make(config: KLTokenizerConfig, device: torch.device) -> tuple[KLTokenizer, KLBottleneck]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from var_scaling.config.base import Strict
-from var_scaling.tokenizers.base import TokenizerConfig
+from var_scaling.tokenizers.base import Arrays, TokenizerConfig
 
 Off = Literal["off"]
 
@@ -178,6 +178,16 @@ PRESETS: dict[str, dict[str, Any]] = {
         ),
     ),
 }
+
+
+def arrays(patch_nums: tuple[int, ...], vocab_size: int, latent_dim: int) -> tuple[Arrays, Arrays]:
+    """What an image becomes: codes of all scales, coarse to fine; and what a next-scale transformer reads of them.
+
+    The second, the teacher-forcing input, takes an interpolation a scale and so is worth keeping.
+    """
+    sizes = [side * side for side in patch_nums]
+    tokens = ("int16" if vocab_size <= 2**15 else "int32", (sum(sizes),))
+    return {"tokens": tokens}, {"features": ("float32", (sum(sizes[1:]), latent_dim))}
 
 
 def ladder(side: int) -> tuple[int, ...]:

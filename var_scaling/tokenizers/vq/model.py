@@ -1,7 +1,7 @@
 """The multi-scale VQ tokenizer: images to token maps, coarse to fine, and back.
 
 Encoder, residual quantiser over scales, decoder, with a 3x3 convolution on each side of the quantiser. Its training is
-`training.tokenizer`; this module draws no random numbers. Parameter names are the published checkpoint's.
+`training`; this module draws no random numbers. Parameter names are the published checkpoint's.
 
 Dimension key: B batch, 3 image channels (or 1), H = W image side in pixels, Z latent channels, h = w side of the
 latent, l = p * p tokens of one scale, L tokens of an image.
@@ -9,13 +9,13 @@ latent, l = p * p tokens of one scale, L tokens of an image.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from var_scaling.tokenizers.autoencoder import Decoder, Encoder, ResidualBlock
-from var_scaling.tokenizers.vq.config import VQConfig
+from var_scaling.tokenizers.vq.config import VQConfig, arrays
 from var_scaling.tokenizers.vq.quantizer import MultiScaleQuantizer
 
 
@@ -58,6 +58,8 @@ class Tokenizer(nn.Module):
         super().__init__()
         self.patch_nums, self.vocab_size, self.latent_dim = tuple(patch_nums), vocab_size, latent_dim
         self.image_channels = image_channels
+        self.sizes = [side * side for side in self.patch_nums]
+        self.shape, self.derived = arrays(self.patch_nums, vocab_size, latent_dim)
         self.downsampling = stem_stride * 2 ** (len(multipliers) - 1)
         sizes = (
             image_channels,
@@ -124,6 +126,28 @@ class Tokenizer(nn.Module):
     def decode_picture(self, picture_BZhw: Tensor) -> Tensor:
         """Images from the sum over scales, not clamped."""
         return self.decoder(self.post_quant_conv(picture_BZhw))
+
+    # What the latent cache and the families see (`tokenizers.base.Tokenizer`).
+
+    def latents(self, images_B3HW: Tensor) -> dict[str, Tensor]:
+        """The arrays of images in [-1, 1]: "tokens", (B, L) int64."""
+        return {"tokens": torch.cat(self.encode(images_B3HW), dim=1)}
+
+    @torch.no_grad()
+    def derive(self, name: str, latents: Mapping[str, Tensor]) -> Tensor:
+        """What follows from the tokens: "features" (`teacher_forcing_input`), or "codes", (B, L, Z) of the codebook."""
+        if name == "codes":
+            return self.quantize.embedding(latents["tokens"]).float()
+        assert name == "features", f"{name} is no array of this tokenizer: tokens, features, codes"
+        return self.teacher_forcing_input(self.maps(latents["tokens"])).float()
+
+    def pictures(self, latents: Mapping[str, Tensor]) -> Tensor:
+        """Images in [-1, 1] from the arrays."""
+        return self.decode(self.maps(latents["tokens"]))
+
+    def maps(self, tokens_BL: Tensor) -> list[Tensor]:
+        """Flat tokens as one (B, p * p) map a scale."""
+        return list(tokens_BL.split(self.sizes, dim=1))
 
     # What a sampler needs, one scale at a time.
 

@@ -1,4 +1,7 @@
-"""The quantiser's part in training: its own loss, its codes' way of learning, and how much they are used."""
+"""The torch half of the VQ kind: a fresh tokenizer, and the quantiser's part in its training.
+
+That is its own loss, its codes' way of learning, and how much they are used.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,8 @@ from var_scaling.tokenizers.bottleneck import Squeezed
 from var_scaling.tokenizers.vq.codebook import Codebook, Hits
 from var_scaling.tokenizers.vq.config import VQConfig
 from var_scaling.tokenizers.vq.model import Tokenizer, build_tokenizer
+
+build = build_tokenizer
 
 
 def make(config: VQConfig, device: torch.device) -> tuple[Tokenizer, VQBottleneck]:

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from var_scaling.errors import EnvironmentProblem
-from var_scaling.training.discriminator import build_critic
-from var_scaling.training.tokenizer_losses import (
+from var_scaling.tokenizers.discriminator import build_critic
+from var_scaling.tokenizers.losses import (
     Lpips,
     RandomFeatures,
     adaptive_weight,

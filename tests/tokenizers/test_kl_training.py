@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.test_tokenizer import EVERYTHING, images, run
+from tests.tokenizers.test_training import EVERYTHING, images, run
 from var_scaling.tokenizers.kl.config import KLTokenizerConfig, KLTrainConfig, resolve_kl_tokenizer
 from var_scaling.tokenizers.kl.model import build_kl_tokenizer
 from var_scaling.tokenizers.kl.training import make

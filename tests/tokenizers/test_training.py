@@ -9,7 +9,9 @@ import torch
 from safetensors.torch import load_file
 
 from var_scaling.runs import store
+from var_scaling.runs.failures import Diverged
 from var_scaling.runs.journal import Journal, read_effective
+from var_scaling.tokenizers.vq import training as vq
 from var_scaling.tokenizers.vq.codebook import Codebook
 from var_scaling.tokenizers.vq.config import (
     CodebookConfig,
@@ -21,7 +23,6 @@ from var_scaling.tokenizers.vq.config import (
 )
 from var_scaling.tokenizers.vq.model import build_tokenizer
 from var_scaling.training import tokenizer as subject
-from var_scaling.training.failures import Diverged
 from var_scaling.training.tokenizer import ArraySource, Training, learning_rate, train_tokenizer
 
 BATCH, STEPS = 5, 12
@@ -66,18 +67,18 @@ def attempt(folder, stop_after=None):
     return taken
 
 
-def run(folder, config, stops=(), **options):
+def run(folder, config, stops=(), make=vq.make):
     """Trains with stops in between; returns weights, journal and report."""
     for stop_after in stops:
         taken = attempt(folder, stop_after)
         out = taken.scratch("result")
         with pytest.raises(store.Stopped):
-            train_tokenizer(config, images(), attempt=taken, out=out, **options)
+            train_tokenizer(config, images(), attempt=taken, out=out, make=make)
         assert list(out.iterdir()) == [], "a stopped attempt publishes nothing"
         taken.end("stopped")
     taken = attempt(folder)
     out = taken.scratch("result")
-    report = train_tokenizer(config, images(), attempt=taken, out=out, **options)
+    report = train_tokenizer(config, images(), attempt=taken, out=out, make=make)
     assert json.loads((out / "report.json").read_text()) == report
     lines = [
         {k: v for k, v in line.items() if k not in ("time", "train/images_per_second")}
@@ -132,7 +133,7 @@ def test_a_killed_attempt_resumes_from_its_checkpoint(tmp_path, monkeypatch):
 
     taken.progress = die
     with pytest.raises(KeyboardInterrupt):
-        train_tokenizer(cfg, images(), attempt=taken, out=taken.scratch("result"))
+        train_tokenizer(cfg, images(), attempt=taken, out=taken.scratch("result"), make=vq.make)
     assert taken.load_checkpoint("tokenizer")["images"] in range(BATCH, 8 * BATCH)
     taken.end("killed")
     resumed, resumed_lines, _ = run(folder, cfg)
@@ -226,7 +227,7 @@ def test_reading_ahead_changes_nothing(tmp_path):
     for kind in (ArraySource, Files):
         taken = attempt(tmp_path / kind.__name__)
         out = taken.scratch("result")
-        train_tokenizer(cfg, kind(arrays.train, arrays.validation), attempt=taken, out=out)
+        train_tokenizer(cfg, kind(arrays.train, arrays.validation), attempt=taken, out=out, make=vq.make)
         results.append(load_file(out / "weights.safetensors"))
     assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
 

@@ -1,0 +1,1 @@
+"""What a worker does in a folder: one file a kind of work; `jobs` knows them all."""
