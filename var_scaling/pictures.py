@@ -50,6 +50,16 @@ class Facts:
     high: float = 0.0
 
 
+@dataclass(frozen=True)
+class Look:
+    """What a person asks first about a picture."""
+
+    shorter: int  # sides in pixels
+    longer: int
+    kind: str  # format and mode in words, as in "JPEG colour"
+    grey: bool  # no colour in it, whatever its mode could hold
+
+
 class Unreadable(Exception):
     """A file that is no picture, or a damaged one; the text says why."""
 
@@ -92,6 +102,41 @@ def facts(data: bytes) -> Facts:
         if not np.isfinite([low, high]).all():
             raise Unreadable("it holds values that are not numbers")
         return Facts(shorter, longer, kind, low, high)
+
+
+MODES = {
+    "1": "black and white",
+    "L": "grey",
+    "LA": "grey with transparency",
+    "P": "palette",
+    "RGB": "colour",
+    "RGBA": "colour with transparency",
+    "F": "grey in floats",
+}
+GREY_SPREAD = 12  # between the channels of a grey pixel, of 255: what JPEG makes of one
+
+
+def look(path: Path) -> Look:
+    """Size and kind of a picture, and whether any colour shows at a sixteenth of its area or so.
+
+    Raises:
+        Unreadable: see there.
+    """
+    import numpy as np
+
+    with _opened(path) as image:
+        shorter, longer = sorted(image.size)
+        kind = _kind(image)
+        words = {"integers": "grey of more than 8 bits", "colour16": "colour of 16 bits"}
+        mode = words.get(kind, MODES.get(image.mode, image.mode))
+        named = f"{image.format} {mode}"
+        if kind in ("integers", "floats") or image.mode in ("1", "L", "LA"):
+            return Look(shorter, longer, named, True)
+        image.draft("RGB", (64, 64))  # of a JPEG, decode no more than is needed
+        image.thumbnail((64, 64))
+        pixels = np.asarray(image.convert("RGB"), np.int16)
+        spread = pixels.max(axis=2) - pixels.min(axis=2)
+        return Look(shorter, longer, named, bool(spread.max() <= GREY_SPREAD))
 
 
 def read(path: Path, channels: int, value_range: ValueRange | Literal["bytes"], decoding: int) -> Image.Image:

@@ -72,10 +72,7 @@ def plan(
     if json:
         print_json(show.plan_json(planned))
         return
-    out.print(show.plan_table(planned))
-    if nearest := show.plan_nearest(planned):
-        out.print(nearest, soft_wrap=True)
-    out.print(show.plan_totals(planned), soft_wrap=True)
+    show.print_plan(planned)
     if str(left := leaving(planned)):
         out.print(f"launched, {left}", soft_wrap=True)
     if chosen:

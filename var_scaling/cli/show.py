@@ -72,6 +72,14 @@ def plan_table(plan: Plan, limit: int = 60) -> Table:
     return table
 
 
+def print_plan(plan: Plan) -> None:
+    """The trials, what new ones are nearest to, and the whole."""
+    out.print(plan_table(plan))
+    if nearest := plan_nearest(plan):
+        out.print(nearest, soft_wrap=True)
+    out.print(plan_totals(plan), soft_wrap=True)
+
+
 def _value(value: Any) -> str:
     """A setting as a cell: a count of thousands in short, a section by its own name where it has one."""
     if isinstance(value, int) and not isinstance(value, bool) and value >= 1_000:

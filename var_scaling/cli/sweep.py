@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import typer
 
-from var_scaling.cli import act, cluster, look, tune
+from var_scaling.cli import act, cluster, look, new, tune
 from var_scaling.cli.run import run
 
 app = typer.Typer(
-    help="Plan, launch and watch scaling-law studies. Start with: var-sweep plan sweeps/depth.yaml",
+    help="Plan, launch and watch scaling-law studies. Start with: var-sweep plan sweeps/depth.yaml, or, of your own "
+    "pictures: var-sweep new FOLDER",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for part in (look, act, cluster, tune):
+for part in (look, new, act, cluster, tune):
     part.register(app)
 
 
