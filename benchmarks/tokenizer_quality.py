@@ -43,12 +43,13 @@ from var_scaling.tokenizers.vq.config import (
     resolve_tokenizer,
 )
 from var_scaling.tokenizers.vq.model import build_tokenizer
-from var_scaling.tokenizers.vq.training import Training, train_tokenizer
+from var_scaling.tokenizers.vq.training import make
+from var_scaling.training.tokenizer import Training, train_tokenizer
 
 
 def rate(config: VQConfig, steps: int = 12) -> float:
     """Training images per CPU second, the best of some steps."""
-    training = Training(config, torch.device("cpu"))
+    training = Training(config, torch.device("cpu"), make)
     batch = torch.rand(config.train.batch_size, config.image_channels, config.resolution, config.resolution) * 2 - 1
     training.step(batch)
     seconds = []
@@ -101,7 +102,7 @@ def main() -> None:
         attempt = store.take(Path(folder))
         attempt.journal = Journal(attempt.folder / "journal.jsonl")
         begin = time.process_time()
-        report = train_tokenizer(config, images, attempt=attempt, out=(out := attempt.scratch("result")))
+        report = train_tokenizer(config, images, attempt=attempt, out=(out := attempt.scratch("result")), make=make)
         seconds = time.process_time() - begin
         tokenizer = build_tokenizer(config)
         tokenizer.load_state_dict(load_file(out / "weights.safetensors"))

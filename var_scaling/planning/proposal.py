@@ -137,10 +137,12 @@ def _found(manifest: Manifest, seen: Survey) -> list[str]:
     counts = {label: len(files) for label, files in tree.splits["train"].items()}
     by_size = sorted(counts, key=lambda label: counts[label])
     few, many = by_size[0], by_size[-1]
-    spread = f" of {shown(few)} ({counts[few]:,}) to {shown(many)} ({counts[many]:,})" if len(counts) > 1 else ""
+    spread = f": {counts[few]:,} ({shown(few)}) to {counts[many]:,} ({shown(many)}) for training"
+    if counts[few] == counts[many]:
+        spread = f": {counts[few]:,} of each for training" if len(counts) > 1 else ""
     found = [
         f"Found in {shown(tree.folder)}: {tree.count('train'):,} training and {tree.count('val'):,} validation "
-        f"pictures of {len(counts)} class{'es' if len(counts) > 1 else ''}{': training' if spread else ''}{spread}.",
+        f"pictures of {len(counts)} class{'es' if len(counts) > 1 else ''}{spread}.",
         *(f"{said[0].upper()}{said[1:]}." for said in tree.how),
         f"Looked at {seen.pictures}: {', '.join(f'{number} {kind}' for kind, number in seen.kinds.items())}; "
         f"{'none has colour' if seen.grey == seen.pictures else f'{seen.grey} without colour'}; shorter sides "
