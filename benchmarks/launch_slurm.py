@@ -20,9 +20,9 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.conftest import FAKE_STUDY, FAKE_WORKER, ROOT
 from tests.launch import engine
-from var_scaling.launch.arrays import look_up, read_arrays
-from var_scaling.launch.profile import load_profile
-from var_scaling.launch.slurm import SlurmLauncher
+from var_scaling.launch.slurm.arrays import look_up, read_arrays
+from var_scaling.launch.slurm.launcher import SlurmLauncher
+from var_scaling.launch.slurm.profile import load_profile
 from var_scaling.launch.status import read_status
 from var_scaling.launch.sweep import prepare
 from var_scaling.runs import store

@@ -12,8 +12,8 @@ import pytest
 from tests.cli.test_commands import run
 from tests.conftest import ROOT
 from tests.launch import engine
-from var_scaling.launch.resources import Resources
-from var_scaling.launch.usage import parse_usage
+from var_scaling.launch.slurm.resources import Resources
+from var_scaling.launch.slurm.usage import parse_usage
 from var_scaling.runs import store
 from var_scaling.runs.journal import read_effective
 

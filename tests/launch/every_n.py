@@ -30,7 +30,7 @@ from var_scaling import worker
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.launch.local import LocalLauncher
 from var_scaling.launch.protocol import Job
-from var_scaling.launch.slurm import SlurmLauncher
+from var_scaling.launch.slurm.launcher import SlurmLauncher
 from var_scaling.launch.status import read_status
 from var_scaling.launch.sweep import follow, prepare
 from var_scaling.runs import frozen, store

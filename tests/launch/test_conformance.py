@@ -14,10 +14,10 @@ import pytest
 from tests.conftest import FAKE_STUDY, FAKE_WORKER, ROOT
 from tests.launch import engine
 from var_scaling.launch.local import LocalLauncher
-from var_scaling.launch.profile import load_profile
 from var_scaling.launch.protocol import Launcher
-from var_scaling.launch.ray import RayLauncher
-from var_scaling.launch.slurm import SlurmLauncher
+from var_scaling.launch.ray.launcher import RayLauncher
+from var_scaling.launch.slurm.launcher import SlurmLauncher
+from var_scaling.launch.slurm.profile import load_profile
 from var_scaling.launch.status import SweepStatus, TrialStatus, read_status
 from var_scaling.launch.sweep import Launch, View, follow, prepare, smallest_and_largest
 from var_scaling.runs import pilot

@@ -19,7 +19,7 @@ from tests.conftest import FAKE_STUDY, ROOT
 from tests.launch import commands, engine
 from tests.launch.commands import until
 from tests.launch.storm import PROFILE
-from var_scaling.launch.arrays import read_arrays
+from var_scaling.launch.slurm.arrays import read_arrays
 from var_scaling.launch.status import TrialStatus, read_status
 from var_scaling.runs import frozen, store
 from var_scaling.runs.journal import read_effective

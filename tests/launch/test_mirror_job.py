@@ -10,9 +10,9 @@ import pytest
 from tests.conftest import FAKE_WORKER, ROOT
 from tests.launch import engine
 from tests.tracking.conftest import run_count, stored_points
-from var_scaling.launch import scheduler
-from var_scaling.launch.profile import load_profile
-from var_scaling.launch.slurm import SlurmLauncher
+from var_scaling.launch.slurm import scheduler
+from var_scaling.launch.slurm.launcher import SlurmLauncher
+from var_scaling.launch.slurm.profile import load_profile
 from var_scaling.launch.status import read_status
 from var_scaling.launch.sweep import prepare
 from var_scaling.runs.journal import read_effective

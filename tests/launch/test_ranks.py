@@ -13,9 +13,9 @@ import pytest
 from tests.conftest import ROOT
 from tests.tiny import STUDY, Tiny, log, rows
 from var_scaling.errors import RequestProblem
-from var_scaling.launch.arrays import read_arrays
-from var_scaling.launch.profile import Gpu, Profile, load_profile
-from var_scaling.launch.slurm import SlurmLauncher
+from var_scaling.launch.slurm.arrays import read_arrays
+from var_scaling.launch.slurm.launcher import SlurmLauncher
+from var_scaling.launch.slurm.profile import Gpu, Profile, load_profile
 from var_scaling.launch.sweep import prepare
 from var_scaling.runs import store
 from var_scaling.runs.journal import read_effective

@@ -18,9 +18,9 @@ from tests.launch import commands, engine
 from tests.tiny import STUDY, Tiny, rows
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.exits import EXIT_STOPPED
-from var_scaling.launch import scheduler
-from var_scaling.launch.ray import RayLauncher, check_feasible, read_state
-from var_scaling.launch.ray_driver import Turns
+from var_scaling.launch.ray.driver import Turns
+from var_scaling.launch.ray.launcher import RayLauncher, check_feasible, read_state
+from var_scaling.launch.slurm import scheduler
 from var_scaling.launch.status import read_status
 from var_scaling.launch.sweep import follow, prepare
 from var_scaling.runs import store
@@ -217,7 +217,7 @@ def test_ctrl_c_while_ray_starts_leaves_nothing_behind(fake_study: Path, runs: P
     time.sleep(seconds)
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130, commands.said(runs)
-    drivers = subprocess.run(["pgrep", "-f", f"ray_driver {launch}"], capture_output=True, text=True).stdout
+    drivers = subprocess.run(["pgrep", "-f", f"ray.driver {launch}"], capture_output=True, text=True).stdout
     assert drivers == "", "no driver goes on"
     time.sleep(5)
     assert not list(runs.glob("trials/*/budgets/*/row.json"))
@@ -235,7 +235,7 @@ def test_a_private_ray_that_dies_is_named_and_no_success(
     process = commands.start(*on, runs=runs, **others)
     commands.until(lambda: list(runs.glob("trials/*/attempts/000/checkpoints/*")), "a trial runs", 120)
     launch = runs / "sweeps" / "fake" / "launches" / "000"
-    driver = subprocess.run(["pgrep", "-f", f"ray_driver {launch}"], capture_output=True, text=True).stdout.split()
+    driver = subprocess.run(["pgrep", "-f", f"ray.driver {launch}"], capture_output=True, text=True).stdout.split()
     os.kill(int(driver[0]), signal.SIGKILL)
     assert process.wait(60) == 1
     assert "Ray ended before its time" in commands.said(runs), commands.said(runs)

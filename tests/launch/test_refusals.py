@@ -19,10 +19,10 @@ from tests.conftest import FAKE_WORKER, ROOT
 from tests.launch import engine
 from var_scaling.cli import sweep
 from var_scaling.config import yaml
-from var_scaling.launch import scheduler
-from var_scaling.launch.arrays import read_arrays
-from var_scaling.launch.profile import load_profile
-from var_scaling.launch.slurm import SlurmLauncher
+from var_scaling.launch.slurm import scheduler
+from var_scaling.launch.slurm.arrays import read_arrays
+from var_scaling.launch.slurm.launcher import SlurmLauncher
+from var_scaling.launch.slurm.profile import load_profile
 from var_scaling.launch.status import read_status
 from var_scaling.launch.sweep import prepare
 

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from tests.conftest import FAKE_STUDY, ROOT
 from tests.launch import engine
 from var_scaling.errors import EnvironmentProblem, RequestProblem
-from var_scaling.launch import price, scheduler
-from var_scaling.launch.arrays import look_up, read_arrays
-from var_scaling.launch.profile import Profile, load_profile
-from var_scaling.launch.resources import levels, resources
-from var_scaling.launch.slurm import SlurmLauncher
+from var_scaling.launch import price
+from var_scaling.launch.slurm import scheduler
+from var_scaling.launch.slurm.arrays import look_up, read_arrays
+from var_scaling.launch.slurm.launcher import SlurmLauncher
+from var_scaling.launch.slurm.profile import Profile, load_profile
+from var_scaling.launch.slurm.resources import levels, resources
 from var_scaling.launch.sweep import Launch, missing_jobs, prepare
 from var_scaling.runs import health, slurm_task
 

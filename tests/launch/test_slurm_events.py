@@ -11,8 +11,8 @@ import pytest
 
 from tests.conftest import FAKE_STUDY, FAKE_WORKER, ROOT
 from tests.launch import engine
-from var_scaling.launch.profile import Profile, load_profile
-from var_scaling.launch.slurm import SlurmLauncher
+from var_scaling.launch.slurm.launcher import SlurmLauncher
+from var_scaling.launch.slurm.profile import Profile, load_profile
 from var_scaling.launch.status import TrialStatus, read_status
 from var_scaling.launch.sweep import follow, prepare
 from var_scaling.runs import store

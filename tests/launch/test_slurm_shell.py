@@ -15,9 +15,9 @@ from tests.conftest import FAKE_STUDY, FAKE_WORKER, ROOT
 from tests.launch import commands, engine
 from tests.launch.test_slurm_events import PROFILE, call, profile, submit, wait
 from var_scaling.config import yaml
-from var_scaling.launch.arrays import read_arrays
-from var_scaling.launch.script import array_script
-from var_scaling.launch.slurm import cancel
+from var_scaling.launch.slurm.arrays import read_arrays
+from var_scaling.launch.slurm.launcher import cancel
+from var_scaling.launch.slurm.script import array_script
 from var_scaling.launch.status import read_status
 
 pytestmark = pytest.mark.usefixtures("slurm_cluster")
@@ -144,7 +144,7 @@ def test_folders_and_scratch_as_people_name_them(fake_study: Path, tmp_path: Pat
 
 
 def test_a_script_asks_for_no_wckey_but_the_users(tmp_path: Path) -> None:
-    from var_scaling.launch.resources import Resources
+    from var_scaling.launch.slurm.resources import Resources
 
     def text(options: dict[str, Any]) -> str:
         executor, command = array_script(

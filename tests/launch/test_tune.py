@@ -13,8 +13,8 @@ import pytest
 from tests.conftest import ROOT
 from tests.launch import engine
 from var_scaling.cli import tune
+from var_scaling.launch.ray.tune import winner
 from var_scaling.launch.sweep import prepare
-from var_scaling.launch.tune import winner
 from var_scaling.planning.plan import make_plan
 from var_scaling.planning.study import parse_study
 from var_scaling.planning.tuned import FACTOR, Point, TunedRecipe, load_recipe

@@ -36,7 +36,7 @@ from var_scaling.config import yaml
 from var_scaling.errors import EnvironmentProblem, RequestProblem
 from var_scaling.launch import status as state
 from var_scaling.launch.local import LocalLauncher, available_cores
-from var_scaling.launch.ray import RayLauncher, check_address
+from var_scaling.launch.ray.launcher import RayLauncher, check_address
 from var_scaling.launch.sweep import ask_to_withdraw, free_bytes, leaving, smallest_and_largest, sweep_folder
 from var_scaling.planning.plan import Plan, PlannedTrial
 from var_scaling.planning.tuned import TunedRecipe, load_recipe

@@ -14,11 +14,11 @@ import typer
 
 from var_scaling.cli.run import Failed, count, err, out, print_json, span
 from var_scaling.errors import EnvironmentProblem, RequestProblem
-from var_scaling.launch import scheduler
 from var_scaling.launch.early_log import early_log, last_line
 from var_scaling.launch.missing import Missing, missing_text, what_is_missing
 from var_scaling.launch.price import Price, check_spend, price
-from var_scaling.launch.profile import Profile, load_profile
+from var_scaling.launch.slurm import scheduler
+from var_scaling.launch.slurm.profile import Profile, load_profile
 from var_scaling.launch.status import SweepStatus
 from var_scaling.launch.sweep import Launch, free_bytes, missing_jobs, prepare, sweep_folder
 from var_scaling.planning.plan import Plan, PlannedTrial
@@ -29,7 +29,7 @@ from var_scaling.tracking.address import absolute_uri, shown, tracking_uri
 from var_scaling.tracking.filesystem import check_store
 
 if TYPE_CHECKING:
-    from var_scaling.launch.slurm import SlurmLauncher
+    from var_scaling.launch.slurm.launcher import SlurmLauncher
 
 LAUNCHERS = ("local", "slurm", "ray")
 
@@ -102,8 +102,8 @@ def launch_on_slurm(
     planned: Plan, order: Order, profile_path: Path, spend: Spend, *, dry_run: bool = False, json: bool = False
 ) -> None:
     """Price, ask, submit, say what was submitted, and end. The jobs need this process no longer."""
-    from var_scaling.launch.script import check_path
-    from var_scaling.launch.slurm import SlurmLauncher
+    from var_scaling.launch.slurm.launcher import SlurmLauncher
+    from var_scaling.launch.slurm.script import check_path
 
     profile = load_profile(profile_path)
     runs, name = planned.runs, planned.study.name
@@ -161,7 +161,7 @@ def _print_submitted(
         )
         return
     for array in result.arrays:
-        from var_scaling.launch.resources import Resources
+        from var_scaling.launch.slurm.resources import Resources
 
         out.print(f"array {array.job}: {len(array.folders)} tasks, {Resources(**array.resources)} each")
     finished = sum(reason.startswith("finished") for _, reason in started.skipped)
@@ -213,7 +213,7 @@ def cancel_on_slurm(runs: Path, folders: list[str]) -> tuple[dict[str, str], dic
     """Withdraw and stop works of SLURM's queue: what was done to each, and what could not be done and why."""
     if not folders:
         return {}, {}
-    from var_scaling.launch.slurm import cancel
+    from var_scaling.launch.slurm.launcher import cancel
 
     result = cancel(runs, folders)
     return result.done, result.failed
@@ -347,7 +347,7 @@ def doctor(
 
       var-sweep doctor --profile slurm/profiles/a100.yaml --no-job
     """
-    from var_scaling.launch.doctor import examine
+    from var_scaling.launch.slurm.doctor import examine
 
     findings = examine(load_profile(profile), runs, job)
     if json:

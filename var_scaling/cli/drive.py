@@ -21,7 +21,7 @@ from var_scaling.runs import pilot
 from var_scaling.tracking.address import read_ui_address, shown, tracking_uri
 
 if TYPE_CHECKING:
-    from var_scaling.launch.ray import RayLauncher
+    from var_scaling.launch.ray.launcher import RayLauncher
 
 
 def drive(

@@ -25,10 +25,10 @@ from var_scaling.cli.options import (
 from var_scaling.cli.run import count, err, out, print_json
 from var_scaling.errors import RequestProblem
 from var_scaling.launch import status as state
-from var_scaling.launch.arrays import ask_once, read_arrays
 from var_scaling.launch.early_log import early_log, last_line
+from var_scaling.launch.slurm.arrays import ask_once, read_arrays
+from var_scaling.launch.slurm.usage import read_usage
 from var_scaling.launch.sweep import leaving
-from var_scaling.launch.usage import read_usage
 from var_scaling.planning import identity
 from var_scaling.planning.tuned import load_recipe
 from var_scaling.runs import store

@@ -34,7 +34,7 @@ def plan_of(
     to_launch: bool = False,
 ) -> Plan:
     """The plan of a sweep file as things stand; to launch it, image folders are read first, so that ids are final."""
-    from var_scaling.launch.arrays import ask_once
+    from var_scaling.launch.slurm.arrays import ask_once
     from var_scaling.planning.plan import make_plan, plan_to_launch
     from var_scaling.planning.study import load_study
     from var_scaling.planning.tuned import apply_recipe

@@ -16,9 +16,9 @@ from rich.text import Text
 from var_scaling.cli.run import count, out, span
 from var_scaling.families.registry import family_of
 from var_scaling.launch.missing import failure, missing_text
+from var_scaling.launch.slurm.usage import Usage
 from var_scaling.launch.status import SweepStatus, TrialStatus, read_row
 from var_scaling.launch.sweep import Launch, View, free_bytes
-from var_scaling.launch.usage import Usage
 from var_scaling.planning import flops
 from var_scaling.planning.plan import Plan, PlannedTrial
 from var_scaling.runs import store

@@ -16,8 +16,8 @@ from var_scaling.errors import EnvironmentProblem, RequestProblem
 from var_scaling.families.base import Family
 from var_scaling.families.registry import family_of
 from var_scaling.launch.local import LocalLauncher, available_cores
+from var_scaling.launch.ray.tune import settings
 from var_scaling.launch.sweep import follow, prepare
-from var_scaling.launch.tune import settings
 from var_scaling.planning.plan import plan_to_launch
 from var_scaling.planning.resolve import resolve
 from var_scaling.planning.study import load_study, parse_study
@@ -55,8 +55,8 @@ def tune(
 
     Example: var-sweep tune sweeps/depth.yaml --depth 4 --out sweeps/tuned.yaml
     """
-    from var_scaling.launch import tune as tuning
-    from var_scaling.launch.ray import check_address
+    from var_scaling.launch.ray import tune as tuning
+    from var_scaling.launch.ray.launcher import check_address
 
     if address not in (None, "auto"):
         check_address(str(address))

@@ -10,8 +10,8 @@ from __future__ import annotations
 from glob import escape
 from pathlib import Path
 
-from var_scaling.launch.arrays import read_arrays
-from var_scaling.launch.ray_trial import file_name
+from var_scaling.launch.slurm.arrays import read_arrays
+from var_scaling.launch.wishes import file_name
 
 
 def early_log(runs: Path, work: str) -> Path | None:

@@ -19,7 +19,7 @@ from pathlib import Path
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.exits import EXIT_BLOCKED, EXIT_HELD
 from var_scaling.launch.protocol import Job, Queue
-from var_scaling.launch.ray_trial import file_name
+from var_scaling.launch.wishes import file_name
 from var_scaling.runs import frozen, pilot, slurm_task
 from var_scaling.runs.record import nothing_missing, read_record
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from var_scaling.launch.early_log import early_log, last_line
-from var_scaling.launch.ray_trial import file_name
 from var_scaling.launch.sweep import Launch
+from var_scaling.launch.wishes import wished
 from var_scaling.runs.record import Record, read_record
 
 
@@ -76,7 +76,7 @@ def _reason(
     broken = [need for need in needs if need in records and records[need].state != "finished"]
     if broken and record.state == "new":
         return f"its stage {broken[0]} is not there ({records[broken[0]].state})", f"{again} when that is mended"
-    if any((launch.folder / place / "cancel" / file_name(folder)).exists() for place in ("", "ray")):
+    if wished(launch.folder, folder):
         return "cancelled from another shell", again
     log = early_log(launch.plan.runs, folder)
     if log and log.is_relative_to(launch.folder) and record.state != "interrupted" and (said := last_line(log)):

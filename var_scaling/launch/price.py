@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from var_scaling.errors import RequestProblem
-from var_scaling.launch.profile import Profile
-from var_scaling.launch.resources import expected_requeues
+from var_scaling.launch.slurm.profile import Profile
+from var_scaling.launch.slurm.resources import expected_requeues
 from var_scaling.planning.plan import PlannedTrial
 from var_scaling.planning.prices import WorkCost
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from var_scaling.errors import RequestProblem
-from var_scaling.launch.arrays import Queued, look_up, read_arrays
+from var_scaling.launch.slurm.arrays import Queued, look_up, read_arrays
 from var_scaling.runs import store
 from var_scaling.runs.journal import read_effective
 from var_scaling.runs.record import Record, read_record, row_path

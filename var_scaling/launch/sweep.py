@@ -16,7 +16,7 @@ from pydantic import BaseModel
 from var_scaling.config import yaml
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.launch.protocol import Job, Launcher, Queue
-from var_scaling.launch.ray_trial import file_name
+from var_scaling.launch.wishes import leave_wishes
 from var_scaling.planning.plan import Plan, PlannedTrial
 from var_scaling.planning.works import Kind, Work
 from var_scaling.runs import frozen, health, pilot, store
@@ -311,11 +311,8 @@ def ask_to_withdraw(sweep: Path, works: Sequence[str]) -> dict[str, str]:
     failed = {}
     for launch in sorted((sweep / "launches").glob("[0-9]*")):
         if (store.read_json(launch / "launch.json") or {}).get("launcher") in ("local", "ray"):
-            folder = launch / "ray" / "cancel" if (launch / "ray").is_dir() else launch / "cancel"
             try:
-                folder.mkdir(parents=True, exist_ok=True)
-                for work in works:
-                    (folder / file_name(work)).touch()
+                leave_wishes(launch, works)
             except OSError as error:
                 why = f"{error.strerror or error}: what waits in that launch goes on; its user can cancel it"
                 failed[f"launch {launch.name}"] = why

@@ -70,7 +70,7 @@ def main(arguments: list[str] | None = None) -> int:
     stop = attempt.stop
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    from var_scaling.launch.arrays import ask_once
+    from var_scaling.launch.slurm.arrays import ask_once
 
     mirror = Mirror(asked.runs, asked.sweep, ask=None if asked.follow else ask_once(asked.runs), live=asked.follow)
     code = _follow(mirror, attempt) if asked.follow else _once(mirror)

@@ -18,8 +18,8 @@ from typing import Any
 import submitit
 
 from var_scaling.errors import RequestProblem
-from var_scaling.launch.profile import Profile
-from var_scaling.launch.resources import Resources
+from var_scaling.launch.slurm.profile import Profile
+from var_scaling.launch.slurm.resources import Resources
 from var_scaling.runs.slurm_task import TASK, cleared
 
 

@@ -16,16 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from var_scaling.exits import EXIT_HELD
+from var_scaling.launch.wishes import file_name
 from var_scaling.runs.slurm_task import TASK
 
 HELD_SECONDS = 2.0
 POLL_SECONDS = 0.05
 PR_SET_PDEATHSIG = 1
-
-
-def file_name(work: str) -> str:
-    """A work's folder as one file name."""
-    return work.replace("/", "__")
 
 
 def run_work(config: dict[str, Any]) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from var_scaling.errors import RequestProblem
-from var_scaling.launch.profile import Profile
 from var_scaling.launch.protocol import Job
+from var_scaling.launch.slurm.profile import Profile
 
 START_SECONDS = 180.0  # imports, compilation, reading the token cache on a cold file system
 MEMORY_STEPS = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)  # GB

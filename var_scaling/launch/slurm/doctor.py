@@ -12,10 +12,10 @@ from pathlib import Path
 
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
-from var_scaling.launch import quota, scheduler
-from var_scaling.launch.profile import Profile
-from var_scaling.launch.resources import Resources
-from var_scaling.launch.script import array_script, check_path, unread
+from var_scaling.launch.slurm import quota, scheduler
+from var_scaling.launch.slurm.profile import Profile
+from var_scaling.launch.slurm.resources import Resources
+from var_scaling.launch.slurm.script import array_script, check_path, unread
 from var_scaling.runs import frozen, slurm_task, store
 from var_scaling.runs.slurm_task import parse_span
 from var_scaling.tracking.address import shown

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from var_scaling.launch import scheduler
+from var_scaling.launch.slurm import scheduler
 from var_scaling.runs import store
 
 

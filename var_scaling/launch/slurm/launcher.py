@@ -14,12 +14,12 @@ from pathlib import Path
 from submitit.core.utils import FailedJobError, FailedSubmissionError
 
 from var_scaling.errors import EnvironmentProblem
-from var_scaling.launch import quota, scheduler
-from var_scaling.launch.arrays import Array, Queued, look_up, new_array, read_arrays
-from var_scaling.launch.profile import Profile
 from var_scaling.launch.protocol import Job, Queue
-from var_scaling.launch.resources import Resources, levels, resources
-from var_scaling.launch.script import ArrayExecutor, array_script, unread
+from var_scaling.launch.slurm import quota, scheduler
+from var_scaling.launch.slurm.arrays import Array, Queued, look_up, new_array, read_arrays
+from var_scaling.launch.slurm.profile import Profile
+from var_scaling.launch.slurm.resources import Resources, levels, resources
+from var_scaling.launch.slurm.script import ArrayExecutor, array_script, unread
 from var_scaling.runs import frozen, pilot, slurm_task, store
 from var_scaling.tracking.address import URI_FILE, write_uri
 

@@ -1,4 +1,4 @@
-"""`python -m var_scaling.launch.ray_driver FOLDER`: hands the works of one launch to one Tune experiment, and ends.
+"""`python -m var_scaling.launch.ray.driver FOLDER`: hands the works of one launch to one Tune experiment, and ends.
 
 Tune asks for works one by one, so a trial is handed over when its stages are there, whatever else still runs. Only
 infrastructure is retried (a worker that was killed, a node that was lost): a work that failed has said so on disk.
@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from var_scaling.errors import EnvironmentProblem
-from var_scaling.launch.ray import check_feasible
-from var_scaling.launch.ray_trial import file_name, run_work
+from var_scaling.launch.ray.launcher import check_feasible
+from var_scaling.launch.ray.trial import run_work
+from var_scaling.launch.wishes import file_name
 from var_scaling.runs import pilot, store
 
 INFRASTRUCTURE_RETRIES = 2

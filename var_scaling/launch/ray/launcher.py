@@ -1,6 +1,6 @@
 """The Ray launcher. Disk is the truth and Tune only schedules: each launch is a fresh experiment of what is unfinished.
 
-Ray itself lives in a driver process (`ray_driver`), started here and told what to run by a file. It places the ordinary
+Ray itself lives in a driver process (`driver`), started here and told what to run by a file. It places the ordinary
 worker as a child process of each Tune trial. What a work came to is read from its folder, as under any launcher.
 
     <launch>/ray/jobs.json          what to run, the longest first, with what each one needs and asks for
@@ -27,7 +27,7 @@ from var_scaling.errors import EnvironmentProblem
 from var_scaling.launch.early_log import last_line
 from var_scaling.launch.local import available_cores
 from var_scaling.launch.protocol import Job, Queue
-from var_scaling.launch.ray_trial import file_name
+from var_scaling.launch.wishes import file_name
 from var_scaling.runs import frozen, health, pilot, store
 
 CONNECT_SECONDS = 2.0
@@ -113,7 +113,7 @@ class RayLauncher:
             env.pop("RAY_AUTH_TOKEN", None)
         with open(self._folder / "driver.log", "ab") as log:
             self._driver = subprocess.Popen(
-                [sys.executable, "-m", "var_scaling.launch.ray_driver", str(self._folder)],
+                [sys.executable, "-m", "var_scaling.launch.ray.driver", str(self._folder)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

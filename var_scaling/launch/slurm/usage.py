@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from var_scaling.launch.arrays import Array
-from var_scaling.launch.resources import Resources
+from var_scaling.launch.slurm.arrays import Array
+from var_scaling.launch.slurm.resources import Resources
 from var_scaling.runs import slurm_task
 
 UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}

@@ -9,7 +9,7 @@ import getpass
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from var_scaling.launch.profile import Profile
+from var_scaling.launch.slurm.profile import Profile
 from var_scaling.runs import slurm_task
 
 

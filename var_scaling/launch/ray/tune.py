@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from var_scaling.families.registry import family_of
-from var_scaling.launch.ray_driver import connected
-from var_scaling.launch.ray_trial import climb
+from var_scaling.launch.ray.driver import connected
+from var_scaling.launch.ray.trial import climb
 from var_scaling.launch.sweep import Launch
 from var_scaling.planning.plan import PlannedTrial
 from var_scaling.planning.trial import TrialConfig
