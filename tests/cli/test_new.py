@@ -141,7 +141,7 @@ def test_deep_pictures_get_a_range_to_check(tmp_path: Path) -> None:
         (["nowhere"], 3, "does not exist"),
         (["photos.zip"], 3, "is a file, and imagefolder needs a folder: unpack it"),
         (["empty"], 3, "holds no picture"),
-        (["."], 3, "has no train/; "),
+        ([".", "--runs", "../runs"], 3, "has no train/; "),
         (["photos", "--out", "no/such/place.yaml"], 2, "no/such is no folder"),
         (["photos", "--out", "my study.yaml"], 2, "use letters, digits"),
         (["photos", "--out", "last.yaml"], 2, "use letters, digits"),
@@ -160,6 +160,14 @@ def test_what_cannot_be_is_a_sentence(tmp_path: Path, photos: Path, arguments: l
     assert says in done.stderr
     assert "Traceback" not in done.stderr
     assert not list(tmp_path.glob("*.yaml"))
+
+
+def test_a_study_does_not_lie_among_its_pictures(tmp_path: Path, photos: Path) -> None:
+    done = new(photos, ".")
+    assert done.returncode == 2
+    assert "runs would lie among the pictures of" in done.stderr
+    assert not list(photos.glob("*.yaml"))
+    assert new(photos, ".", "--runs", tmp_path / "runs", "--out", tmp_path / "a.yaml").returncode == 0
 
 
 def test_help_shows_how(tmp_path: Path) -> None:

@@ -177,3 +177,34 @@ def test_names_that_are_no_text_have_a_place_too(tmp_path):
     with open(tmp_path / "labels.csv", "wb") as file:
         file.write(b"file,label\ncaf\xe90.png,\xe9\ncaf\xe91.png,\xe9\n")
     assert resolved(tmp_path).unique_images == 1
+
+
+def test_class_folders_of_train_come_before_a_table_beside_them(tmp_path):
+    for split in ("train", "val"):
+        for label in ("ape", "bee"):
+            save(tmp_path / split / label / "0.png")
+    before = resolved(tmp_path).version
+    (tmp_path / "labels.csv").write_text("id;anything\n")
+    assert resolved(tmp_path).version == before
+    assert "tables beside class folders: 1 (labels.csv)" in notes(tmp_path)
+
+
+def test_an_empty_class_folder_is_never_passed_over_in_train(tmp_path):
+    for split in ("train", "val"):
+        for label in ("ape", "bee"):
+            save(tmp_path / split / label / "0.png")
+    save(tmp_path / "train" / "loose.png")
+    (tmp_path / "train" / "cow").mkdir()
+    with pytest.raises(EnvironmentProblem, match="cow holds no picture .* but nothing; fill it or remove it"):
+        resolved(tmp_path)
+
+
+def test_what_a_launch_leaves_among_the_pictures_is_no_class(tmp_path):
+    for label in ("ape", "bee"):
+        for i in range(4):
+            save(tmp_path / label / f"{i}.png", i)
+    before = resolved(tmp_path)
+    save(tmp_path / "runs" / "store" / "reconstruction" / "reconstructions.png")
+    save(tmp_path / "runs" / "samples.png")
+    assert resolved(tmp_path) == before
+    assert "folders of studies: 1 (runs)" in notes(tmp_path)

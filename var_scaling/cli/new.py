@@ -52,6 +52,11 @@ def new(
         raise RequestProblem(f"{shown(file)} exists and is not overwritten; choose another with --out")
     if not file.parent.is_dir():
         raise RequestProblem(f"{shown(file.parent)} is no folder; make it, or choose another place with --out")
+    if runs.resolve().is_relative_to(place.resolve()):
+        raise RequestProblem(
+            f"{shown(runs)} would lie among the pictures of {shown(place.resolve())}, as would the samples of your "
+            "models: go elsewhere (cd ..), or say where with --runs, here and for launch"
+        )
     proposal = propose(place, file, Manifests(runs / "store", tell=tell), resolution)
     try:
         with open(file, "x", encoding="utf-8") as stream:

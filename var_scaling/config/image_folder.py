@@ -2,9 +2,9 @@
 
 The layouts, the first that fits:
 
-    labels.csv                               a row for each picture: its file, its label, perhaps its split
     train/<class>/...   val/<class>/...      the splits by folders
     train/<class>/...                        without a validation split: a share of each class is set aside
+    labels.csv                               a row for each picture: its file, its label, perhaps its split
     <class>/...                              the same without train/
     pictures in train/ or in the folder      one class: what learns them is unconditional
 
@@ -104,7 +104,7 @@ def walk(folder: Path, stamps: bool = True) -> Tree:
     """
     left_out = _LeftOut()
     try:
-        if (folder / LABELS_FILE).is_file():
+        if (folder / LABELS_FILE).is_file() and not _has_class_folders(folder, left_out):
             splits, how = _by_labels(folder, stamps, left_out)
         else:
             splits, how = _by_folders(folder, stamps, left_out)
@@ -127,6 +127,16 @@ def walk(folder: Path, stamps: bool = True) -> Tree:
 
 
 Classes = dict[str, tuple[File, ...]]
+
+
+def _has_class_folders(folder: Path, left_out: _LeftOut) -> bool:
+    """Whether train/ is divided into folders, so that a table beside it is not asked; it is said to be left out."""
+    for name in NAMES_OF["train"]:
+        if (folder / name).is_dir():
+            if found := any(e.is_dir() and not e.name.startswith(".") for e in os.scandir(folder / name)):
+                left_out.add("tables beside class folders", LABELS_FILE)
+            return found
+    return False
 
 
 def _by_folders(folder: Path, stamps: bool, left_out: _LeftOut) -> tuple[dict[Split, Classes], tuple[str, ...]]:
@@ -169,18 +179,24 @@ def _classes(folder: Path, here: str, stamps: bool, left_out: _LeftOut) -> Class
         else:
             loose.append(entry)
     classes: Classes = {}
+    empty = []
     for name in sorted(names):
+        if not here and any((folder / name / part).is_dir() for part in ("store", "sweeps")):
+            left_out.add("folders of studies", name)  # somebody launched among the pictures
+            continue
         files: list[File] = []
         _collect(folder, f"{here}/{name}" if here else name, stamps, left_out, files, ())
         if files:
             classes[name] = tuple(sorted(files, key=lambda file: file.name))
-        elif not here:
-            left_out.add("folders without a picture", name)
-        elif not any(_is_picture(entry.name) for entry in loose):
+        else:
+            empty.append(name)
+    for name in empty:
+        if here and (classes or not any(_is_picture(entry.name) for entry in loose)):
             raise EnvironmentProblem(
                 f"the class folder {shown(folder / here / name)} holds no picture ({', '.join(sorted(SUFFIXES))}), but "
                 f"{_contents(folder / here / name)}; fill it or remove it"
             )
+        left_out.add("folders without a picture", f"{here}/{name}" if here else name)
     if classes:
         for entry in loose:
             broken = entry.is_symlink() and not os.path.exists(entry.path)
