@@ -135,6 +135,16 @@ def test_deep_pictures_get_a_range_to_check(tmp_path: Path) -> None:
     assert (data["channels"], data["value_range"]) == (1, (-5, 905))
 
 
+def test_a_large_folder_of_no_pictures_is_told_after_a_look(tmp_path: Path) -> None:
+    for label in ("ape", "bee"):
+        (tmp_path / "many" / label).mkdir(parents=True)
+        for i in range(2_600):  # more than a plan reads, so that nothing has checked them before
+            (tmp_path / "many" / label / f"{i}.png").write_bytes(b"no picture")
+    done = new(tmp_path, "many", "--resolution", "32")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "none of the pictures" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [

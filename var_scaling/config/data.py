@@ -98,8 +98,9 @@ def folder_path(config: DataConfig, image_folder: str | None) -> Path:
         return data_root() / Path(image_folder or "imagenet").expanduser()
     if image_folder is None:
         raise ValueError(
-            "data.name imagefolder needs placement.image_folder: a folder with train/ and val/ (or one a class), "
-            "absolute or relative to VAR_SCALING_DATA (the working folder, unless set)"
+            "data.name imagefolder needs placement.image_folder: a folder of pictures, "
+            "absolute or relative to VAR_SCALING_DATA (the working folder, unless set); `var-sweep new FOLDER` writes "
+            "such a study"
         )
     return data_root() / Path(image_folder).expanduser()
 

@@ -47,5 +47,5 @@ class PlacementConfig(Strict):
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
     gpus: int = Field(1, ge=1)
-    image_folder: str | None = None  # imagefolder: a folder with train/ and val/, relative to VAR_SCALING_DATA
+    image_folder: str | None = None  # imagefolder: holds the pictures; relative to VAR_SCALING_DATA
     feature_weights: str | None = None  # folder with inception, dinov2 or clip weights; None: their own download

@@ -89,6 +89,8 @@ def propose(folder: Path, out: Path, manifests: Manifests, resolution: int | Non
     """
     manifest = manifests.of(folder)
     seen = survey(manifest.tree)
+    if not seen.pictures:
+        raise RequestProblem(f"none of the pictures of {shown(folder)} that were looked at can be read")
     path = manifest.tree.folder
     if shown(path) != str(path):
         raise RequestProblem(
@@ -162,8 +164,6 @@ def _found(manifest: Manifest, seen: Survey) -> list[str]:
 
 def _side(manifest: Manifest, seen: Survey) -> tuple[int, str]:
     sides = manifest.sides or seen.sides
-    if not sides:
-        raise RequestProblem(f"no picture of {shown(manifest.tree.folder)} can be read")
     median = manifest.median_side or seen.median_side
     longest = manifest.longest or seen.longest
     if len(sides) == 1 and longest == median and median <= CPU_SIDE and not median % 4 and median >= 8:
