@@ -22,7 +22,7 @@ from var_scaling.families.dit.config import TIMESTEPS, DiTConfig, DiTSampler
 from var_scaling.families.dit.diffusion import GaussianDiffusion
 from var_scaling.families.dit.model import DiT, build_dit
 from var_scaling.families.dit.sampling import noises
-from var_scaling.families.transformer.token_loss import label_drops
+from var_scaling.families.transformer.training import label_drops
 
 reads = ("latents",)
 build = build_dit

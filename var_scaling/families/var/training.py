@@ -15,44 +15,14 @@ from torch import Tensor, nn
 
 from var_scaling.config.train import TrainConfig
 from var_scaling.families.base import Batch
-from var_scaling.families.transformer.token_loss import (
-    cross_entropy,
-    label_drops,
-    means_of_scales,
-    path_keeps,
-    sums_of_scales,
-)
+from var_scaling.families.transformer.training import cross_entropy, draws, groups, means_of_scales, sums_of_scales
 from var_scaling.families.var.config import VARConfig, VARSampler
 from var_scaling.families.var.model import VAR, build_var
 
+__all__ = ["build", "draw", "draws", "groups", "loss", "noise", "reads", "summarise", "validate"]
+
 reads = ("tokens", "features")
 build = build_var
-
-# No decay for these, nor for biases and one-dimensional parameters; the class embedding does decay (var.md 2.6).
-UNDECAYED = ("pos_1LC", "pos_start", "lvl_embed", "ada_gss", "scale_mul")
-
-
-def decays(name: str, parameter: nn.Parameter) -> bool:
-    """Whether weight decay acts on a parameter."""
-    return parameter.ndim > 1 and not name.endswith("bias") and not any(word in name for word in UNDECAYED)
-
-
-def groups(module: nn.Module) -> list[dict[str, Any]]:
-    """The reference's two groups of parameters."""
-    named = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
-    return [
-        {"params": [p for n, p in named if decays(n, p)], "decayed": True},
-        {"params": [p for n, p in named if not decays(n, p)], "decayed": False},
-    ]
-
-
-def draws(config: VARConfig, train: TrainConfig, seed: int, positions: NDArray[np.int64]) -> dict[str, Tensor]:
-    """Which labels and which residual branches are dropped."""
-    assert train.label_drop is not None and config.drop_path is not None, "resolve the config first"
-    found = {"dropped": label_drops(seed, train.label_drop, positions)}
-    if config.drop_path:
-        found["keep_path"] = path_keeps(seed, config.drop_path, config.depth, positions)
-    return found
 
 
 def loss(forward: nn.Module, config: VARConfig, train: TrainConfig, batch: Batch) -> Tensor:

@@ -1,4 +1,4 @@
-"""What models of tokens learn from and are judged by: cross-entropy of the tokens of each scale.
+"""How models of tokens learn and are judged: parameter groups, what is drawn by address, cross-entropy of each scale.
 
 Dimension key: B batch, L tokens of an image, V vocabulary, K scales, M validation images.
 """
@@ -6,14 +6,43 @@ Dimension key: B batch, L tokens of an image, V vocabulary, K scales, M validati
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from var_scaling import randomness
+from var_scaling.config.train import TrainConfig
+from var_scaling.families.transformer.config import TokenModelConfig
+
+# No decay for these, nor for biases and one-dimensional parameters; the class embedding does decay (var.md 2.6).
+UNDECAYED = ("pos_1LC", "pos_start", "lvl_embed", "ada_gss", "scale_mul")
+
+
+def decays(name: str, parameter: nn.Parameter) -> bool:
+    """Whether weight decay acts on a parameter."""
+    return parameter.ndim > 1 and not name.endswith("bias") and not any(word in name for word in UNDECAYED)
+
+
+def groups(module: nn.Module) -> list[dict[str, Any]]:
+    """The reference's two groups of parameters."""
+    named = [(n, p) for n, p in module.named_parameters() if p.requires_grad]
+    return [
+        {"params": [p for n, p in named if decays(n, p)], "decayed": True},
+        {"params": [p for n, p in named if not decays(n, p)], "decayed": False},
+    ]
+
+
+def draws(config: TokenModelConfig, train: TrainConfig, seed: int, positions: NDArray[np.int64]) -> dict[str, Tensor]:
+    """Which labels and which residual branches are dropped."""
+    assert train.label_drop is not None and config.drop_path is not None, "resolve the config first"
+    found = {"dropped": label_drops(seed, train.label_drop, positions)}
+    if config.drop_path:
+        found["keep_path"] = path_keeps(seed, config.drop_path, config.depth, positions)
+    return found
 
 
 def label_drops(seed: int, label_drop: float, positions: NDArray[np.int64]) -> Tensor:

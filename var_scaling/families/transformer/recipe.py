@@ -1,16 +1,17 @@
-"""Hyper-parameters per depth, each with where it comes from.
+"""Hyper-parameters of transformers over tokens, per depth, each with where it comes from.
 
 `paper`: the README commands of the reference implementation (FoundationVision/VAR, commit 78b9539), which exist for
 depths 16, 20, 24, 30 and 36 only; a depth between takes the values of the nearest published depth below it, and depths
 below 16 those of 16. `small-ladder`: a rule measured on Fashion-MNIST at depths 2 and 6 (docs/log.md); its learning
-rate is a working guess at other sizes.
+rate is a working guess at other sizes. Of the next-token baseline nothing is published; the ladder's rate was bracketed
+for it at depth 3 (half and twice are worse, or equal), so both have one recipe.
 """
 
 from __future__ import annotations
 
 from var_scaling.config.train import TrainConfig
 from var_scaling.families.base import Recipe
-from var_scaling.families.var.config import VARConfig
+from var_scaling.families.transformer.config import TokenModelConfig
 
 PAPER, SMALL_LADDER = "paper", "small-ladder"
 
@@ -24,12 +25,12 @@ _PAPER = {
 }
 
 
-def default_recipe(model: VARConfig) -> str:
+def default_recipe(model: TokenModelConfig) -> str:
     """The paper's for heads of its size."""
     return PAPER if model.head_dim == 64 else SMALL_LADDER
 
 
-def recipe(name: str, model: VARConfig, train: TrainConfig, horizon_images: int | None) -> Recipe:
+def recipe(name: str, model: TokenModelConfig, train: TrainConfig, horizon_images: int | None) -> Recipe:
     """The recipe of one depth. The paper's learning rate is linear in the batch; the ladder's holds for 64 images.
 
     Warm-up is the reference's one fiftieth of the horizon, or a constant where there is none.
