@@ -17,7 +17,7 @@ from typing import Any
 
 from var_scaling.families.base import Family, FamilyModel, ModelConfig
 
-OURS = ("var", "dit")  # a line a family: the name of its folder
+OURS = ("var", "raster", "dit")  # a line a family: the name of its folder
 GROUP = "var_scaling.families"
 
 

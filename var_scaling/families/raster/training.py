@@ -1,0 +1,58 @@
+"""The torch half of the raster family (`families.base.FamilyModel`).
+
+Dimension key: B batch, L tokens of an image, Z latent channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from var_scaling.config.train import TrainConfig
+from var_scaling.families.base import Batch
+from var_scaling.families.raster.config import RasterConfig, RasterSampler
+from var_scaling.families.raster.model import Raster, build_raster
+from var_scaling.families.transformer.training import cross_entropy, draws, groups, means_of_scales, sums_of_scales
+
+__all__ = ["build", "draw", "draws", "groups", "loss", "noise", "reads", "summarise", "validate"]
+
+reads = ("tokens", "codes")
+build = build_raster
+
+
+def loss(forward: nn.Module, config: RasterConfig, train: TrainConfig, batch: Batch) -> Tensor:
+    """Cross-entropy in nats per token, teacher-forced."""
+    labels_B = batch.labels.masked_fill(batch.draws["dropped"], config.num_classes)
+    keep_BD = batch.draws.get("keep_path")
+    before_BLZ = batch.latents["codes"][:, :-1]
+    logits_BLV = forward(labels_B, before_BLZ, None if keep_BD is None else keep_BD.T)
+    return cross_entropy(logits_BLV, batch.latents["tokens"], train.label_smoothing)
+
+
+def validate(module: Raster, batch: Batch, positions: NDArray[np.int64]) -> dict[str, Tensor]:
+    """Sums over each scale's tokens, (B, K): no label dropped, nothing drawn."""
+    logits_BLV = module(batch.labels, batch.latents["codes"][:, :-1])
+    return sums_of_scales(logits_BLV, batch.latents["tokens"], module.sizes)
+
+
+def summarise(config: RasterConfig, sums: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
+    """Loss (nats per token) and token error: of all scales, the last, and each."""
+    assert config.patch_nums is not None, "resolve the config first"
+    return means_of_scales(sums, [side * side for side in config.patch_nums])
+
+
+def noise(module: Raster, sampler: RasterSampler, count: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """One uniform number a token."""
+    return {"uniform": torch.rand(count, module.tokens, generator=generator)}
+
+
+def draw(
+    module: Raster, labels_B: Tensor, tokenizer: Any, sampler: RasterSampler, noise: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
+    """Tokens of one image for each label."""
+    return {"tokens": module.sample_tokens(labels_B, tokenizer, sampler, noise["uniform"])}
