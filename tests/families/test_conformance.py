@@ -1,0 +1,234 @@
+"""What every family of the registry keeps: counts, splits, addresses, resumption, and rows that `analysis` reads."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+import analysis
+from tests.tiny import STUDY, Tiny, log, rows
+from var_scaling.config import yaml
+from var_scaling.families.base import Batch, Family, FamilyModel
+from var_scaling.families.registry import families, torch_half
+from var_scaling.planning import flops
+from var_scaling.planning.resolve import resolve
+from var_scaling.planning.trial import TrialConfig, read_trial
+from var_scaling.tokenizers.registry import module_of
+from var_scaling.training.optimizer import make_optimizer
+
+IMAGES = 6
+KL = {"preset": "tiny-kl", "channels": 8, "train": {"images": 320, "batch_size": 32, "warmup_images": 32}}
+CASES: dict[str, dict[str, Any]] = {  # a family, or a form of one: what differs from the tiny study's base
+    "var": {"model": {"family": "var", "head_dim": 4, "depth": 3}},
+    "raster": {"model": {"family": "raster", "head_dim": 4, "depth": 3}, "tokenizer": {"preset": "tiny-raster"}},
+    "pyramid": {"model": {"family": "raster", "order": "pyramid", "head_dim": 4, "depth": 3}},
+    "dit": {"model": {"family": "dit", "head_dim": 4, "depth": 3, "patch_size": 1}, "tokenizer": KL},
+    "dit-variance": {
+        "model": {"family": "dit", "head_dim": 8, "depth": 2, "learned_variance": True, "target": "noise"},
+        "tokenizer": KL,
+    },
+}
+
+
+def test_every_family_has_a_case() -> None:
+    ours = {name for name, family in families().items() if family.module.startswith("var_scaling.")}
+    assert {case["model"]["family"] for case in CASES.values()} == ours
+
+
+def study(case: str) -> str:
+    """The tiny study with this case's model and tokenizer."""
+    raw = yaml.parse(STUDY, "tiny")[0]
+    base = raw["base"]
+    tokenizer = CASES[case].get("tokenizer", {})
+    base["tokenizer"] = tokenizer if "train" in tokenizer else base["tokenizer"] | tokenizer
+    base["model"] = CASES[case]["model"]
+    return yaml.dump(raw)
+
+
+@dataclass
+class Built:
+    """A family with a model, a tokenizer and a batch, all untrained and tiny."""
+
+    family: Family
+    half: FamilyModel
+    config: TrialConfig
+    module: torch.nn.Module
+    tokenizer: Any
+    batch: Batch
+
+
+@pytest.fixture(params=CASES)
+def built(request: pytest.FixtureRequest) -> Built:
+    config = resolve(read_trial(yaml.parse(study(request.param), "tiny")[0]["base"]))
+    config = config.model_copy(update={"train": config.train.model_copy(update={"batch_size": IMAGES})})
+    family = families()[config.model.family]
+    half = torch_half(family)
+    tokenizer = module_of(config.tokenizer).build(config.tokenizer).eval()
+    images = torch.randn(IMAGES, 1, 32, 32, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
+    latents = tokenizer.latents(images)
+    read = {name: latents[name] if name in latents else tokenizer.derive(name, latents) for name in half.reads}
+    draws = half.draws(config.model, config.train, 0, np.arange(100, 100 + IMAGES))
+    module = half.build(config.model, seed=0)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():  # a fresh block is the identity, and nothing could be told from its gradients
+        for parameter in module.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
+    return Built(family, half, config, module, tokenizer, Batch(torch.arange(IMAGES), read, draws))
+
+
+def test_parameters_are_the_modules(built: Built) -> None:
+    trained = sum(p.numel() for p in built.module.parameters() if p.requires_grad)
+    assert flops.params_total(built.config.model) == trained
+    grouped = [p for group in built.half.groups(built.module) for p in group["params"]]
+    assert sum(p.numel() for p in grouped) == trained == sum(p.numel() for p in set(grouped)), "each in one group"
+    assert [group["decayed"] for group in built.half.groups(built.module)] == [True, False]
+    make_optimizer(built.half.groups(built.module), built.config.train)
+
+
+def test_flops_are_the_counters(built: Built) -> None:
+    one = built.batch.part(slice(0, 1))
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as forward, torch.no_grad():
+        built.half.loss(built.module, built.config.model, built.config.train, one)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as both:
+        built.half.loss(built.module, built.config.model, built.config.train, one).backward()
+    assert forward.get_total_flops() == flops.forward_flops_visible_per_image(built.config.model)
+    assert both.get_total_flops() == flops.train_flops_visible_per_image(built.config.model)
+    assert flops.forward_flops_visible_per_image(built.config.model) <= flops.forward_flops_per_image(
+        built.config.model
+    )
+
+
+def test_a_batch_in_parts_is_one_batch(built: Built) -> None:
+    def gradients(parts: list[slice]) -> list[torch.Tensor]:
+        built.module.zero_grad()
+        for part in parts:
+            some = built.batch.part(part)
+            loss = built.half.loss(built.module, built.config.model, built.config.train, some)
+            (loss * len(some.labels) / IMAGES).backward()
+        return [p.grad.clone() for p in built.module.parameters() if p.grad is not None]
+
+    whole, split = gradients([slice(0, IMAGES)]), gradients([slice(0, 2), slice(2, IMAGES)])
+    assert max(float(g.abs().max()) for g in whole) > 1e-4, "the premise: something is learnt"
+    for a, b in zip(whole, split, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_a_draw_is_a_function_of_its_address(built: Built) -> None:
+    model, train = built.config.model, built.config.train
+    whole = built.half.draws(model, train, 3, np.arange(50))
+    assert whole, "the premise: something is drawn"
+    part = built.half.draws(model, train, 3, np.array([41, 7]))
+    other = built.half.draws(model, train, 4, np.arange(50))
+    for name, values in whole.items():
+        assert torch.equal(values[[41, 7]], part[name]), name
+    assert any(not torch.equal(values, other[name]) for name, values in whole.items())
+
+
+def test_sample_i_depends_on_its_own_address(built: Built) -> None:
+    module, sampler = built.module.eval(), built.family.sampler()
+    noise = built.half.noise(module, sampler, IMAGES, torch.Generator().manual_seed(5))
+    labels_B = torch.arange(IMAGES)
+
+    def draw(rows: slice) -> dict[str, torch.Tensor]:
+        some = {name: values[rows] for name, values in noise.items()}
+        with torch.no_grad():
+            return built.half.draw(module, labels_B[rows], built.tokenizer, sampler, some)
+
+    whole, part = draw(slice(0, IMAGES)), draw(slice(2, 5))
+    for name, values in whole.items():
+        if values.is_floating_point():
+            torch.testing.assert_close(part[name], values[2:5], rtol=1e-3, atol=1e-4)
+        else:
+            assert torch.equal(part[name], values[2:5])
+    assert not torch.equal(next(iter(whole.values()))[0], next(iter(whole.values()))[1])
+    with torch.no_grad():
+        pictures = built.tokenizer.pictures(whole)
+    assert pictures.shape == (IMAGES, 1, 32, 32) and float(pictures.abs().max()) <= 1
+
+
+def test_validation_says_what_it_declares_and_draws_nothing(built: Built) -> None:
+    module = built.module.eval()
+    plain = Batch(built.batch.labels, built.batch.latents, {})
+    with torch.no_grad():
+        said = built.half.validate(module, plain, np.arange(IMAGES))
+        again = built.half.validate(module, plain, np.arange(IMAGES))
+    sums = {name: values.double().numpy() for name, values in said.items()}
+    assert all(len(values) == IMAGES and torch.equal(values, again[name]) for name, values in said.items())
+    columns = built.half.summarise(built.config.model, sums)
+    assert {column.name for column in built.family.losses} <= columns.keys()
+
+
+def test_a_token_sees_what_comes_before_it_and_no_more(built: Built) -> None:
+    """Gradients as probes: of each output towards each input that the model reads."""
+    if built.family.latents != "tokens":
+        latents = built.batch.latents["latents"].clone().requires_grad_(True)
+        times = torch.full((IMAGES,), 500)
+        out = built.module(latents, times, built.batch.labels)
+        (gradient,) = torch.autograd.grad(out[0, :, 0, 0].sum(), latents)
+        assert (gradient[0].abs().sum(0) > 0).all(), "every position sees every other"
+        assert not gradient[1:].any(), "and no other image"
+        return
+    name = "features" if "features" in built.batch.latents else "codes"
+    read = built.batch.latents[name].clone().requires_grad_(True)
+    given = read if name == "features" else read[:, :-1]
+    logits = built.module.eval()(built.batch.labels, given)
+    scale_of = built.module.lvl_1L[0] if name == "features" else torch.arange(logits.shape[1])
+    first = int((scale_of == 0).sum())
+    for token in range(logits.shape[1]):
+        (gradient,) = torch.autograd.grad(logits[0, token].sum(), read, retain_graph=True)
+        seen = gradient[0].abs().sum(-1) > 0
+        for place in range(logits.shape[1] - first):
+            belongs = scale_of[place + first]  # what is read at a place serves the token `first` places on
+            assert bool(seen[place]) == bool(belongs <= scale_of[token]), (token, place)
+        assert not gradient[1:].any()
+
+
+@pytest.fixture(scope="module", params=["raster", "dit"])
+def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Tiny, str, Path]:
+    """A family's tiny trial, from images to rows, by real workers."""
+    from var_scaling.launch.local import LocalLauncher
+    from var_scaling.launch.sweep import follow, prepare
+
+    tiny, text = Tiny(tmp_path_factory.mktemp(request.param) / "runs"), study(request.param)
+    launch = prepare(tiny.plan(text=text), text, "local")
+    launcher = LocalLauncher(tiny.runs, 2)
+    launcher.submit(launch.jobs, launch.folder)
+    follow(launch, launcher, lambda view: None)
+    assert not launcher.failed, [log(tiny.runs / f) for f in launcher.failed]
+    return tiny, text, tiny.runs / launch.plan.trials[0].work.folder
+
+
+def test_a_killed_trial_ends_in_the_same_bits(trained: tuple[Tiny, str, Path], tmp_path: Path) -> None:
+    tiny, text, undisturbed = trained
+    again = tiny.copy(tmp_path / "runs")
+    folder = again.prepare(text=text)
+    for attempt in range(2):
+        process = again.worker(folder)
+        journal = folder / "attempts" / f"{attempt:03d}" / "journal.jsonl"
+        while process.poll() is None and not (journal.exists() and journal.stat().st_size):
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+    assert again.worker(folder).wait(240) == 0, log(folder)
+    assert rows(folder) == rows(undisturbed)
+    assert len(rows(folder)) == 2, "the premise: two budgets"
+
+
+def test_a_row_of_training_passes_analysis(trained: tuple[Tiny, str, Path]) -> None:
+    tiny, _, folder = trained
+    family = families()[json.loads((folder / "identity.json").read_text())["model"]["family"]]
+    table = analysis.load_runs(tiny.runs)
+    assert len(table) == 2 and set(table["family"]) == {family.name}
+    for column in family.losses:
+        assert np.isfinite(table[column.name]).all(), column.name
+    assert (table["params_total"] == table.filter(regex="^params_(?!total|frozen)").sum(axis=1)).all()
+    assert (table["train_flops"] == table["images_seen"] * table["train_flops_per_image"]).all()
