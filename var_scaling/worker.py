@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
+from var_scaling import extras
 from var_scaling.config import yaml
 from var_scaling.errors import EnvironmentProblem, NodeProblem
 from var_scaling.exits import EXIT_BLOCKED, EXIT_DONE, EXIT_FAILED, EXIT_HELD, EXIT_STOPPED, EXIT_WITHHELD
@@ -242,6 +243,8 @@ def classify(error: BaseException) -> tuple[str, str]:
         return "disk", f"{os.strerror(error.errno)}: {error.filename or 'the runs folder'}"
     if isinstance(error, NodeProblem):
         return "node", text
+    if words := extras.of_import(error):
+        return "node", words
     if isinstance(error, EnvironmentProblem):
         return "data", text
     if lost_touch(error):

@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from var_scaling import extras
 from var_scaling.cli import cluster
 from var_scaling.cli.drive import drive
 from var_scaling.cli.options import (
@@ -140,7 +141,7 @@ def _launch_here(
     json: bool,
 ) -> None:
     """Launch by a launcher that needs this process: consent first, then stay until all is done."""
-    if mlflow:
+    if mlflow := mlflow and cluster.can_mirror():
         check_store(tracking_uri())
     if cores and cores > (most := available_cores()) and not address:
         err.print(f"--cores {cores}, but this process may use {most}: workers share them, and each is slower")
@@ -162,6 +163,7 @@ def sync(sweep: SweepName = "last", runs: Runs = Path("runs"), json: Json = Fals
 
       MLFLOW_TRACKING_URI=http://10.0.0.5:5000 var-sweep sync depth
     """
+    extras.need("mlflow")
     folder = state.find_sweep(runs, sweep)
     check_store(tracking_uri())
     done = subprocess.run(

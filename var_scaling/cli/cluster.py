@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from var_scaling import extras
 from var_scaling.cli.run import Failed, count, err, out, print_json, span
 from var_scaling.errors import EnvironmentProblem, RequestProblem
 from var_scaling.launch.early_log import early_log, last_line
@@ -43,15 +44,27 @@ class Spend:
 
 
 def check_launcher(launcher: str, profile: Path | None) -> None:
-    """Refuse a launcher that does not exist, or one without its profile.
+    """Refuse a launcher that does not exist, one without its profile, and one whose workers could not start.
 
     Raises:
+        EnvironmentProblem: libraries of this launcher, or of training, are not installed.
         RequestProblem: with the way out.
     """
     if launcher not in LAUNCHERS:
         raise RequestProblem(f"--launcher {launcher}: there are {', '.join(LAUNCHERS)}")
     if launcher == "slurm" and profile is None:
         raise RequestProblem("--launcher slurm needs a cluster's profile: --profile slurm/profiles/generic-cpu.yaml")
+    wanted = {"local": ["train"], "slurm": ["train", "slurm"], "ray": ["train", "ray"]}[launcher]
+    if launcher == "slurm" and profile and load_profile(profile).python:  # its workers have an environment of their own
+        wanted.remove("train")
+    extras.need(*wanted)
+
+
+def can_mirror() -> bool:
+    """Whether curves can be sent to MLflow from here; says so where not, for a launch loses nothing by it."""
+    if words := extras.missing("mlflow"):
+        err.print(f"not mirrored to MLflow, `var-sweep sync` does it later: {words}", soft_wrap=True)
+    return not words
 
 
 @dataclass(frozen=True)
@@ -106,6 +119,8 @@ def launch_on_slurm(
     from var_scaling.launch.slurm.script import check_path
 
     profile = load_profile(profile_path)
+    if profile.mirror and not profile.python and not can_mirror():
+        profile = profile.model_copy(update={"mirror": False})
     runs, name = planned.runs, planned.study.name
     check_path(runs)
     launcher = SlurmLauncher(runs, profile, name, worker=worker_command())

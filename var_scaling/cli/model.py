@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from var_scaling import extras
 from var_scaling.cli.options import Json, Overrides, Runs, tell
 from var_scaling.cli.run import Failed, err, out, print_json
 from var_scaling.errors import EnvironmentProblem, RequestProblem
@@ -85,6 +86,7 @@ def train(
 
       var-scaling train --from sweeps/depth.yaml --set model.depth=3 --set train.learning_rate=0.01
     """
+    extras.need("train")
     from var_scaling.cli.drive import drive
     from var_scaling.launch.local import LocalLauncher
     from var_scaling.launch.sweep import prepare
@@ -153,6 +155,7 @@ def evaluate(
 
       var-scaling evaluate var-d4 --features inception --samples 10240 --weights ~/weights
     """
+    extras.need("train")
     from var_scaling.cli.drive import drive
     from var_scaling.config import yaml
     from var_scaling.launch.local import LocalLauncher
@@ -216,6 +219,7 @@ def sample(
 
       var-scaling sample var-d6-s0 --class coat --class 9 --per-class 20
     """
+    extras.need("train")
     folder, budget = _trained(runs, trial, images)
     names = _class_names(folder)
     chosen = [_class(name, names) for name in classes] or None
@@ -271,6 +275,7 @@ def _stage(
     kind: Kind, base: Path | None, overrides: list[str], runs: Path, cores: int | None, json: bool, fid: bool = False
 ) -> Path:
     """Build one stage and what it needs, and print its report; returns its result folder."""
+    extras.need("train")
     from var_scaling.cli.drive import drive
     from var_scaling.launch.local import LocalLauncher
     from var_scaling.launch.sweep import prepare

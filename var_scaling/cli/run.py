@@ -16,6 +16,7 @@ from typing import IO, Any, cast
 import typer
 from rich.console import Console
 
+from var_scaling import extras
 from var_scaling.errors import EnvironmentProblem, RequestProblem
 
 
@@ -120,6 +121,9 @@ def run(app: typer.Typer) -> None:
         if hasattr(error, "show") and hasattr(error, "exit_code"):
             error.show()
             code = 2
+        elif (words := extras.of_import(error)) and not debug:
+            code = 3
+            _tell("environment", [words])
         elif isinstance(error, OSError) and error.errno == errno.ENOSPC and not error.filename:
             _to_nowhere(sys.stdout)
             _tell("environment", ["what was said does not fit where standard output goes: the disk there is full"])

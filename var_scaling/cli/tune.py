@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from var_scaling import extras
 from var_scaling.cli.cluster import worker_command
 from var_scaling.cli.options import Address, Runs, tell
 from var_scaling.cli.run import err, out
@@ -58,6 +59,7 @@ def tune(
     from var_scaling.launch.ray import tune as tuning
     from var_scaling.launch.ray.launcher import check_address
 
+    extras.need("train", "ray")
     if address not in (None, "auto"):
         check_address(str(address))
     source = _study(file, depth, steps, knob)
