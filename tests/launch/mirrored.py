@@ -52,6 +52,10 @@ def check(runs: Path, sweep: str, uri: str) -> int:
         assert len(mirrored) == 1, f"{len(mirrored)} runs of {trial['trial']}"
         assert mirrored[0].info.status == "FINISHED"
         stored = stored_points(client, mirrored[0].info.run_id)
+        spent = {step: value for (name, step), (value, _) in stored.items() if name == "compute/train_flops"}
+        stored = {key: point for key, point in stored.items() if not key[0].startswith("compute/")}
+        assert {step for name, step in stored if name == "train/loss_var"} <= spent.keys()
+        assert len({value / step for step, value in spent.items()}) == 1, "compute goes with the images"
         expected = expected_points(runs / "trials" / trial["folder"])
         other = {n: p for n, p in stored.items() if n[0].partition("/")[0] in ("val", "scale") and n not in expected}
         different = {n: (p, expected.get(n)) for n, p in stored.items() if n not in other and expected.get(n) != p}

@@ -138,6 +138,8 @@ class Mirror:
             look = self._look(folder, trial)
             if self._seen.get(name) == look or not attempt_journals(folder):
                 continue  # nothing new, or not started: a run with nothing in it would be a ghost
+            if trial is None and not any(True for _ in read_effective(folder)):
+                continue  # imported, or not begun
             parent = next((p for n, p in parents.items() if points.launched(launches[n], name)), None)
             parent = parent or next(iter(parents.values()), None)
             with self._apart(folder.name):
@@ -366,8 +368,9 @@ class Mirror:
         self._say(notes.TAG, note.replace("\n\n", f"\n\n{links}\n\n", 1))
         families = sorted({str(row["family"]) for row, _ in measured})
         labels = list(dict.fromkeys(label for _, evaluations in measured for label in evaluations))
+        budgets = sorted({int(row["images_seen"]) for row, _ in measured})
         pictured = max(self._pictured.values(), default=None)
-        self._say(view.TAG, view.as_tag(view.view_state(families, labels, pictured)))
+        self._say(view.TAG, view.as_tag(view.view_state(families, labels, budgets, pictured)))
         return sent
 
     # ---- what is sent

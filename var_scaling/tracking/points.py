@@ -22,7 +22,7 @@ from var_scaling.runs import store
 from var_scaling.runs.journal import attempt_journals, durable_images
 from var_scaling.runs.record import read_record
 from var_scaling.runs.store import AskScheduler
-from var_scaling.tracking.rows import headline, of_family
+from var_scaling.tracking.rows import loss_names, of_family
 
 Point = tuple[str, float, int, int]
 COMPUTE, LOG10_COMPUTE = "compute/train_flops", "compute/log10_train_flops"  # the page has no log axis of a metric
@@ -88,16 +88,11 @@ def flops_per_image(folder: Path, rows: Mapping[int, Mapping[str, Any]]) -> int 
 def row_points(row: Mapping[str, Any], at: int, step: int) -> Iterator[Point]:
     """What a row says of the validation set, as one point of the trial's curves."""
     family = str(row.get("family", "var"))
-    names = {
-        headline(row): "val/loss",
-        "loss_last_scale": "val/loss_last_scale",
-        "error_all_scales": "val/error",
-        "error_last_scale": "val/error_last_scale",
-    }
+    names = loss_names(row)
     for name, value in row.items():
         kind, _, scale = name.partition("_scale_")
         if name in names:
-            yield of_family(names[name], family), float(value), at, step
+            yield of_family(f"val/{names[name]}", family), float(value), at, step
         elif kind in ("loss", "error") and scale.isdecimal():
             yield of_family(f"scale/{kind}_{int(scale):02d}", family), float(value), at, step
 

@@ -7,8 +7,11 @@ two families, and FIDs of two settings, are different measurements and never sha
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
+
+from var_scaling.families.registry import families
 
 PREFIX = "budget"
 N, C, D = f"{PREFIX}/N_params", f"{PREFIX}/C_train_flops", f"{PREFIX}/D_images"
@@ -19,9 +22,25 @@ LOG10 = {
 }  # the axes of MLflow's scatters are linear
 
 
+def losses(row: Mapping[str, Any]) -> list[str]:
+    """Columns of what a row says of the validation set as a whole; the first is the family's headline.
+
+    A family that is not installed here (a tracker is filled from anywhere) is read by the names of its columns.
+    """
+    family = families().get(str(row.get("family")))
+    names = [c.name for c in family.losses] if family else [n for n in row if n.startswith(("loss", "error"))]
+    return [name for name in names if name in row and not re.search(r"_scale_\d+$", name)]
+
+
 def headline(row: Mapping[str, Any]) -> str | None:
-    """The column of the validation loss that counts: the first that the family's validation gave."""
-    return next((name for name in row if name.startswith(("loss", "noise_"))), None)
+    """The column of the validation loss that counts."""
+    return next(iter(losses(row)), None)
+
+
+def loss_names(row: Mapping[str, Any]) -> dict[str, str]:
+    """Each of `losses` -> what it is called here: the headline is `loss`, an error over all is `error`."""
+    first = headline(row)
+    return {c: "loss" if c == first else c.replace("error_all_scales", "error") for c in losses(row)}
 
 
 def is_whole(row: Mapping[str, Any]) -> bool:
@@ -81,16 +100,7 @@ def row_metrics(row: Mapping[str, Any]) -> dict[str, float]:
     family = str(row["family"])
     found = {N: float(row["params_total"]), C: float(row["train_flops"]), D: float(row["images_seen"])}
     found |= {LOG10[name]: math.log10(value) for name, value in found.items()}
-    if (loss := headline(row)) is not None:
-        found[loss_metric(family)] = float(row[loss])
-    for column, name in (
-        ("loss_last_scale", "loss_last_scale"),
-        ("error_all_scales", "error"),
-        ("error_last_scale", "error_last_scale"),
-    ):
-        if column in row:
-            found[of_family(f"{PREFIX}/{name}", family)] = float(row[column])
-    return found
+    return found | {of_family(f"{PREFIX}/{name}", family): float(row[c]) for c, name in loss_names(row).items()}
 
 
 def evaluation_metrics(label: str, evaluation: Mapping[str, Any]) -> dict[str, float]:

@@ -24,12 +24,15 @@ MOST_RUNS = 5_000
 MOST_BYTES = 4_500  # of a tag's value; above it the page reads a compressed one
 
 
-def view_state(families: Sequence[str], fids: Sequence[str], pictured: int | None) -> dict[str, Any]:
+def view_state(
+    families: Sequence[str], fids: Sequence[str], budgets: Sequence[int], pictured: int | None
+) -> dict[str, Any]:
     """Loss and FID against compute first, then loss against parameters, then curves against compute, then samples.
 
     Args:
         families: of the rows; each has its own losses and so its own charts.
         fids: labels of FIDs; likewise.
+        budgets: images of each, which has curves of its own.
         pictured: images seen of the newest pictures, the step that is shown first; None: there are none.
     """
     best = rows.fid_metric(fids[0]) if fids else rows.loss_metric(families[0]) if families else "train/loss"
@@ -46,19 +49,23 @@ def view_state(families: Sequence[str], fids: Sequence[str], pictured: int | Non
     if pictured is not None:
         sections.append(("Samples", [_images("samples", pictured)]))
     named = [(_id("section", name), name, charts) for name, charts in sections if charts]
+    # The page makes charts of all other metrics, by the part of a name before its slash: these are there, folded.
+    folded = [rows.PREFIX, "compute", "quality", "scale", "trunk", *(f"anneal_{images}" for images in budgets)]
     columns = ["params.`depth`", "params.`seed`", "params.`images`", "params.`FLOPs`"]
-    columns += [f"metrics.`{name(f)}`" for f in families for name in (rows.loss_metric, rows.error_metric)]
     columns += [f"metrics.`{rows.fid_metric(label)}`" for label in fids]
+    columns += [f"metrics.`{name(f)}`" for f in families for name in (rows.loss_metric, rows.error_metric)]
     if len(families) > 1:
         columns.insert(0, "params.`family`")
     return {
         "orderByKey": f"metrics.`{best}`",
         "orderByAsc": True,
         "selectedColumns": columns,
+        "columnOrder": columns,
+        "columnWidths": {name: 80 if name.startswith("params") else 130 for name in columns},
         "compareRunCharts": [chart | {"metricSectionId": id_} for id_, _, charts in named for chart in charts],
         "compareRunSections": [
-            {"uuid": id_, "name": name, "display": True, "isReordered": True, "deleted": False}
-            for id_, name, _ in named
+            {"uuid": id_, "name": name, "display": name not in folded, "isReordered": True, "deleted": False}
+            for id_, name in [*((id_, name) for id_, name, _ in named), *((_id("section", n), n) for n in folded)]
         ],
         "isAccordionReordered": True,
         "autoRefreshEnabled": True,
