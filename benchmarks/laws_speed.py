@@ -121,7 +121,7 @@ def main() -> None:
 
     sys.path.insert(0, str(ROOT))
     import analysis
-    from analysis.output import laws_of
+    from analysis.report.files import laws_of
 
     rows = chinchilla_rows(sys.argv[1] if len(sys.argv) > 1 else None)
     columns = rows["n_params"], rows["n_tokens"], rows["loss"]

@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.figures import page
-from analysis.lawtable import axis
-from analysis.record import LawRecord, StudyLaws
+from analysis.rows.words import axis
+from analysis.study.record import LawRecord, StudyLaws
 
 BUDGETS = 5
 POINTS = 60

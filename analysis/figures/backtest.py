@@ -7,8 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.figures import page
-from analysis.lawtable import AGAINST_WORDS
-from analysis.record import LawRecord
+from analysis.rows.words import AGAINST_WORDS
+from analysis.study.record import LawRecord
 
 
 def backtest_rows(records: list[LawRecord]) -> pd.DataFrame:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 
-from analysis.collapse import Collapse
 from analysis.figures import page
+from analysis.study.collapse import Collapse
 
 
 def draw_collapse(result: Collapse, ax: Axes | None = None) -> Axes:

@@ -11,10 +11,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from analysis import checks
-from analysis.comparison import best_form
-from analysis.compute_frontier import cell_means
-from analysis.counting import amount, amount_name
 from analysis.errors import BadRequest, CannotFit, Note
 from analysis.figures import (
     allocation,
@@ -31,12 +27,17 @@ from analysis.figures import (
 )
 from analysis.figures import published as panel
 from analysis.figures.scaling import budget_words, judged
-from analysis.isoflop import IsoFlop
-from analysis.lawtable import axis, percent, target_axis, target_words
-from analysis.planning import candidates_of_rows, joint_record
-from analysis.record import LEVEL, LawRecord, StudyLaws
-from analysis.sensitivity import GROUPS
-from analysis.table import MOST_BUDGETS
+from analysis.laws.isoflop import IsoFlop
+from analysis.plans.candidates import candidates_of_rows
+from analysis.plans.predict import joint_record
+from analysis.rows import checks
+from analysis.rows.budgets import MOST_BUDGETS
+from analysis.rows.counting import amount, amount_name
+from analysis.rows.words import axis, percent, target_axis, target_words
+from analysis.study.comparison import best_form
+from analysis.study.frontier import cell_means
+from analysis.study.record import LEVEL, LawRecord, StudyLaws
+from analysis.study.sensitivity import GROUPS
 
 MOST_BACKTESTS = 26  # lines that a page holds
 

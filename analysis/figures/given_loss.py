@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from analysis.figures import page
-from analysis.lawtable import number, percent, target_axis
-from analysis.record import LEVEL, LawRecord
+from analysis.rows.words import number, percent, target_axis
+from analysis.study.record import LEVEL, LawRecord
 
 
 def draw_given_loss(records: list[LawRecord], ax: Axes | None = None) -> Axes:

@@ -6,8 +6,8 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from analysis.figures import page
-from analysis.isoflop import IsoFlop
-from analysis.lawtable import number
+from analysis.laws.isoflop import IsoFlop
+from analysis.rows.words import number
 
 MOST_NAMED = 5  # budgets in the legend; the colours between them are in order
 

@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.figures import page
-from analysis.power import PowerLaw
+from analysis.laws.power import PowerLaw
 
 
 def draw_profile(law: PowerLaw, ax: Axes | None = None) -> Axes:

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from analysis import published
 from analysis.figures import page
-from analysis.record import LEVEL, LawRecord
+from analysis.study.record import LEVEL, LawRecord
 
 SCALES = {"loss_all_scales": "all", "loss_last_scale": "last"}
 

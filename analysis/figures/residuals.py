@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from analysis.figures import page
-from analysis.record import LawRecord
+from analysis.study.record import LawRecord
 
 
 def draw_residuals(record: LawRecord, ax: Axes | None = None, colour: str = page.NAMED[0], marker: str = "o") -> Axes:

@@ -6,12 +6,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from analysis.backtest import Backtest
-from analysis.comparison import best_form
 from analysis.figures import page
-from analysis.lawtable import axis, floor_name, number, percent, target_axis
-from analysis.record import LEVEL, LawRecord, StudyLaws
-from analysis.table import Columns
+from analysis.laws.backtest import Backtest
+from analysis.rows.columns import Columns
+from analysis.rows.words import axis, number, percent, target_axis
+from analysis.study.comparison import best_form
+from analysis.study.reading import floor_name
+from analysis.study.record import LEVEL, LawRecord, StudyLaws
 
 CURVE_POINTS = 80
 MOST_TOLD = 6  # budgets whose held-out error a legend has room for; the backtest figure has them all

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from matplotlib.axes import Axes
 
-from analysis.comparison import best_form
 from analysis.figures import page
 from analysis.figures.scaling import MOST_SIZES, law_curve, law_label
-from analysis.record import LawRecord, StudyLaws
+from analysis.study.comparison import best_form
+from analysis.study.record import LawRecord, StudyLaws
 
 
 def draw_trajectories(study: StudyLaws, records: list[LawRecord], ax: Axes | None = None) -> Axes:

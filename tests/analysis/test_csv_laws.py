@@ -7,13 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.diagnostics import study_isoflop
 from analysis.figures import gallery
 from analysis.figures.scaling import draw_against_compute, draw_against_size
-from analysis.lawtable import percent, span
-from analysis.output import study_of, study_of_csv
-from analysis.study import fit_study
-from analysis.table import Columns, budgets_of_data, csv_columns, derive, is_fid, is_loss
+from analysis.rows.budgets import budgets_of_data
+from analysis.rows.columns import Columns, csv_columns, derive
+from analysis.rows.names import is_fid, is_loss
+from analysis.rows.words import percent, span
+from analysis.study.diagnostics import study_isoflop
+from analysis.study.sources import study_of, study_of_csv
+from analysis.study.study import fit_study
 from tests.analysis.fake_study import write_study
 from tests.analysis.test_fit_laws import run
 from var_scaling.cli.laws import show_study

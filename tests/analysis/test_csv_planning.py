@@ -7,10 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import planning
-from analysis.counting import COMPUTE_WORDS, counted
 from analysis.errors import Note
-from analysis.output import study_of_csv
+from analysis.plans.allocate import allocate
+from analysis.plans.candidates import candidates_of_rows
+from analysis.plans.design import design
+from analysis.plans.devices import device_rate
+from analysis.plans.predict import predict_run
+from analysis.rows.counting import COMPUTE_WORDS, counted
+from analysis.study.sources import study_of_csv
 from tests.analysis.fake_study import write_study
 from tests.analysis.test_csv_laws import grid, repeated
 from tests.analysis.test_fit_laws import run
@@ -30,7 +34,7 @@ def study(good):
 
 
 def test_a_device_is_looked_up_where_no_row_was_timed():
-    rate, source = planning.device_rate(grid(), "h100")
+    rate, source = device_rate(grid(), "h100")
     assert rate == pytest.approx(0.35 * 989e12)
     assert "data sheet" in source
 
@@ -40,8 +44,8 @@ def test_six_n_d_of_a_study_says_which_n():
 
 
 def test_a_new_trial_is_one_row_where_no_run_has_several(study):
-    candidates = planning.candidates_of_rows(study.rows, study.columns)
-    found = planning.design(study, candidates, "a_opt")
+    candidates = candidates_of_rows(study.rows, study.columns)
+    found = design(study, candidates, "a_opt")
     assert found.budgets == 1
     assert len(found.table) == 8 * 6
     assert found.table["flops"].to_numpy() == pytest.approx(6 * found.table["params"] * found.table["images"])
@@ -53,15 +57,15 @@ def test_a_new_trial_has_several_budgets_where_the_runs_have(tmp_path):
     rows["run"] = rows.groupby("params").ngroup()
     rows.to_csv(tmp_path / "trunks.csv", index=False)
     study = study_of_csv(tmp_path / "trunks.csv", x="params", data="tokens")
-    found = planning.design(study, planning.candidates_of_rows(study.rows, study.columns), "a_opt")
+    found = design(study, candidates_of_rows(study.rows, study.columns), "a_opt")
     assert found.budgets == 6
     assert len(found.table) == 8
     assert found.table["images"].to_numpy() == pytest.approx(rows["tokens"].max())
 
 
 def test_a_best_size_at_the_edge_has_no_limit_beyond(study):
-    candidates = planning.candidates_of_rows(study.rows, study.columns)
-    plans = [planning.allocate(study, candidates, flops) for flops in (1e16, 1e20, 1e25)]
+    candidates = candidates_of_rows(study.rows, study.columns)
+    plans = [allocate(study, candidates, flops) for flops in (1e16, 1e20, 1e25)]
     sizes = candidates["params"]
     assert plans[0].continuous == pytest.approx((sizes.min(), 0, sizes.min()))
     assert 0 < plans[1].continuous[1] < plans[1].continuous[0] < plans[1].continuous[2] < np.inf
@@ -75,7 +79,7 @@ def test_the_best_size_between_coarse_sizes_is_the_law_s_own(tmp_path, flops):
     grid(sizes=6, amounts=5).to_csv(tmp_path / "coarse.csv", index=False)
     study = study_of_csv(tmp_path / "coarse.csv")
     study = replace(study, records=tuple(study.find(form="chinchilla")))
-    plan = planning.allocate(study, planning.candidates_of_rows(study.rows, study.columns), flops)
+    plan = allocate(study, candidates_of_rows(study.rows, study.columns), flops)
     law = study.records[0].law
 
     def own(values):
@@ -88,9 +92,9 @@ def test_the_best_size_between_coarse_sizes_is_the_law_s_own(tmp_path, flops):
 
 
 def test_the_largest_candidate_is_no_edge_where_the_best_size_lies_below_it(study):
-    candidates = planning.candidates_of_rows(study.rows, study.columns).iloc[::2]
+    candidates = candidates_of_rows(study.rows, study.columns).iloc[::2]
     sizes = candidates["params"].to_numpy()
-    plans = [planning.allocate(study, candidates, flops) for flops in np.geomspace(1e17, 1e24, 60)]
+    plans = [allocate(study, candidates, flops) for flops in np.geomspace(1e17, 1e24, 60)]
     at_edge = ["edge_minimum" in [note.code for note in plan.notes] for plan in plans]
     largest = [plan.table["loss"].argmin() == len(sizes) - 1 for plan in plans]
     below = [plan for plan, last, edge in zip(plans, largest, at_edge, strict=True) if last and not edge]
@@ -102,9 +106,7 @@ def test_the_largest_candidate_is_no_edge_where_the_best_size_lies_below_it(stud
 def test_an_allocation_repeats_what_its_law_says(study):
     said = Note("one_ray", "nearly", 0.2)
     records = [replace(r, law=None if r.law is None else replace(r.law, notes=(said,))) for r in study.records]
-    plan = planning.allocate(
-        replace(study, records=tuple(records)), planning.candidates_of_rows(study.rows, study.columns), 1e20
-    )
+    plan = allocate(replace(study, records=tuple(records)), candidates_of_rows(study.rows, study.columns), 1e20)
     assert said in plan.notes
 
 
@@ -113,24 +115,22 @@ def test_plans_where_data_were_repeated_are_for_data_seen_once(tmp_path):
     repeated(epochs="E", unique_tokens="U").to_csv(tmp_path / "repeated.csv", index=False)
     study = study_of_csv(tmp_path / "repeated.csv")
     for size, tokens in ((5e8, 1e10), (2e9, 1.28e11)):
-        answer = planning.predict_run(study, "loss", size, tokens)
+        answer = predict_run(study, "loss", size, tokens)
         assert answer.value == pytest.approx(1.8 + 480 / size**0.35 + 2000 / tokens**0.37, rel=3e-3)
         assert answer.law == "loss against params, data, epochs, repeated data, data seen once"
         assert "a run that sees as many by repeating fewer lies higher" in answer.notes[-1].sentence
-    plan = planning.allocate(study, planning.candidates_of_rows(study.rows, study.columns), 1e20)
+    plan = allocate(study, candidates_of_rows(study.rows, study.columns), 1e20)
     truth = 1.8 + 480 / plan.table["params"] ** 0.35 + 2000 / plan.table["images"] ** 0.37
     assert plan.table["loss"].to_numpy() == pytest.approx(truth.to_numpy(), rel=3e-3)
     assert plan.prediction.law.endswith("data seen once")
     joint = [record for record in study.records if record.against != "params, data, epochs"]
-    plan = planning.allocate(
-        replace(study, records=tuple(joint)), planning.candidates_of_rows(study.rows, study.columns), 1e20
-    )
+    plan = allocate(replace(study, records=tuple(joint)), candidates_of_rows(study.rows, study.columns), 1e20)
     assert "only the law of repeated data tells them apart" in plan.notes[-1].sentence
 
 
 def test_sizes_read_off_a_figure_are_one_candidate(study):
     rows = study.rows.assign(params=study.rows["params"] * (1 + 0.001 * np.arange(len(study.rows)) % 0.007))
-    assert len(planning.candidates_of_rows(rows, study.columns)) == 8
+    assert len(candidates_of_rows(rows, study.columns)) == 8
 
 
 def test_sizes_of_a_table_without_depths_are_called_sizes(good):
@@ -168,10 +168,10 @@ def test_what_no_run_can_have_is_refused(good, arguments, words):
 
 
 def test_a_point_that_no_run_can_have_has_no_design(study):
-    candidates = planning.candidates_of_rows(study.rows, study.columns)
+    candidates = candidates_of_rows(study.rows, study.columns)
     for at, words in (((1e8, 0), "0 tokens"), ((np.nan, 1e9), "nan parameters"), ((1e8, np.nan), "nan tokens")):
         with pytest.raises(ValueError, match=words):
-            planning.design(study, candidates, "loss", at=at)
+            design(study, candidates, "loss", at=at)
 
 
 def test_data_in_billions_may_be_below_one(tmp_path):

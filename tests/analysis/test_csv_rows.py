@@ -5,10 +5,13 @@ import pandas as pd
 import pytest
 
 from analysis.errors import CannotFit
-from analysis.lawtable import axis
-from analysis.load import load_runs
-from analysis.rowchecks import fall_checks, pooled_notes, unit_notes, unused_notes
-from analysis.table import Columns, check_table, csv_columns, derive, without_missing
+from analysis.rows.columns import Columns, csv_columns, derive
+from analysis.rows.conventions import unit_notes, unused_notes
+from analysis.rows.falls import fall_checks
+from analysis.rows.load import load_runs
+from analysis.rows.recipe import pooled_notes
+from analysis.rows.table import check_table, without_missing
+from analysis.rows.words import axis
 from tests.analysis.test_csv_laws import grid, laws, repeated
 from tests.analysis.test_fit_laws import run
 

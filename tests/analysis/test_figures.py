@@ -10,8 +10,9 @@ from analysis import fit_isoflop
 from analysis.errors import Note
 from analysis.figures.gallery import caption
 from analysis.figures.scaling import judged
-from analysis.output import study_of, study_of_csv, write_laws
-from analysis.rowchecks import recipe_notes
+from analysis.report.files import write_laws
+from analysis.rows.recipe import recipe_notes
+from analysis.study.sources import study_of, study_of_csv
 from tests.analysis.fake_study import write_study
 from tests.analysis.test_other_laws import valleys
 
@@ -169,7 +170,8 @@ def test_the_frame_of_an_allocation_is_that_of_its_curves(tmp_path):
     import matplotlib.pyplot as plt
 
     from analysis.figures import allocation
-    from analysis.planning import candidates_of_rows, joint_record
+    from analysis.plans.candidates import candidates_of_rows
+    from analysis.plans.predict import joint_record
 
     rng = np.random.default_rng(0)
     rows = [(n, d) for n in (8.0, 16.0, 32.0, 64.0) for d in (1.2e10, 3e10, 8e10)]

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from analysis import fit_chinchilla, fit_power_law
-from analysis.output import study_of, study_of_csv
+from analysis.study.sources import study_of, study_of_csv
 from tests.analysis.fake_study import write_study
 from tests.analysis.test_fit_laws import run
 from var_scaling.cli.laws import show_study
@@ -268,7 +268,7 @@ def test_a_bug_is_no_mistake_of_the_user(tmp_path, monkeypatch):
     def broken(*_arguments, **_options):
         raise ValueError("operands could not be broadcast together")
 
-    monkeypatch.setattr("analysis.output.fit_study", broken)
+    monkeypatch.setattr("analysis.study.sources.fit_study", broken)
     with pytest.raises(ValueError, match="broadcast"):
         run("fit-laws", tmp_path / "r.csv", "--x", "params")
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 import analysis
-from analysis.table import csv_columns
+from analysis.rows.columns import csv_columns
 from tests.analysis.fake_study import write_study
 
 

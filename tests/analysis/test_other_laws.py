@@ -5,10 +5,10 @@ import pandas as pd
 import pytest
 
 from analysis import CannotFit, fit_fid_given_loss, fit_isoflop, fit_power_law, fit_saturating, frontier
-from analysis.collapse import collapse
-from analysis.diagnostics import study_isoflop
-from analysis.sensitivity import conventions, deltas, drop_each_size
-from analysis.table import Columns
+from analysis.rows.columns import Columns
+from analysis.study.collapse import collapse
+from analysis.study.diagnostics import study_isoflop
+from analysis.study.sensitivity import conventions, deltas, drop_each_size
 
 
 def valleys(budgets=(1e18, 1e19, 1e20, 1e21), shift=0.0, bend=0.05):
@@ -199,8 +199,8 @@ def write_trunks(root, offset=2.5, torn=True):
 
 
 def test_the_frontier_of_trajectories_is_made_of_trunks_alone(tmp_path):
-    from analysis.table import Columns
-    from analysis.trajectories import study_trajectories
+    from analysis.rows.columns import Columns
+    from analysis.study.trajectories import study_trajectories
 
     rows = write_trunks(tmp_path)
     found = study_trajectories(rows, Columns(params="size"), tmp_path)

@@ -6,8 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from analysis import CannotFit, planning
-from analysis.output import study_of
+from analysis import CannotFit
+from analysis.plans.allocate import allocate
+from analysis.plans.candidates import candidate
+from analysis.plans.design import design
+from analysis.plans.devices import device_rate
+from analysis.plans.expect import expect
+from analysis.plans.predict import joint_record, predict_run
+from analysis.study.sources import study_of
 from tests.analysis.fake_study import block_parameters, planted_loss, write_study
 from tests.analysis.test_fit_laws import run
 from var_scaling.cli import plans
@@ -40,20 +46,20 @@ def candidates():
 
 
 def test_a_prediction_holds_the_truth_and_notes_how_far_it_reaches(study, candidates):
-    size = float(planning.candidate(candidates, 10)["params_total"])
-    answer = planning.predict_run(study, "loss_all_scales", size, 184_320)
+    size = float(candidate(candidates, 10)["params_total"])
+    answer = predict_run(study, "loss_all_scales", size, 184_320)
     assert answer.low < answer.law_low < answer.value < answer.law_high < answer.high
     assert answer.low < planted_loss(size, 184_320) < answer.high
-    far = planning.predict_run(study, "loss_all_scales", 100 * size, 184_320)
+    far = predict_run(study, "loss_all_scales", 100 * size, 184_320)
     assert "extrapolation" in [note.code for note in far.notes]
     assert "extrapolation" not in [note.code for note in answer.notes]
     with pytest.raises(ValueError, match="depth 99"):
-        planning.candidate(candidates, 99)
+        candidate(candidates, 99)
 
 
 def test_the_best_depth_is_the_one_that_the_planted_law_would_choose(study, candidates):
     flops = 2e13
-    plan = planning.allocate(study, candidates, flops)
+    plan = allocate(study, candidates, flops)
     images = flops / candidates["train_flops_per_image"]
     truth = [planted_loss(n, d) for n, d in zip(candidates["params_total"], images, strict=True)]
     assert plan.depth == candidates["depth"][int(np.argmin(truth))]
@@ -66,50 +72,50 @@ def test_the_best_depth_is_the_one_that_the_planted_law_would_choose(study, cand
 
 
 def test_a_budget_that_wants_more_than_the_candidates_says_so(study, candidates):
-    plan = planning.allocate(study, candidates.iloc[:4], 1e15)
+    plan = allocate(study, candidates.iloc[:4], 1e15)
     assert plan.depth == 5
     assert "edge_minimum" in [note.code for note in plan.notes]
     assert "extrapolation" in [note.code for note in plan.notes]
     with pytest.raises(ValueError, match="positive"):
-        planning.allocate(study, candidates, 0)
+        allocate(study, candidates, 0)
 
 
 def test_is_my_loss_normal(study):
     size = 676_000.0
     truth = planted_loss(size, 61_440)
-    assert planning.expect(study, "loss_all_scales", size, 61_440, truth).verdict == "normal"
-    assert planning.expect(study, "loss_all_scales", size, 61_440, truth * 1.05).verdict == "higher than expected"
-    low = planning.expect(study, "loss_all_scales", size, 61_440, truth * 0.95)
+    assert expect(study, "loss_all_scales", size, 61_440, truth).verdict == "normal"
+    assert expect(study, "loss_all_scales", size, 61_440, truth * 1.05).verdict == "higher than expected"
+    low = expect(study, "loss_all_scales", size, 61_440, truth * 0.95)
     assert low.verdict == "lower than expected"
     assert low.deviation < -2
-    assert planning.expect(study, "loss_all_scales", size, 61_440).measured is None
+    assert expect(study, "loss_all_scales", size, 61_440).measured is None
 
 
 def test_the_proposed_trial_narrows_the_interval_as_promised(study, candidates):
     """The local design's promise against a refit with that trial's expected rows added."""
-    found = planning.design(study, candidates, "alpha")
+    found = design(study, candidates, "alpha")
     assert found.table["per_flop"].iloc[0] == 1
     assert found.table["per_flop"].is_monotonic_decreasing
     assert (found.table["shrinks"] > 0).all()
     deep = found.table.set_index("depth")["shrinks"]
     assert deep[20] > deep[8]  # a longer lever tells more, whatever it costs
-    cheap = planning.design(study, candidates, "alpha", most_flops=2e13)
+    cheap = design(study, candidates, "alpha", most_flops=2e13)
     assert cheap.table["flops"].max() <= 2e13
     assert set(cheap.table["depth"]) < set(found.table["depth"])
     for quantity in ("a_opt", "E", "beta"):
-        assert planning.design(study, candidates, quantity).variance > 0
+        assert design(study, candidates, quantity).variance > 0
     with pytest.raises(ValueError, match="alpha"):
-        planning.design(study, candidates, "gamma")
+        design(study, candidates, "gamma")
     with pytest.raises(ValueError, match="cheapest"):
-        planning.design(study, candidates, "alpha", most_flops=1)
+        design(study, candidates, "alpha", most_flops=1)
 
 
 def test_the_design_matches_a_refit(study, candidates):
     """Adding rows at the proposed point shrinks the model-based standard error by the promised share."""
-    law = planning.joint_record(study, "loss_all_scales").law
+    law = joint_record(study, "loss_all_scales").law
     fit = law.estimator
-    promised = planning.design(study, candidates, "alpha").table.set_index("depth").loc[12, "shrinks"]
-    size = float(planning.candidate(candidates, 12)["params_total"])
+    promised = design(study, candidates, "alpha").table.set_index("depth").loc[12, "shrinks"]
+    size = float(candidate(candidates, 12)["params_total"])
     budgets = np.array(sorted(study.rows["images_seen"].unique()), float)
     names = list(fit.natural(fit.theta[None]))
     assert "alpha" in names
@@ -129,23 +135,23 @@ def test_the_design_matches_a_refit(study, candidates):
 
 
 def test_device_hours_come_from_rows_or_a_data_sheet_and_say_which(study):
-    rate, source = planning.device_rate(study.rows, None)
+    rate, source = device_rate(study.rows, None)
     assert "measured on cpu" in source
     assert rate > 0
-    rate, source = planning.device_rate(study.rows, "H100")
+    rate, source = device_rate(study.rows, "H100")
     assert rate == pytest.approx(0.35 * 989e12)
     assert "assumed" in source
     with pytest.raises(ValueError, match="h100"):
-        planning.device_rate(study.rows, "abacus")
+        device_rate(study.rows, "abacus")
 
 
 def test_without_a_joint_law_only_the_studys_own_budget_is_answered(tmp_path):
     sweep = write_study(tmp_path, budgets=(20_480,), fid=False)
     study = study_of(sweep, targets=("loss_all_scales",))
-    answer = planning.predict_run(study, "loss_all_scales", 2e6, 20_480)
+    answer = predict_run(study, "loss_all_scales", 2e6, 20_480)
     assert answer.value == pytest.approx(planted_loss(2e6, 20_480), rel=0.02)
     with pytest.raises(CannotFit):
-        planning.predict_run(study, "loss_all_scales", 2e6, 50_000)
+        predict_run(study, "loss_all_scales", 2e6, 50_000)
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import json
 import pandas as pd
 import pytest
 
-from analysis.output import study_of_csv
-from analysis.planning import predict_run
+from analysis.plans.predict import predict_run
+from analysis.study.sources import study_of_csv
 from tests.analysis.fake_study import write_study
 from tests.analysis.test_fit_laws import run
 

@@ -122,7 +122,7 @@ def test_intervals_know_derived_names(kept):
 
 def test_dropping_the_worst_moves_the_allocation_more_than_its_standard_error(rows):
     """laws.md, finding 5."""
-    from analysis.sensitivity import drop_worst
+    from analysis.study.sensitivity import drop_worst
 
     params, data, loss = (rows[name].to_numpy() for name in ("n_params", "n_tokens", "loss"))
     table = drop_worst(lambda m: fit_chinchilla(params[m], data[m], loss[m]), loss, ("a_opt",), (0, 3, 5, 8, 15, 30))

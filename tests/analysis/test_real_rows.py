@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from analysis import load_runs
-from analysis.output import study_of
+from analysis.study.sources import study_of
 from tests.analysis.fake_study import write_study
 from tests.tiny import STUDY, Tiny
 

@@ -12,7 +12,7 @@ import pytest
 
 from analysis import CannotFit, fit_chinchilla, fit_power_law, fit_saturating, fit_tied
 from analysis.engine import newton, resample, starts
-from analysis.parallel import in_parallel
+from analysis.engine.parallel import in_parallel
 
 X = np.geomspace(1e6, 1e9, 10)
 Y = 4 + (1e-7 * X) ** -0.3

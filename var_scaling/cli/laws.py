@@ -20,7 +20,7 @@ HOLDS, BROKEN = ("holds  ", "green"), ("broken ", "yellow")
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from analysis.record import LawRecord, StudyLaws
+    from analysis.study.record import LawRecord, StudyLaws
 
 
 def register(app: typer.Typer) -> None:
@@ -62,7 +62,7 @@ def fit_laws(
     """
     from rich.text import Text
 
-    from analysis.parallel import no_collection
+    from analysis.engine.parallel import no_collection
 
     if holdout_by not in ("size", "budget"):
         raise RequestProblem(f"--holdout-by is {holdout_by!r}; it is size or budget")
@@ -72,7 +72,7 @@ def fit_laws(
         if not (math.isfinite(value) and value >= 0):
             raise RequestProblem(f"--offset is {value:g}; a fixed offset is finite and not negative")
     with no_collection(), problems_as_requests():
-        from analysis.output import document, import_figures, plain, write_laws
+        from analysis.report.files import document, import_figures, plain, write_laws
 
         where = rows.locate()
         is_csv = where.is_file()
@@ -135,7 +135,7 @@ def show_study(study: StudyLaws) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from analysis.lawtable import target_words
+    from analysis.rows.words import target_words
 
     out.print(
         Text.assemble(
@@ -197,10 +197,11 @@ def _show_deepest(study: StudyLaws) -> None:
     """The largest model predicted from the others: each of the first target; of the others what fails, and a count."""
     from rich.text import Text
 
-    from analysis.checks import spread
-    from analysis.comparison import deepest_checks, deepest_sentence
-    from analysis.lawtable import AGAINST_WORDS
-    from analysis.table import MOST_BUDGETS
+    from analysis.report.sentences import deepest_sentence
+    from analysis.rows.budgets import MOST_BUDGETS
+    from analysis.rows.checks import spread
+    from analysis.rows.words import AGAINST_WORDS
+    from analysis.study.comparison import deepest_checks
 
     for (target, against), group in groupby(deepest_checks(study), itemgetter("target", "against")):
         checks = list(group)
@@ -221,7 +222,8 @@ def _law_cells(record: LawRecord) -> list[str | Text]:
     """One law, or its refusal, as the cells of a terminal table."""
     from rich.text import Text
 
-    from analysis.lawtable import AGAINST_WORDS, exponents, floor_name, number, percent, span
+    from analysis.rows.words import AGAINST_WORDS, number, percent, span
+    from analysis.study.reading import exponents, floor_name
 
     against = AGAINST_WORDS[record.against] + ("" if record.budget is None else f" at {count(record.budget)}")
     if record.law is None:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.errors import Note
-    from analysis.planning import Prediction
-    from analysis.record import StudyLaws
+    from analysis.plans.predict import Prediction
+    from analysis.study.record import StudyLaws
 
 Target = Annotated[
     str | None, typer.Option("--target", "--y", help="Which loss, error or FID column. Default: the first.")
@@ -56,8 +56,8 @@ def predict(
       var-scaling predict runs/sweeps/depth --depth 10 --images 200000 --json
     """
     from analysis import CannotFit
-    from analysis.counting import amount
-    from analysis.planning import predict_run
+    from analysis.plans.predict import predict_run
+    from analysis.rows.counting import amount
 
     _one_model(depth, size)
     with problems_as_requests():
@@ -111,10 +111,10 @@ def allocate(
 
       var-scaling allocate runs/sweeps/depth --flops 1e14
     """
-    from analysis.counting import amount, amount_name, counted
-    from analysis.output import plain
-    from analysis.planning import allocate as best_allocation
-    from analysis.planning import device_rate
+    from analysis.plans.allocate import allocate as best_allocation
+    from analysis.plans.devices import device_rate
+    from analysis.report.files import plain
+    from analysis.rows.counting import amount, amount_name, counted
 
     if not flops > 0:
         raise RequestProblem(f"the budget is {flops:g} FLOPs; give a positive number")
@@ -206,7 +206,7 @@ def expect(
     """
     from rich.text import Text
 
-    from analysis.planning import expect as expectation
+    from analysis.plans.expect import expect as expectation
 
     _one_model(depth, size)
     with problems_as_requests():
@@ -252,9 +252,9 @@ def design(
 
       var-scaling design --quantity loss --depth 36 --images 4e8
     """
-    from analysis.counting import amount_name, counted
-    from analysis.output import plain
-    from analysis.planning import design as best_design
+    from analysis.plans.design import design as best_design
+    from analysis.report.files import plain
+    from analysis.rows.counting import amount_name, counted
 
     if quantity == "loss":
         _one_model(depth, size)
@@ -298,7 +298,7 @@ def _study(rows: Rows, target: str | None, every: bool = False) -> tuple[StudyLa
     """The laws of one target, the first where none is asked for; or then with `every` of all that a study has."""
     from rich.text import Text
 
-    from analysis.table import STUDY_TARGETS
+    from analysis.rows.columns import STUDY_TARGETS
 
     where = rows.locate()
     targets = None if target is None else (target,)
@@ -316,7 +316,7 @@ def _one_model(depth: int | None, size: float | None) -> None:
 
 def _candidates(study: StudyLaws, where: Path) -> tuple[pd.DataFrame, str]:
     """Models to choose from: by the sweep's own recipe, as launched, where its YAML is there, else the rows' sizes."""
-    from analysis.planning import candidates_of_rows
+    from analysis.plans.candidates import candidates_of_rows
 
     file = where / "study.yaml"
     if file.is_file():
@@ -340,7 +340,7 @@ def _point(
     study: StudyLaws, where: Path, depth: int | None, size: float | None, images: float | None
 ) -> tuple[float, float | None]:
     """Parameters and images of a model that is asked about; no images where the rows know of none."""
-    from analysis.planning import candidate
+    from analysis.plans.candidates import candidate
 
     if study.columns.params is None:
         raise RequestProblem("the rows name no column of sizes (--x), so no law in size can answer")
@@ -356,7 +356,7 @@ def _point(
 def _print_predictions(answers: Sequence[Prediction]) -> None:
     from rich.table import Table
 
-    from analysis.lawtable import number, span, target_words
+    from analysis.rows.words import number, span, target_words
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("", "predicted", "95 % for one run", "95 % of the law", "law"):

@@ -16,7 +16,7 @@ from var_scaling.cli.options import Runs
 from var_scaling.errors import EnvironmentProblem, RequestProblem
 
 if TYPE_CHECKING:
-    from analysis.record import StudyLaws
+    from analysis.study.record import StudyLaws
 
 CSV_ONLY = ("x", "data", "group", "budget", "epochs", "keep_duplicates", "drop_missing")
 
@@ -64,7 +64,7 @@ class Rows:
         Raises:
             RequestProblem: options that what was named has no use for.
         """
-        from analysis.load import newest_sweep
+        from analysis.rows.load import newest_sweep
 
         where = self.source
         if where is None:
@@ -84,9 +84,9 @@ class Rows:
         Args:
             where: a folder or a CSV.
             targets: columns to fit; None takes all that a study has, or the usual one of a CSV.
-            **fit: options of both :func:`analysis.output.study_of` and :func:`analysis.output.study_of_csv`.
+            **fit: options of both functions in :mod:`analysis.study.sources`.
         """
-        from analysis.output import study_of, study_of_csv
+        from analysis.study.sources import study_of, study_of_csv
 
         if not where.is_file():
             params, compute = self.params or "params_total", self.compute or "train_flops"

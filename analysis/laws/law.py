@@ -506,7 +506,7 @@ class ParametricLaw(Law):
         """Best size, data and loss for compute budgets C = cost x N x D, with intervals.
 
         The rule of thumb C = 6 N D is what the literature's optima use; where the exact cost of a model is known,
-        :func:`analysis.planning.allocate` uses that instead.
+        :func:`analysis.plans.allocate.allocate` uses that instead.
 
         Args:
             compute: budgets, any number.

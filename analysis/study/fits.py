@@ -9,18 +9,20 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from analysis import checks
-from analysis.backtest import hold_out
-from analysis.compute_frontier import cell_frontier
 from analysis.errors import CannotFit
-from analysis.law import Law
-from analysis.parametric import fit_chinchilla, fit_repeated
-from analysis.power import fit_power_law
-from analysis.record import LEVEL, LawRecord
-from analysis.saturating import fit_fid_given_loss, fit_saturating
-from analysis.table import ENOUGH_SIZES, Columns, most_unique, run_names, usual
-from analysis.tied import fit_tied
-from analysis.trajectories import Trajectories
+from analysis.laws.backtest import hold_out
+from analysis.laws.law import Law
+from analysis.laws.parametric import fit_chinchilla, fit_repeated
+from analysis.laws.power import fit_power_law
+from analysis.laws.saturating import fit_fid_given_loss, fit_saturating
+from analysis.laws.tied import fit_tied
+from analysis.rows import checks
+from analysis.rows.budgets import ENOUGH_SIZES, most_unique
+from analysis.rows.columns import Columns, run_names
+from analysis.rows.names import usual
+from analysis.study.frontier import cell_frontier
+from analysis.study.record import LEVEL, LawRecord
+from analysis.study.trajectories import Trajectories
 
 # A study holds dozens of intervals; 95 % limits move by some 4 % of the width between 1,000 and 10,000 resamples.
 RESAMPLES = 1000

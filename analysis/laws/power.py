@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 from scipy.special import stdtrit
 
-from analysis import checks, outliers
 from analysis.engine import newton, starts
 from analysis.engine.collapse_rows import design_points
 from analysis.engine.estimators import LOG_NO_FLOOR, LineEstimator, NewtonEstimator
 from analysis.engine.terms import PowerTerms
 from analysis.errors import CannotFit, Note
-from analysis.law import Certificate, Law
+from analysis.laws import outliers
+from analysis.laws.law import Certificate, Law
+from analysis.rows import checks
 
 STARTS = 8
 FIRST_STEPS = 30  # a descent that needs more is on its way to E = 0, or in trouble

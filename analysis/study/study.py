@@ -10,15 +10,27 @@ from typing import Any, Literal, TypedDict, Unpack
 import numpy as np
 import pandas as pd
 
-from analysis import rowchecks
-from analysis import studyfits as fits
-from analysis.counting import COMPUTE_WORDS, PARAMS_WORDS
-from analysis.diagnostics import study_collapse, study_isoflop, study_sensitivity
+from analysis.engine.parallel import in_parallel
 from analysis.errors import CannotFit, Note
-from analysis.parallel import in_parallel
-from analysis.record import LawRecord, StudyLaws
-from analysis.table import ENOUGH_SIZES, SIX_ND, Columns, is_fid
-from analysis.trajectories import Trajectories, study_trajectories
+from analysis.rows.budgets import ENOUGH_SIZES
+from analysis.rows.columns import SIX_ND, Columns
+from analysis.rows.conventions import (
+    budget_notes,
+    convention_notes,
+    left_out_notes,
+    repeat_notes,
+    run_notes,
+    unit_notes,
+    unused_notes,
+)
+from analysis.rows.counting import COMPUTE_WORDS, PARAMS_WORDS
+from analysis.rows.falls import fall_checks
+from analysis.rows.names import is_fid
+from analysis.rows.recipe import pooled_notes, recipe_notes
+from analysis.study import fits
+from analysis.study.diagnostics import study_collapse, study_isoflop, study_sensitivity
+from analysis.study.record import LawRecord, StudyLaws
+from analysis.study.trajectories import Trajectories, study_trajectories
 
 
 class FitOptions(TypedDict, total=False):
@@ -58,7 +70,7 @@ def fit_study(
     finished budgets, and E + A/N^alpha + B/D^beta over all budgets, each with a backtest on its largest sizes.
 
     Args:
-        rows: one row a (trial, budget); numbers checked (:func:`analysis.table.check_table`, or a study's own rows).
+        rows: one row a (trial, budget); numbers checked, as :func:`analysis.rows.table.check_table` does.
         columns: which column plays which part.
         name: of the study.
         source: where the rows came from.
@@ -111,15 +123,15 @@ def fit_study(
         progress(", ".join(columns.targets))
     *found, (sensitivity, sensitivity_of), valleys, curves, (trunks, on_trunks) = in_parallel(tasks, meanwhile)
     notes += (
-        rowchecks.left_out_notes(rows)
-        + rowchecks.convention_notes(rows, columns)
-        + rowchecks.recipe_notes(rows, columns)
-        + rowchecks.budget_notes(rows, columns)
-        + rowchecks.unused_notes(rows, columns, own)
-        + rowchecks.pooled_notes(rows, columns, own)
-        + (() if own else rowchecks.run_notes(rows, columns))
-        + rowchecks.unit_notes(rows, columns)
-        + rowchecks.repeat_notes(rows, columns)
+        left_out_notes(rows)
+        + convention_notes(rows, columns)
+        + recipe_notes(rows, columns)
+        + budget_notes(rows, columns)
+        + unused_notes(rows, columns, own)
+        + pooled_notes(rows, columns, own)
+        + (() if own else run_notes(rows, columns))
+        + unit_notes(rows, columns)
+        + repeat_notes(rows, columns)
         + (curves.notes if curves is not None else ())
     )
     return StudyLaws(
@@ -128,7 +140,7 @@ def fit_study(
         columns=columns,
         conventions=conventions,
         records=tuple(record for records in [*found, on_trunks] for record in records),
-        falls=tuple(rowchecks.fall_checks(rows, columns)),
+        falls=tuple(fall_checks(rows, columns)),
         notes=notes,
         rows=rows,
         sensitivity=sensitivity,

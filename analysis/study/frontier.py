@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis import checks
-from analysis.table import Columns, usual
+from analysis.rows import checks
+from analysis.rows.columns import Columns
+from analysis.rows.names import usual
 
 
 def frontier(compute, loss, runs=None) -> pd.DataFrame:

@@ -14,11 +14,12 @@ from functools import cached_property
 
 import numpy as np
 
-from analysis import checks, outliers
 from analysis.engine.collapse_rows import DesignPoints, few_rows, on_points
 from analysis.engine.leastsquares import Model, minimize_squares, relative_excess, with_floor
 from analysis.errors import CannotFit, Note
-from analysis.law import Certificate, Law
+from analysis.laws import outliers
+from analysis.laws.law import Certificate, Law
+from analysis.rows import checks
 
 STARTS = 24
 AGREE = 1e-9

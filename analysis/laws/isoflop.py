@@ -12,12 +12,12 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from analysis import checks
-from analysis.backtest import Backtest, hold_out
 from analysis.engine.estimators import LineEstimator
 from analysis.errors import CannotFit, Note
-from analysis.law import Certificate, Law
-from analysis.table import ONE_COMPUTE
+from analysis.laws.backtest import Backtest, hold_out
+from analysis.laws.law import Certificate, Law
+from analysis.rows import checks
+from analysis.rows.budgets import ONE_COMPUTE
 
 SAME_SIZE = 0.02  # sizes closer than this are one: an interpolant through both would swing between them
 RESOLUTION = 25  # points a gap in which Akima minima are looked for, as published (Porian et al. 2024)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from analysis.backtest import Backtest
-from analysis.counting import amount, counted
-from analysis.lawtable import percent
-from analysis.record import LawRecord, StudyLaws
-from analysis.table import ONE_SIZE
+from analysis.laws.backtest import Backtest
+from analysis.rows.budgets import ONE_SIZE
+from analysis.study.record import LawRecord, StudyLaws
 
 
 def best_form(records: list[LawRecord]) -> LawRecord | None:
@@ -127,20 +125,3 @@ def ignoring_size(rows: pd.DataFrame, test: Backtest) -> float | None:
         return None
     next_size = smaller[np.log(smaller["x"] / smaller["x"].max()) > -ONE_SIZE]
     return float(next_size["y"].mean()) / test.measured - 1
-
-
-def deepest_sentence(study: StudyLaws, check: dict) -> str:
-    """One check for a person."""
-    columns = study.columns
-    column = columns.data if check["against"] == "params, data" else columns.budget
-    at = "" if check["images"] is None else f" at {amount(column, counted(check['images']))}"
-    law = "the joint law" if check["against"] == "params, data" else f"{check['form']} in N"
-    flat = check["ignoring_size"]
-    than = "" if flat is None else f"; the next smaller model's own misses by {percent(flat)} %"
-    return (
-        f"{check['target']}{at}, largest model predicted from the others by {law}: measured {check['measured']:.4g}, "
-        f"predicted {check['predicted']:.4g} [{check['low']:.4g} to {check['high']:.4g}], "
-        f"{percent(check['error'])} %: "
-        f"{'within' if check['within'] else 'beyond'} 1 %, {'inside' if check['inside'] else 'outside'} its interval"
-        f"{than}{'' if check['better'] else ', which is nearer'}"
-    )

@@ -11,14 +11,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis import checks, outliers
 from analysis.engine import newton, starts
 from analysis.engine.absolute import minimize_absolute
 from analysis.engine.collapse_rows import design_points
 from analysis.engine.estimators import LOG_NO_FLOOR, NewtonEstimator
 from analysis.engine.terms import PowerTerms, RepeatedTerms, log_epoch_gain
 from analysis.errors import CannotFit, Note
-from analysis.law import Certificate, ParametricLaw
+from analysis.laws import outliers
+from analysis.laws.law import Certificate, ParametricLaw
+from analysis.rows import checks
 
 STARTS = 10
 VANISHED = 1e-6
@@ -191,7 +192,7 @@ class _Rows:
 
 
 def _checked(columns: Mapping[str, object], loss, runs, weights, delta: float, conventions) -> _Rows:
-    """Every input as numbers of one length; see :mod:`analysis.checks` for the refusals."""
+    """Every input as numbers of one length; see :mod:`analysis.rows.checks` for the refusals."""
     inputs = {name: checks.column(name, values) for name, values in columns.items()}
     loss = checks.column("loss", loss)
     number = checks.same_length(**inputs, loss=loss)

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 
 import pandas as pd
 
-from analysis.backtest import Backtest
-from analysis.collapse import Collapse
 from analysis.errors import CannotFit, Note
-from analysis.isoflop import IsoFlop
-from analysis.law import Law
-from analysis.rowchecks import FallCheck
-from analysis.table import Columns
-from analysis.trajectories import Trajectories
+from analysis.laws.backtest import Backtest
+from analysis.laws.isoflop import IsoFlop
+from analysis.laws.law import Law
+from analysis.rows.columns import Columns
+from analysis.rows.falls import FallCheck
+from analysis.study.collapse import Collapse
+from analysis.study.trajectories import Trajectories
 
 LEVEL = 0.95
 

@@ -8,16 +8,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis import checks, sensitivity
-from analysis.collapse import Collapse, collapse, read_curves
-from analysis.compute_frontier import cell_frontier
-from analysis.counting import COMPUTE_WORDS, PARAMS_WORDS
 from analysis.errors import CannotFit
-from analysis.isoflop import IsoFlop, fit_isoflop
-from analysis.law import Law
-from analysis.parametric import fit_chinchilla
-from analysis.power import fit_power_law
-from analysis.table import ENOUGH_SIZES, ONE_COMPUTE, SIX_ND, Columns, most_unique, run_names
+from analysis.laws.isoflop import IsoFlop, fit_isoflop
+from analysis.laws.law import Law
+from analysis.laws.parametric import fit_chinchilla
+from analysis.laws.power import fit_power_law
+from analysis.rows import checks
+from analysis.rows.budgets import ENOUGH_SIZES, ONE_COMPUTE, most_unique
+from analysis.rows.columns import SIX_ND, Columns, run_names
+from analysis.rows.counting import COMPUTE_WORDS, PARAMS_WORDS
+from analysis.study import sensitivity
+from analysis.study.collapse import Collapse, collapse, read_curves
+from analysis.study.frontier import cell_frontier
 
 SAME_SIX_ND = 0.01  # derived from what was planned to agree, so it agrees
 APART = 4  # widths of a budget between one budget and the next

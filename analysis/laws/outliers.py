@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 from scipy.special import stdtrit
 
-from analysis import checks
 from analysis.engine.estimators import NewtonEstimator
 from analysis.errors import Note
+from analysis.rows import checks
 
 MOST_LEFT_OUT = 40  # rows of a ladder that are left out one by one; among more, one pulls less
 MATERIAL = 0.05  # in logs: less than that is no diverged run, whatever its odds

@@ -13,12 +13,13 @@ from functools import cached_property, partial
 
 import numpy as np
 
-from analysis import checks, outliers
 from analysis.engine.collapse_rows import DesignPoints, few_rows, on_points
 from analysis.engine.leastsquares import relative_excess, with_floor
 from analysis.errors import CannotFit, Note
-from analysis.law import Certificate, ParametricLaw
-from analysis.parametric import require_plane
+from analysis.laws import outliers
+from analysis.laws.law import Certificate, ParametricLaw
+from analysis.laws.parametric import require_plane
+from analysis.rows import checks
 
 VANISHED = 1e-9  # share of the loss below which a term is rounding
 LOWEST = np.array([0.0, 0.0, 0.0, -np.inf])  # E, a', b', eta

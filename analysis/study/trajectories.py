@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.compute_frontier import frontier
 from analysis.errors import CannotFit
-from analysis.table import Columns
+from analysis.rows.columns import Columns
+from analysis.study.frontier import frontier
 
 COLUMN = "train/loss"
 POINTS = 24  # a curve, spread evenly in log images

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable
 import numpy as np
 import pandas as pd
 
-from analysis import checks
 from analysis.errors import CannotFit
-from analysis.law import Law
+from analysis.laws.law import Law
+from analysis.rows import checks
 
 Fit = Callable[[np.ndarray], Law]  # takes a boolean mask of rows
 MOST_SIZES, GROUPS = 24, 12  # more sizes than that are dropped a twelfth at a time

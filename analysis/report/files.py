@@ -6,17 +6,14 @@ import json
 import math
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Unpack
+from typing import Any
 
-from analysis.errors import BadRequest, Note
-from analysis.load import load_runs
-from analysis.parallel import in_parallel
-from analysis.record import StudyLaws
-from analysis.study import FitOptions, fit_study
-from analysis.table import Columns, budgets_of_data, check_table, csv_columns, derive, study_columns, without_missing
+from analysis.engine.parallel import in_parallel
+from analysis.errors import BadRequest
+from analysis.study.record import StudyLaws
+from analysis.study.sources import study_of
 
 TABLES = ("rows.csv", "table.csv", "table.tex")
 Progress = Callable[[str], None] | None
@@ -46,109 +43,9 @@ def laws_of(
     return study, write_laws(study, target, figures=figures, progress=progress)
 
 
-def study_of(
-    path: str | Path,
-    *,
-    params: str = "params_total",
-    compute: str = "train_flops",
-    targets: tuple[str, ...] | None = None,
-    **options: Unpack[FitOptions],
-) -> StudyLaws:
-    """Load run folders and fit all laws; writes nothing.
-
-    Args:
-        path: a sweep, a folder of trials, one trial.
-        params: column of N.
-        compute: column of C.
-        targets: columns to fit; None takes losses, errors and FIDs that are there.
-        **options: see :class:`analysis.study.FitOptions`.
-
-    Raises:
-        CannotFit: no rows, or rows that no law can use.
-        FileNotFoundError, ValueError: as :func:`analysis.load_runs`; a column that is not there.
-    """
-    rows = load_runs(path)
-    name = str(rows.attrs.get("study", Path(path).name))
-    if rows.empty:
-        return fit_study(rows, Columns(), name=name)
-    columns = study_columns(rows, params, compute, targets)
-    attrs = dict(rows.attrs)
-    # scores of one evaluation may be missing or below zero for some rows: each law looks at its own
-    losses = tuple(target for target in columns.targets if not target.startswith("fid_"))
-    rows = check_table(rows, replace(columns, targets=losses), keep_duplicates=True)
-    rows.attrs |= attrs
-    return fit_study(
-        rows,
-        columns,
-        name=name,
-        source=str(path),
-        folders=trials_folder(Path(path)),
-        **options,
-    )
-
-
-def study_of_csv(
-    path: str | Path,
-    *,
-    x: str | None = None,
-    y: tuple[str, ...] = (),
-    data: str | None = None,
-    compute: str | None = None,
-    group: str | None = None,
-    budget: str | None = None,
-    epochs: str | None = None,
-    keep_duplicates: bool = False,
-    drop_missing: bool = False,
-    **options: Unpack[FitOptions],
-) -> StudyLaws:
-    """Read somebody's CSV and fit all laws that its columns allow; writes nothing.
-
-    Args:
-        path: a CSV file with a header.
-        x: column of sizes.
-        y: columns of losses or errors.
-        data: column of tokens or images seen; beside `epochs` it may be called like unique ones, which then are U.
-        compute: column of training FLOPs; where no column is called like one, C = 6 N D.
-        group: column that names the run of a row.
-        budget: column whose values get laws of their own; without it, where one size has several D, each D that has
-            four sizes gets them.
-        epochs: column of passes over the unique data: fits the law of repeated data.
-        keep_duplicates: equal rows count as runs of their own instead of being refused.
-        drop_missing: rows with an empty target are left out of its laws, and named, instead of being refused.
-        **options: see :class:`analysis.study.FitOptions`.
-
-    Raises:
-        CannotFit, ValueError, FileNotFoundError: a sentence with column and rows.
-    """
-    table = load_runs(path)
-    columns = csv_columns(table, x, y, data, compute, group, budget, epochs)
-    notes: tuple[Note, ...] = ()
-    if drop_missing:
-        table, notes = without_missing(table, columns)
-    table, columns = derive(check_table(table, columns, keep_duplicates, gaps=drop_missing), columns)
-    table, columns = budgets_of_data(table, columns)
-    return fit_study(
-        table,
-        columns,
-        name=Path(path).stem,
-        source=str(path),
-        notes=notes,
-        **options,
-    )
-
-
 def import_figures() -> None:
     """What draws, and all of matplotlib: to be had while fits run."""
     import analysis.figures.gallery  # noqa: F401
-
-
-def trials_folder(path: Path) -> Path | None:
-    """Where the trials of a place that load_runs accepts have their folders."""
-    if (path / "study.json").is_file():
-        return path.parent.parent / "trials"
-    if (path / "trials").is_dir():
-        return path / "trials"
-    return path.parent if (path / "budgets").is_dir() else path
 
 
 def write_laws(
@@ -187,7 +84,8 @@ def write_laws(
 
 
 def _write_tables(study: StudyLaws, folder: Path) -> list[Path]:
-    from analysis.lawtable import latex_table, law_table
+    from analysis.report.latex import latex_table
+    from analysis.report.table import law_table
 
     study.rows.to_csv(folder / "rows.csv", index=False)  # with the trials' ids, which are hashes of their configs
     law_table(study).to_csv(folder / "table.csv", index=False)
@@ -197,7 +95,7 @@ def _write_tables(study: StudyLaws, folder: Path) -> list[Path]:
 
 def document(study: StudyLaws) -> dict[str, Any]:
     """Everything that fit-laws found, as laws.json and --json hold it."""
-    from analysis.comparison import compare_forms, deepest_checks
+    from analysis.study.comparison import compare_forms, deepest_checks
 
     return study.as_dict() | {"deepest": deepest_checks(study), "forms": compare_forms(study).to_dict("records")}
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis import checks
 from analysis.errors import CannotFit
-from analysis.law import Law
+from analysis.laws.law import Law
+from analysis.rows import checks
 
 ROUNDED = 1e-6  # relative; of an exact law every interval is a point
 

@@ -1,0 +1,1 @@
+"""One file a form: its fit, its coefficients, its refusals."""

@@ -1,0 +1,1 @@
+"""What laws are asked for: predictions, allocations, expectations, and which trial to add."""
