@@ -172,3 +172,10 @@ def test_sync_json_is_one_document_and_shows_no_password(sweep, empty_store, tmp
     assert told["page"].startswith(f"{server.address}/#/experiments/")
     assert "s3cret" not in done.stdout + done.stderr
     assert stored_points(database, "02aa")["val/loss_var", 900][0] == 3.5
+
+
+def test_a_runs_folder_that_takes_no_note_of_what_was_sent_is_a_sentence(sweep, uri, capsys):
+    train(sweep)
+    (sweep.folder / "mirror").write_text("in the way")
+    assert main([str(sweep.runs), sweep.name, "--once"]) == 3
+    assert f"in {sweep.folder}: a mirror remembers there" in capsys.readouterr().err

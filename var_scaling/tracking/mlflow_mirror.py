@@ -59,12 +59,18 @@ def main(arguments: list[str] | None = None) -> int:
     except EnvironmentProblem as problem:
         print(problem, file=sys.stderr)
         return 3
-    (folder / "mirror").mkdir(exist_ok=True)
     try:
+        (folder / "mirror").mkdir(exist_ok=True)
         attempt = store.take(folder / "mirror")
     except store.Held as held:
         print(f"another mirror of {asked.sweep} is at work: {held}", file=sys.stderr)
         return 0 if held.state == "alive" else 1
+    except OSError as error:  # somebody else's runs, for one to read
+        print(
+            f"{error.strerror} in {folder}: a mirror remembers there what it has sent; sync as a user who may write it",
+            file=sys.stderr,
+        )
+        return 3
     for number in store.attempt_numbers(folder / "mirror")[:-1]:  # a mirror's past is of no use
         _remove(folder / "mirror" / "attempts" / f"{number:03d}")
     stop = attempt.stop
