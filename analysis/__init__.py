@@ -20,6 +20,8 @@ _HOMES = {
     "fit_chinchilla": "laws.parametric",
     "fit_repeated": "laws.parametric",
     "fit_tied": "laws.tied",
+    "fit_coupled": "laws.coupled",
+    "Designer": "plans.designer",
     "ParametricLaw": "laws.law",
     "fit_isoflop": "laws.isoflop",
     "IsoFlop": "laws.isoflop",
