@@ -76,7 +76,7 @@ def log(folder: Path) -> str:
 def rows(folder: Path) -> dict[int, dict[str, Any]]:
     """Rows without the columns that bit-equality leaves out, and a hash of the weights."""
     from var_scaling.runs import store
-    from var_scaling.training.row import NOT_COMPARED
+    from var_scaling.runs.columns import NOT_COMPARED
 
     found = {}
     for path in folder.glob("budgets/*/row.json"):

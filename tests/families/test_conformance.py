@@ -18,7 +18,7 @@ import analysis
 from tests.tiny import STUDY, Tiny, log, rows
 from var_scaling.config import yaml
 from var_scaling.families.base import Batch, Family, FamilyModel
-from var_scaling.families.registry import families, torch_half
+from var_scaling.families.registry import columns_of_families, families, torch_half
 from var_scaling.planning import flops
 from var_scaling.planning.resolve import resolve
 from var_scaling.planning.trial import TrialConfig, read_trial
@@ -226,6 +226,10 @@ def test_a_killed_trial_ends_in_the_same_bits(trained: tuple[Tiny, str, Path], t
 def test_a_row_of_training_passes_analysis(trained: tuple[Tiny, str, Path]) -> None:
     tiny, _, folder = trained
     family = families()[json.loads((folder / "identity.json").read_text())["model"]["family"]]
+    declared = {column["name"] for column in json.loads((tiny.runs / "columns.json").read_text())[family.name]}
+    (row, _) = (json.loads(path.read_text()) for path in sorted(folder.glob("budgets/*/row.json")))
+    assert row.keys() <= declared, "every column of a row is declared, with its unit"
+    assert columns_of_families()[family.name][0].keys() >= {"name", "unit", "part", "means", "comparable"}
     table = analysis.load_runs(tiny.runs)
     assert len(table) == 2 and set(table["family"]) == {family.name}
     for column in family.losses:

@@ -107,7 +107,8 @@ def _report(started: Launch, missing: Sequence[Missing], seconds: float, json: b
         found = {"trials": trials, "missing": lacks, "symptoms": show.symptoms_of(runs, name)}
         print_json({"schema": 1, "sweep": name, "seconds": seconds, **found})
         return
-    out.print(show.rows_table(runs, status.trials))
+    for table in show.row_tables(runs, status.trials):
+        out.print(table)
     show.print_symptoms(runs, name)
     done = sum(t.state == "finished" for t in status.trials)
     before = sum(reason.startswith("finished") for _, reason in started.skipped)

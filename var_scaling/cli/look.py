@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -24,6 +25,7 @@ from var_scaling.cli.options import (
 )
 from var_scaling.cli.run import count, err, out, print_json
 from var_scaling.errors import RequestProblem
+from var_scaling.families.registry import families
 from var_scaling.launch import status as state
 from var_scaling.launch.early_log import early_log, last_line
 from var_scaling.launch.slurm.arrays import ask_once, read_arrays
@@ -285,9 +287,15 @@ def explain(
         )
     for images, row in rows.items():
         out.print(
-            f"budget {int(images):,}: loss {row['loss_all_scales']:.4f}, {count(row['train_flops'])} FLOPs, "
-            f"{row['seconds']:.0f} s",
+            f"budget {int(images):,}: {_losses(row)}, {count(row['train_flops'])} FLOPs, {row['seconds']:.0f} s",
         )
+
+
+def _losses(row: Mapping[str, Any]) -> str:
+    """The losses of a row in the words of its family."""
+    family = families().get(str(row.get("family")))
+    shown = [c for c in family.losses if c.heading and c.name in row] if family else []
+    return ", ".join(f"{column.heading} {row[column.name]:.4f}" for column in shown) or "no loss"
 
 
 def diff(

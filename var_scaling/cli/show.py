@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from var_scaling.cli.run import count, out, span
-from var_scaling.families.registry import family_of
+from var_scaling.families.registry import families, family_of
 from var_scaling.launch.missing import failure, missing_text
 from var_scaling.launch.slurm.usage import Usage
 from var_scaling.launch.status import SweepStatus, TrialStatus, read_row
@@ -272,8 +272,16 @@ class Bars:
             self.console.print(Text.assemble((f"{record.state:<8}", STYLES[record.state]), f" {name}"))
 
 
-def rows_table(runs: Path, trials: tuple[TrialStatus, ...]) -> Table:
-    """One line a row: what was trained, and how good it is."""
+def row_tables(runs: Path, trials: tuple[TrialStatus, ...]) -> list[Table]:
+    """One line a row: what was trained, and how good it is. A table a family, for losses of two do not compare."""
+    of_family: dict[str, list[TrialStatus]] = {}
+    for trial in trials:
+        of_family.setdefault(Path(trial.folder).name.partition("-")[0], []).append(trial)
+    return [_rows_table(runs, name, tuple(found)) for name, found in of_family.items()]
+
+
+def _rows_table(runs: Path, family: str, trials: tuple[TrialStatus, ...]) -> Table:
+    losses = [column for column in families()[family].losses if column.heading] if family in families() else []
     measured = {
         (t.folder, b): read_evaluations(runs / t.folder / "budgets" / str(b), t.evaluations)
         for t in trials
@@ -282,7 +290,8 @@ def rows_table(runs: Path, trials: tuple[TrialStatus, ...]) -> Table:
     labels = list(dict.fromkeys(label for found in measured.values() for label in found))
     fids = [_fid_header(label) for label in labels]
     axes = list(dict.fromkeys(name for trial in trials for name in trial.axes))
-    table = _table("rows", "d", "seed", *axes, "params", "images", "FLOPs", "loss", "last", "error", *fids, "img/s")
+    headings = [column.heading for column in losses]
+    table = _table(f"rows of {family}", "d", "seed", *axes, "params", "images", "FLOPs", *headings, *fids, "img/s")
     for trial in sorted(trials, key=lambda t: (t.depth, t.seed)):
         for budget in trial.budgets:
             row = read_row(runs / trial.folder, budget)
@@ -294,9 +303,7 @@ def rows_table(runs: Path, trials: tuple[TrialStatus, ...]) -> Table:
                     count(row["params_total"]),
                     count(row["images_seen"]),
                     count(row["train_flops"]),
-                    f"{row['loss_all_scales']:.4f}",
-                    f"{row['loss_last_scale']:.4f}",
-                    f"{row['error_all_scales']:.4f}",
+                    *(f"{row[column.name]:.4f}" if column.name in row else "" for column in losses),
                     *(_fid(measured[trial.folder, budget].get(label)) for label in labels),
                     f"{row['images_per_second']:,.0f}",
                 )

@@ -131,8 +131,12 @@ class Family(Protocol):
         """The mean of t over a sample's tokens or steps: what is compared between orders that ramp t differently."""
 
     def tokens_per_image(self, model: Any) -> int: ...
+    @property
+    def own_columns(self) -> tuple[Column, ...]:
+        """What a row carries of the model beside depth and counts, and of losses beside those of `losses`."""
+
     def columns(self, model: Any) -> dict[str, Any]:
-        """Facts of the model that a row carries beside depth and counts."""
+        """The values of `own_columns` that are known before training."""
 
 
 @dataclass(frozen=True)

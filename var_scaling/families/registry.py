@@ -16,6 +16,7 @@ from importlib.metadata import entry_points
 from typing import Any
 
 from var_scaling.families.base import Family, FamilyModel, ModelConfig
+from var_scaling.runs.columns import COLUMNS, described
 
 OURS = ("var", "raster", "dit")  # a line a family: the name of its folder
 GROUP = "var_scaling.families"
@@ -49,6 +50,11 @@ def _load() -> tuple[dict[str, Family], dict[str, str]]:
         except Exception as error:  # somebody else's package may raise anything: it must not take ours down
             failed[point.name] = f"the package {package} offers it, but {type(error).__name__}: {error}"
     return found, failed
+
+
+def columns_of_families() -> dict[str, list[dict[str, Any]]]:
+    """What a row of each family is made of (`runs/columns.json`); its first loss is its headline."""
+    return {name: described((*COLUMNS, *family.own_columns, *family.losses)) for name, family in families().items()}
 
 
 def family_of(model: ModelConfig) -> Family:

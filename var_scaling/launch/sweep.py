@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from var_scaling.config import yaml
 from var_scaling.errors import EnvironmentProblem
+from var_scaling.families.registry import columns_of_families
 from var_scaling.launch.protocol import Job, Launcher, Queue
 from var_scaling.launch.wishes import leave_wishes
 from var_scaling.planning.plan import Plan, PlannedTrial
@@ -120,6 +121,7 @@ def _prepare(
             _write_work(plan.runs, job.work)
     os.sync()
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
+    store.write_json(plan.runs / "columns.json", columns_of_families())
     store.write_bytes(folder / "study.yaml", source.encode())
     store.write_json(folder / "study.json", _study_json(plan, now))
     store.write_json(

@@ -17,7 +17,7 @@ from typing import Any
 from var_scaling.config import yaml
 from var_scaling.errors import RequestProblem
 from var_scaling.planning import flops
-from var_scaling.planning.trial import TrialConfig
+from var_scaling.planning.trial import read_trial
 from var_scaling.runs import store
 from var_scaling.runs.journal import attempt_journals, durable_images
 from var_scaling.runs.record import read_record
@@ -80,7 +80,7 @@ def flops_per_image(folder: Path, rows: Mapping[int, Mapping[str, Any]]) -> int 
         if "train_flops_per_image" in row:
             return int(row["train_flops_per_image"])
     try:
-        return flops.train_flops_per_image(TrialConfig.model_validate(yaml.load(folder / "config.yaml")[0]).model)
+        return flops.train_flops_per_image(read_trial(yaml.load(folder / "config.yaml")[0]).model)
     except (RequestProblem, ValueError):  # none there, or one of another version of this code
         return None
 

@@ -14,11 +14,6 @@ from var_scaling.planning.resolve import branch_point
 from var_scaling.planning.trial import TrialConfig
 from var_scaling.training.state import State
 
-# Columns that may differ between two runs that are bit-equal (DESIGN): time, place, versions, attempts.
-NOT_COMPARED = frozenset(
-    {"seconds", "images_per_second", "finished", "host", "device", "processes", "torch", "python", "code", "attempts"}
-)
-
 
 def make_row(
     config: TrialConfig,
@@ -26,7 +21,7 @@ def make_row(
     validation: Mapping[str, float],
     provenance: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """A flat mapping of plain values; what is not known is absent.
+    """A flat mapping of plain values, declared in `runs.columns` and by the family; what is not known is absent.
 
     Args:
         config: resolved.

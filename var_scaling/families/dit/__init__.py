@@ -12,6 +12,8 @@ from var_scaling.runs.columns import Column
 from var_scaling.tokenizers.base import Latents
 
 _COMPARABLE = ("tokenizer",)  # the level depends on the latents, whatever they decode to
+_SAME_TARGET = (*_COMPARABLE, "target")
+_MSE = "mean square"
 
 
 class DiTFamily:
@@ -23,8 +25,32 @@ class DiTFamily:
     numerics = 1
     latents: Latents = "continuous"
     losses = (
-        Column("loss_noise_mse", "mean square", "loss", "error of the noise, over all times alike", _COMPARABLE),
-        Column("loss_target_mse", "mean square", "loss", "error of what the model predicts", ("tokenizer", "target")),
+        Column(
+            "loss_noise_mse",
+            "mean square",
+            "loss",
+            "error of the noise, over all times alike",
+            _COMPARABLE,
+            "noise MSE",
+        ),
+        Column(
+            "loss_target_mse",
+            "mean square",
+            "loss",
+            "error of what the model predicts",
+            ("tokenizer", "target"),
+            "target MSE",
+        ),
+    )
+    own_columns = (
+        Column("width", "channels", "size", "of the transformer"),
+        Column("head_dim", "channels", "size", "of an attention head"),
+        Column("heads", "heads", "size", ""),
+        Column("patch_size", "latent positions", "identity", "side of what one token stands for"),
+        Column("target", "", "identity", "what the model predicts"),
+        Column("learned_variance", "", "identity", ""),
+        Column("params_frozen", "parameters", "size", "positions: among the published weights, and not trained"),
+        Column("loss_vb", "bits a number", "loss", "the variances' bound", _COMPARABLE),
     )
     recipes = (rule.PAPER, rule.SMALL_LADDER)
     facts = ("latent_channels", "latent_size", "num_classes")

@@ -9,6 +9,7 @@ from var_scaling.families.raster import sizes
 from var_scaling.families.raster.config import RasterConfig, RasterSampler
 from var_scaling.families.transformer.config import TokenModelConfig
 from var_scaling.families.transformer.family import TokenFamily
+from var_scaling.runs.columns import Column
 
 
 class RasterFamily(TokenFamily):
@@ -18,6 +19,7 @@ class RasterFamily(TokenFamily):
     config = RasterConfig
     sampler = RasterSampler
     numerics = 1
+    own_columns = (*TokenFamily.own_columns, Column("order", "", "identity", "of the tokens"))
     module = "var_scaling.families.raster.training"
 
     params = staticmethod(sizes.params)

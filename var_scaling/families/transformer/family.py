@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 from var_scaling.families.transformer import recipe as rule
 from var_scaling.families.transformer.config import TokenModelConfig
-from var_scaling.families.transformer.losses import TOKEN_LOSSES
+from var_scaling.families.transformer.losses import TOKEN_COLUMNS, TOKEN_LOSSES
+from var_scaling.runs.columns import Column
 from var_scaling.tokenizers.base import Latents
 
 Config = TypeVar("Config", bound=TokenModelConfig)
@@ -18,6 +19,7 @@ class TokenFamily:
 
     latents: Latents = "tokens"
     losses = TOKEN_LOSSES
+    own_columns: tuple[Column, ...] = TOKEN_COLUMNS
     recipes = (rule.PAPER, rule.SMALL_LADDER)
     facts = ("patch_nums", "vocab_size", "latent_dim", "num_classes")
     knobs = ("gamma_init",)

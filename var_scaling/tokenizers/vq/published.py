@@ -1,0 +1,89 @@
+"""Published multi-scale VQVAE weights as a module of ours: sizes are read from the tensors' shapes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from var_scaling.state_dicts import count, fit, locate
+from var_scaling.tokenizers.vq.model import Tokenizer
+
+# Names that the sizes are read from, and the number of dimensions that they must have.
+SIZE_GIVERS = {
+    "encoder.conv_in.weight": 4,
+    "encoder.down.0.block.0.conv1.weight": 4,
+    "quantize.embedding.weight": 2,
+    "decoder.conv_in.weight": 4,
+}
+BUFFERS = re.compile(r"quantize\.ema_vocab_hit_SV")  # hit counts: no weights
+
+
+def load_tokenizer(
+    state_dict: Mapping[str, Any], patch_nums: Sequence[int], *, norm_groups: int = 32, phi_ratio: float = 0.5
+) -> Tokenizer:
+    """A published multi-scale VQVAE checkpoint as a module in evaluation mode.
+
+    Args:
+        state_dict: the published names and shapes; phi shared by all scales, by some or by none. Where they may lie,
+            see `state_dicts.locate`.
+        patch_nums: side of each token map, coarse to fine.
+        norm_groups: groups of every GroupNorm, at most. No shape shows them; 32 is published, and with a wrong number
+            the weights load and give other tokens.
+        phi_ratio: share of the convolution in phi, which no shape shows either; 0.5 is published.
+
+    Raises:
+        ValueError: names or shapes that differ, all listed.
+    """
+    sides = sides_of(patch_nums)
+    if norm_groups < 1 or not 0 <= phi_ratio <= 1:
+        raise ValueError(f"norm_groups {norm_groups} and phi_ratio {phi_ratio:g} must be at least 1, and from 0 to 1")
+    found = locate(state_dict, SIZE_GIVERS, "a tokenizer")
+    state = {_our_phi_name(name): value for name, value in found.items() if not BUFFERS.fullmatch(name)}
+    channels, image_channels, kernel, _ = state["encoder.conv_in.weight"].shape
+    vocab_size, latent_dim = state["quantize.embedding.weight"].shape
+    levels = count(state, r"encoder\.down\.(\d+)\.")
+    firsts = [f"encoder.down.{level}.block.0.conv1.weight" for level in range(levels)]
+    odd = [name for name in firsts if name not in state or state[name].shape[0] % channels]
+    if odd or (kernel != 3 and kernel not in (4, 8)):
+        raise ValueError(
+            "this is not the state dict of a tokenizer: the widths of its levels must be multiples of the first's "
+            f"{channels} channels and its first kernel 3, 4 or 8 (here {kernel}); look at "
+            f"{', '.join(odd or ['encoder.conv_in.weight'])}"
+        )
+    phis = count(state, r"quantize\.phis\.(\d+)\.")
+    if phis == 0:
+        raise ValueError(
+            "this is not the state dict of a multi-scale tokenizer: it has no phi convolutions "
+            "(quantize.quant_resi...), as a VQGAN of one scale has none; only tokenizers with phi can be loaded"
+        )
+    model = Tokenizer(
+        patch_nums=sides,
+        vocab_size=vocab_size,
+        latent_dim=latent_dim,
+        channels=channels,
+        multipliers=tuple(state[name].shape[0] // channels for name in firsts),
+        blocks=count(state, r"encoder\.down\.0\.block\.(\d+)\."),
+        middle="encoder.mid.block_1.conv1.weight" in state,
+        attention=f"encoder.down.{levels - 1}.attn.0.qkv.weight" in state,
+        stem_stride=1 if kernel == 3 else kernel // 2,
+        image_channels=image_channels,
+        norm_groups=norm_groups,
+        phi_count=phis,
+        phi_ratio=phi_ratio,
+    )
+    return fit(model, state, "tokenizer")
+
+
+def sides_of(patch_nums: Sequence[int]) -> tuple[int, ...]:
+    """The sides of token maps, checked."""
+    sides = tuple(patch_nums)
+    if not sides or not all(isinstance(side, int) and side > 0 for side in sides):
+        raise ValueError(f"patch_nums {list(sides)} must be the side of each token map, such as (1, 2, 3)")
+    return sides
+
+
+def _our_phi_name(name: str) -> str:
+    """One list of phis for the three ways in which published checkpoints name them."""
+    name = re.sub(r"^quantize\.quant_resi\.(?:qresi_ls\.)?(\d+)\.", r"quantize.phis.\1.conv.", name)
+    return re.sub(r"^quantize\.quant_resi\.qresi\.", "quantize.phis.0.conv.", name)
