@@ -1,7 +1,7 @@
 """The public door to published weights: state dicts as modules of ours.
 
-Each takes what `torch.load(path, weights_only=True)` gives: the state dict, or a training's checkpoint around it. What is
-known of a format stands with its family or tokenizer.
+Each takes what `torch.load(path, weights_only=True)` gives: the state dict, or a training's checkpoint around it. What
+is known of a format stands with its family or tokenizer.
 """
 
 from __future__ import annotations
