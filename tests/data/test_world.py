@@ -17,6 +17,8 @@ from var_scaling.data.world.letters import GLYPHS, plate
 from var_scaling.data.world.things import MATERIAL, thing_map
 from var_scaling.errors import EnvironmentProblem
 
+NAMES = class_names(resolve_data(DataConfig(name="world")))
+
 
 def load(**fields):
     return load_images(resolve_data(DataConfig(name="world", unique_images=200, validation_images=100, **fields)))
@@ -54,9 +56,11 @@ def test_there_are_more_images_for_who_asks():
 
 
 def test_classes_are_named_and_each_thing_fills_its_place():
-    names = class_names(resolve_data(DataConfig(name="world")))
+    names = NAMES
     assert len(set(names)) == 100
-    assert (names[0], names[63], names[99]) == ("plastic ball", "brick car", "metal umbrella")
+    assert (names[0], names[32], names[99]) == ("plastic ball", "brick car", "brick umbrella")
+    assert len({name.split()[1] for name in names[:20]}) == 20, "a grid of the first few shows many things"
+    assert {name.split()[0] for name in names[:5]} == set(WORLD_MATERIALS)
     what = world.factors("train", np.arange(100))
     assert [f"{WORLD_MATERIALS[m]} {WORLD_THINGS[t]}" for t, m in zip(what.thing, what.material, strict=True)] == list(
         names
@@ -79,7 +83,9 @@ def test_factors_cover_their_ranges_and_are_independent():
 
 
 def test_every_factor_shows_in_the_pixels():
-    what = world.factors("train", np.arange(0, 40 * 100, 100) + 1)  # dotted balls: they have no other side
+    what = world.factors(
+        "train", np.arange(0, 40 * 100, 100) + NAMES.index("dotted ball")
+    )  # balls: they have no other side
 
     def drawn(of):
         images = scene._scene(of, 32).copy()
@@ -146,7 +152,7 @@ def features(images):
             [5 * WORLD_THINGS.index(name) for name in ("ball", "star", "house", "mug", "car", "boat", "key", "lamp")],
             0.7,
         ),
-        ([5 * WORLD_THINGS.index("drum") + material for material in range(5)], 0.7),
+        ([NAMES.index(f"{name} drum") for name in WORLD_MATERIALS], 0.7),
     ],
     ids=["things", "materials"],
 )

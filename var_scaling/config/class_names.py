@@ -20,7 +20,8 @@ GARMENTS = (
     "bag",
     "ankle boot",
 )
-# The world's classes are every thing in every material (`var_scaling.data.world`).
+# The world's classes are every thing in every material (`var_scaling.data.world`), so ordered that the first few, which
+# a grid of samples shows, differ in both.
 WORLD_THINGS = (
     "ball",
     "cube",
@@ -44,11 +45,12 @@ WORLD_THINGS = (
     "umbrella",
 )
 WORLD_MATERIALS = ("plastic", "dotted", "wood", "brick", "metal")
+WORLD_CLASSES = tuple((thing, (thing + turn) % 5) for turn in range(5) for thing in range(20))  # thing, material
 NAMES: dict[str, tuple[str, ...]] = {
     "fashion-mnist-mini": GARMENTS,
     "fashion-mnist": GARMENTS,
     "cifar10": ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"),
-    "world": tuple(f"{material} {thing}" for thing in WORLD_THINGS for material in WORLD_MATERIALS),
+    "world": tuple(f"{WORLD_MATERIALS[material]} {WORLD_THINGS[thing]}" for thing, material in WORLD_CLASSES),
 }
 
 

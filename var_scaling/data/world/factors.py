@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from var_scaling import randomness
-from var_scaling.config.class_names import WORLD_MATERIALS, WORLD_THINGS
+from var_scaling.config.class_names import WORLD_CLASSES, WORLD_MATERIALS
 from var_scaling.data.world.integers import Ints
 
-CLASSES = len(WORLD_THINGS) * len(WORLD_MATERIALS)
+CLASSES = len(WORLD_CLASSES)
 ALPHABET = "ABCDEFHJLPRTUXY123456789"  # what three by five dots can tell apart
 FRAME = 1024  # units along a side of the frame
 GROUNDS = ("plain", "tiles", "planks")
@@ -25,7 +25,7 @@ class Factors:
     """One number an image for each factor: (N,) int32. Lengths are in units of 1/1024 of the frame's side."""
 
     thing: Ints  # the shape, an index of WORLD_THINGS
-    material: Ints  # of WORLD_MATERIALS; the class is 5 x thing + material
+    material: Ints  # of WORLD_MATERIALS; both follow from the class (WORLD_CLASSES)
     hue: Ints  # of the thing, 0 .. 1535; wood, brick and metal use a part of it
     second_hue: Ints  # of dots, stripes and grain
     size: Ints  # of the thing's square
@@ -107,14 +107,12 @@ def factors(split: Literal["train", "validation"], rows: NDArray[np.integer]) ->
             last row.
     """
     of_row: NDArray[np.int64] = np.asarray(rows, np.int64)
-    labels, numbers = of_row % CLASSES, of_row // CLASSES
+    thing, material = np.array(WORLD_CLASSES, np.int64)[of_row % CLASSES].T
+    combination, numbers = thing * len(WORLD_MATERIALS) + material, of_row // CLASSES
     drawn = {}
     for name, (least, most) in RANGES.items():
-        high_bits = randomness.bits(_SEEDS[split], f"world-{name}", labels, numbers) >> np.uint64(32)
+        high_bits = randomness.bits(_SEEDS[split], f"world-{name}", combination, numbers) >> np.uint64(32)
         drawn[name] = (least + ((high_bits * np.uint64(most - least + 1)) >> np.uint64(32)).astype(np.int64)).astype(
             np.int32
         )
-    materials = len(WORLD_MATERIALS)
-    return Factors(
-        thing=(labels // materials).astype(np.int32), material=(labels % materials).astype(np.int32), **drawn
-    )
+    return Factors(thing=thing.astype(np.int32), material=material.astype(np.int32), **drawn)
