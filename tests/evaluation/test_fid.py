@@ -37,7 +37,7 @@ from var_scaling.runs import store
 
 
 def plain(report):
-    return {k: v for k, v in report.items() if k not in ("seconds", "finished")}
+    return {k: v for k, v in report.items() if k not in ("seconds", "sample_seconds", "finished")}
 
 
 def test_a_perfect_model_is_near_zero_and_everything_is_named(model, evaluation, images, classifier_folder, tmp_path):

@@ -82,7 +82,7 @@ def evaluate_model(
     # One checkpoint a (weights, evaluation): an interrupted one goes on, another is never mistaken for it.
     key = f"{evaluation.model_dump_json()}{weights_hash(model.module)}{extractor.identity}"
     name = f"evaluation_{hashlib.sha256(key.encode()).hexdigest()[:12]}"
-    features_nD, logits_nY = _sample_features(model, sampler, fid.seed, labels_n, extractor, attempt, name)
+    features_nD, logits_nY, seconds = _sample_features(model, sampler, fid.seed, labels_n, extractor, attempt, name)
     report = {
         "kind": "fid",
         "label": evaluation_label(evaluation),
@@ -95,6 +95,8 @@ def evaluate_model(
         "samples": fid.samples,
         **sampler.model_dump(),
         "guidance_mean": family_of(model.config).mean_guidance(model.config, sampler),
+        "sample_flops": family_of(model.config).sample_flops(model.config, sampler),
+        **({} if seconds is None else {"sample_seconds": seconds}),
         "seed": fid.seed,
         **measure(features_nD, reference, logits_nY, labels_n),
         "data_hash": images.content_hash,
@@ -161,7 +163,8 @@ def _sample_features(
     extractor: Extractor,
     attempt: Attempt | None,
     name: str,
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, float | None]:
+    """Features, logits, and seconds an image takes to draw and decode: the median batch, None where none was drawn."""
     parts: list[NDArray[np.float32]] = []
     logits: list[NDArray[np.float32]] = []
     first = 0
@@ -173,7 +176,10 @@ def _sample_features(
             logits.append(saved["logits"].numpy())
     beat, saved_at = _beat(attempt, "samples"), time.monotonic()
     drawn = generate(model, labels_n, sampler, seed=seed, first=first)
+    seconds: list[float] = []
+    before = time.perf_counter()
     for rows, images_BCHW in drawn:
+        seconds.append((time.perf_counter() - before) / len(rows))
         features_BD, logits_BY = extractor(images_BCHW)
         parts.append(features_BD)
         if logits_BY is not None:
@@ -189,7 +195,9 @@ def _sample_features(
             if stopping:
                 raise attempt.stopped()
         beat(done, len(labels_n))
-    return np.concatenate(parts), (np.concatenate(logits) if logits else None)
+        before = time.perf_counter()
+    median = float(np.median(seconds)) if seconds else None
+    return np.concatenate(parts), (np.concatenate(logits) if logits else None), median
 
 
 def _beat(attempt: Attempt | None, what: str) -> Callable[[int, int], None]:
