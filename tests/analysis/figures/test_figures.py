@@ -13,8 +13,8 @@ from analysis.figures.scaling import judged
 from analysis.report.files import write_laws
 from analysis.rows.recipe import recipe_notes
 from analysis.study.sources import study_of, study_of_csv
-from tests.analysis.fake_study import write_study
-from tests.analysis.test_other_laws import valleys
+from tests.support.fake_study import write_study
+from tests.support.laws import valleys
 
 
 @pytest.fixture(scope="module")

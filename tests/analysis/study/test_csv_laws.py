@@ -16,8 +16,8 @@ from analysis.rows.words import percent, span
 from analysis.study.diagnostics import study_isoflop
 from analysis.study.sources import study_of, study_of_csv
 from analysis.study.study import fit_study
-from tests.analysis.fake_study import write_study
-from tests.analysis.test_fit_laws import run
+from tests.support.fake_study import write_study
+from tests.support.laws import found, grid, isoflop_rows, laws, repeated, run
 from var_scaling.cli.laws import show_study
 from var_scaling.cli.run import out
 
@@ -27,25 +27,6 @@ from var_scaling.cli.run import out
 )
 def test_what_rounds_to_nothing_has_no_sign(share, text):
     assert percent(share) == text
-
-
-def grid(sizes=8, amounts=6, noise=0.002, seed=0):
-    """Every size at every amount of data, with losses of a planted law; columns params, tokens, loss."""
-    params, tokens = (
-        values.ravel() for values in np.meshgrid(np.geomspace(1e7, 2e9, sizes), np.geomspace(1e9, 1e11, amounts))
-    )
-    luck = noise * np.random.default_rng(seed).normal(size=len(params))
-    loss = (1.8 + 480 / params**0.35 + 2000 / tokens**0.37) * np.exp(luck)
-    return pd.DataFrame({"params": params, "tokens": tokens, "loss": loss})
-
-
-def laws(tmp_path, frame, *arguments, figures=False):
-    """laws.json of a table, and where its files are."""
-    frame.to_csv(tmp_path / "rows.csv", index=False)
-    more = () if figures else ("--no-figures",)
-    code, text, problem = run("fit-laws", tmp_path / "rows.csv", *arguments, *more, "--json")
-    assert (code, problem) == (0, "")
-    return json.loads(text), tmp_path / "rows_laws"
 
 
 def test_the_best_size_s_exponent_is_told_with_its_interval(tmp_path):
@@ -161,10 +142,6 @@ def test_sizes_of_one_compute_are_no_seeds_where_no_column_names_them(tmp_path):
     assert points["y"].to_numpy() == pytest.approx(frame.groupby("flops")["loss"].min().to_numpy())
 
 
-def found(document, against):
-    return [law for law in document["laws"] if law["against"] == against]
-
-
 def test_a_grid_in_size_and_data_has_a_law_for_each_amount_of_data(tmp_path):
     frame = grid(sizes=6, amounts=14)
     frame.loc[len(frame)] = [3e7, 2e9, 2.9]  # a D of its own
@@ -202,14 +179,6 @@ def test_rows_that_share_no_data_have_no_law_against_size(tmp_path):
     frame["params"] *= rng.uniform(0.999, 1.001, len(frame))
     document, _ = laws(tmp_path, frame, "--holdout", 0)
     assert all(law["refused"] for law in found(document, "params"))
-
-
-def isoflop_rows(own=False):
-    """Four computes, each spent at the same nineteen sizes or, with `own`, at sizes that no other compute has."""
-    flops, params = (v.ravel() for v in np.meshgrid(np.geomspace(1e18, 1e21, 4), np.geomspace(1e7, 1e10, 19)))
-    params *= (flops / 1e18) ** 0.015 if own else 1
-    loss = 1.8 + 480 / params**0.35 + 2000 / (flops / 6 / params) ** 0.37
-    return pd.DataFrame({"flops": flops, "params": params, "loss": loss})
 
 
 @pytest.mark.parametrize("own", [False, True])
@@ -382,18 +351,6 @@ def test_axes_and_sentences_call_columns_what_their_owner_calls_them(tmp_path):
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("params ($N$)", "loss")
     ax = draw_against_compute(study, "loss")
     assert ax.get_xlabel() == "6 N D ($C$)"
-
-
-def repeated(**changes):
-    """Runs on two numbers of unique tokens, for up to 16 epochs, with R = 8."""
-    sizes, unique, epochs = (
-        values.ravel() for values in np.meshgrid(np.geomspace(1e7, 2e9, 6), [1e9, 8e9], [1.0, 2.0, 4.0, 16.0])
-    )
-    worth = unique * (1 + 8 * (1 - np.exp(-(epochs - 1) / 8)))
-    luck = 0.001 * np.random.default_rng(0).normal(size=len(sizes))
-    loss = (1.8 + 480 / sizes**0.35 + 2000 / worth**0.37) * np.exp(luck)
-    frame = pd.DataFrame({"params": sizes, "tokens": unique * epochs, "loss": loss})
-    return frame.assign(**{name: {"U": unique, "E": epochs}[value] for name, value in changes.items()})
 
 
 @pytest.mark.parametrize(

@@ -9,15 +9,7 @@ from analysis.rows.columns import Columns
 from analysis.study.collapse import collapse
 from analysis.study.diagnostics import study_isoflop
 from analysis.study.sensitivity import conventions, deltas, drop_each_size
-
-
-def valleys(budgets=(1e18, 1e19, 1e20, 1e21), shift=0.0, bend=0.05):
-    rows = []
-    for flops in budgets:
-        best = 0.1 * flops**0.5
-        for size in best * np.exp(np.linspace(-1.5, 1.5, 9) + shift):
-            rows.append((flops, size, 3 * flops**-0.02 * np.exp(bend * np.log(size / best) ** 2)))
-    return np.array(rows).T
+from tests.support.laws import valleys
 
 
 @pytest.mark.parametrize(("method", "tolerance"), [("akima", 5e-3), ("parabola", 1e-9)])

@@ -15,9 +15,8 @@ from analysis.plans.devices import device_rate
 from analysis.plans.predict import predict_run
 from analysis.rows.counting import COMPUTE_WORDS, counted
 from analysis.study.sources import study_of_csv
-from tests.analysis.fake_study import write_study
-from tests.analysis.test_csv_laws import grid, repeated
-from tests.analysis.test_fit_laws import run
+from tests.support.fake_study import write_study
+from tests.support.laws import grid, repeated, run
 from var_scaling.cli.run import count
 
 

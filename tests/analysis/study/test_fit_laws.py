@@ -9,19 +9,9 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from tests.analysis.fake_study import write_study
+from tests.support.fake_study import write_study
+from tests.support.laws import run
 from var_scaling.cli.scaling import app
-from var_scaling.errors import RequestProblem
-
-
-def run(*arguments):
-    """Exit code, stdout and the problem that the real entry point would print."""
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    if isinstance(result.exception, RequestProblem):
-        return 2, result.stdout, str(result.exception)
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result.exit_code, result.stdout, ""
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,7 @@ from analysis.rows.load import load_runs
 from analysis.rows.recipe import pooled_notes
 from analysis.rows.table import check_table, without_missing
 from analysis.rows.words import axis
-from tests.analysis.test_csv_laws import grid, laws, repeated
-from tests.analysis.test_fit_laws import run
+from tests.support.laws import grid, laws, repeated, run
 
 
 def refused(tmp_path, frame, *arguments):

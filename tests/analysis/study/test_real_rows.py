@@ -8,7 +8,7 @@ import pytest
 
 from analysis import load_runs
 from analysis.study.sources import study_of
-from tests.analysis.fake_study import write_study
+from tests.support.fake_study import write_study
 from tests.tiny import STUDY, Tiny
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from analysis import fit_chinchilla, fit_power_law
 from analysis.study.sources import study_of, study_of_csv
-from tests.analysis.fake_study import write_study
-from tests.analysis.test_fit_laws import run
+from tests.support.fake_study import write_study
+from tests.support.laws import run
 from var_scaling.cli.laws import show_study
 from var_scaling.cli.run import out
 

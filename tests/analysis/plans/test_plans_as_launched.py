@@ -7,8 +7,8 @@ import pytest
 
 from analysis.plans.predict import predict_run
 from analysis.study.sources import study_of_csv
-from tests.analysis.fake_study import write_study
-from tests.analysis.test_fit_laws import run
+from tests.support.fake_study import write_study
+from tests.support.laws import run
 
 STUDY = """
 name: depth

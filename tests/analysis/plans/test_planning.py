@@ -14,8 +14,8 @@ from analysis.plans.devices import device_rate
 from analysis.plans.expect import expect
 from analysis.plans.predict import joint_record, predict_run
 from analysis.study.sources import study_of
-from tests.analysis.fake_study import block_parameters, planted_loss, write_study
-from tests.analysis.test_fit_laws import run
+from tests.support.fake_study import block_parameters, planted_loss, write_study
+from tests.support.laws import run
 from var_scaling.cli import plans
 
 

@@ -9,7 +9,7 @@ import pytest
 import analysis
 from analysis import fit_chinchilla, fit_isoflop, fit_tied
 
-DATA = Path(__file__).parents[2].parent / "shared" / "data" / "laws"
+DATA = Path(__file__).parents[3].parent / "shared" / "data" / "laws"
 pytestmark = pytest.mark.skipif(
     not DATA.is_dir(), reason=f"the published rows ({DATA.name}/) lie beside the repository"
 )

@@ -7,7 +7,7 @@ import pytest
 
 import analysis
 from analysis.rows.columns import csv_columns
-from tests.analysis.fake_study import write_study
+from tests.support.fake_study import write_study
 
 
 @pytest.fixture
