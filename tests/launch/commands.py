@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import FAKE_WORKER, ROOT
-from var_scaling.runs import store
+from var_scaling.runs import holders, store
 
 # The faults that the environment asks for (a clock set back) hold for the command too, not only for its workers.
 RUN = f"""
@@ -66,7 +66,7 @@ def sync(runs: Path, sweep: str, **env: str) -> None:
         numbers = store.attempt_numbers(mirror)
         holder = store.read_holder(mirror, numbers[-1]) if numbers else None
         ended = not numbers or (mirror / "attempts" / f"{numbers[-1]:03d}" / "end.json").exists()
-        return ended or (holder is not None and store.life(holder) == "dead")
+        return ended or (holder is not None and holders.life(holder) == "dead")
 
     until(free, "the other mirror has left", 120)
     run("sync", sweep, runs=runs, **env)

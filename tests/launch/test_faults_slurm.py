@@ -21,7 +21,7 @@ from tests.launch.commands import until
 from tests.launch.storm import PROFILE
 from var_scaling.launch.slurm.arrays import read_arrays
 from var_scaling.launch.status import TrialStatus, read_status
-from var_scaling.runs import frozen, store
+from var_scaling.runs import frozen, holders, store
 from var_scaling.runs.journal import read_effective
 
 pytestmark = pytest.mark.xdist_group("own-slurm")
@@ -43,7 +43,7 @@ def finished(runs: Path) -> bool:
     return bool(now) and all(t.state == "finished" for t in now)
 
 
-def one_at_work(study: Path, runs: Path, step: str) -> store.Holder:
+def one_at_work(study: Path, runs: Path, step: str) -> holders.Holder:
     """Launch a study of one trial; returns the holder once it has got somewhere."""
     study.write_text(ONE_TRIAL)
     runs.mkdir()
@@ -84,7 +84,7 @@ def test_slurmd_dies_and_its_trial_sleeps_past_every_timeout_while_a_rival_finis
         effective = read_effective(folder)
     finally:
         os.kill(holder.pid, signal.SIGCONT)
-    until(lambda: store.life(holder) == "dead", "the loser has left")
+    until(lambda: holders.life(holder) == "dead", "the loser has left")
     assert "was taken over by attempt 1" in (folder / "attempts" / "000" / "log.txt").read_text()
     assert (engine.tree_hash(folder / "budgets"), engine.tree_hash(folder / "attempts" / "001")) == before
     assert read_effective(folder) == effective

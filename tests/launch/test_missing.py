@@ -11,10 +11,10 @@ import pytest
 
 from tests.conftest import FAKE_STUDY
 from tests.launch import commands, engine
-from var_scaling.runs import store
+from var_scaling.runs import holders, store
 
 
-def claims(runs: Path, what: str = "trials/*") -> Iterator[tuple[Path, store.Holder]]:
+def claims(runs: Path, what: str = "trials/*") -> Iterator[tuple[Path, holders.Holder]]:
     """Attempts that have not ended, with who makes them."""
     for path in sorted(runs.glob(f"{what}/attempts/[0-9]*")):
         holder = store.read_holder(path.parents[1], int(path.name))
@@ -32,8 +32,10 @@ def launch(study: Path, runs: Path, *more: object):  # noqa: ANN201
     return commands.start("launch", study, "--no-mlflow", "--cores", 2, *more, runs=runs)
 
 
-def a_live_claim(runs: Path) -> tuple[Path, store.Holder]:
-    return commands.until(lambda: next((c for c in claims(runs) if store.life(c[1]) == "alive"), None), "a trial runs")
+def a_live_claim(runs: Path) -> tuple[Path, holders.Holder]:
+    return commands.until(
+        lambda: next((c for c in claims(runs) if holders.life(c[1]) == "alive"), None), "a trial runs"
+    )
 
 
 def test_a_worker_that_was_killed_is_started_again(fake_study: Path, runs: Path) -> None:
@@ -51,7 +53,7 @@ def test_a_trial_whose_worker_is_always_killed_is_named(fake_study: Path, runs: 
 
     def killed() -> bool:
         for path, holder in claims(runs):
-            if path.parent == victim.parent and store.life(holder) == "alive":
+            if path.parent == victim.parent and holders.life(holder) == "alive":
                 os.kill(holder.pid, signal.SIGKILL)
         slowly(runs, 0.0 if len(list(victim.parent.glob("[0-9]*"))) == 3 else 0.5)
         return process.poll() is not None

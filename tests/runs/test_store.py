@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from var_scaling.runs import store
+from var_scaling.runs import holders, store
 
 
 def _race(folder: str, barrier: object, results: object) -> None:
@@ -78,7 +78,7 @@ def test_the_scheduler_is_asked_for_a_holder_elsewhere(tmp_path: Path) -> None:
     _claim(tmp_path, host="n2", boot="other", scheduler="slurm:7_3")
     asked = []
 
-    def ask(job: str) -> store.Life:
+    def ask(job: str) -> holders.Life:
         asked.append(job)
         return "dead"
 
@@ -87,17 +87,17 @@ def test_the_scheduler_is_asked_for_a_holder_elsewhere(tmp_path: Path) -> None:
 
 
 def test_a_pid_used_again_is_another_process() -> None:
-    mine = store.this_process()
-    assert store.life(mine) == "alive"
-    assert store.life(replace(mine, start="1")) == "dead"
+    mine = holders.this_process()
+    assert holders.life(mine) == "alive"
+    assert holders.life(replace(mine, start="1")) == "dead"
 
 
 def test_a_container_of_its_own_cannot_be_judged_by_our_process_table() -> None:
-    assert store.life(replace(store.this_process(), namespace="pid:[1]", host="box")) == "unknown"
+    assert holders.life(replace(holders.this_process(), namespace="pid:[1]", host="box")) == "unknown"
 
 
 def test_a_machine_started_again_has_no_old_process() -> None:
-    assert store.life(replace(store.this_process(), boot="before")) == "dead"
+    assert holders.life(replace(holders.this_process(), boot="before")) == "dead"
 
 
 def test_the_overtaken_holder_notices_and_writes_nothing(tmp_path: Path) -> None:
@@ -213,5 +213,5 @@ def _no_space(*_: object) -> None:
 
 
 def test_a_holder_goes_through_json() -> None:
-    mine = store.this_process()
-    assert store.Holder(**json.loads(json.dumps(asdict(mine)))) == mine
+    mine = holders.this_process()
+    assert holders.Holder(**json.loads(json.dumps(asdict(mine)))) == mine

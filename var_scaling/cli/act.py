@@ -41,7 +41,7 @@ from var_scaling.launch.ray.launcher import RayLauncher, check_address
 from var_scaling.launch.sweep import ask_to_withdraw, free_bytes, leaving, smallest_and_largest, sweep_folder
 from var_scaling.planning.plan import Plan, PlannedTrial
 from var_scaling.planning.tuned import TunedRecipe, load_recipe
-from var_scaling.runs import store
+from var_scaling.runs import holders, store
 from var_scaling.tracking.address import read_ui_address, shown, tracking_uri
 from var_scaling.tracking.filesystem import check_store
 
@@ -233,9 +233,9 @@ def cancel(
         raise Failed
 
 
-def _ask_to_stop(holder: store.Holder) -> tuple[str, bool]:
+def _ask_to_stop(holder: holders.Holder) -> tuple[str, bool]:
     """Signal a worker on this machine; says what came of it, and whether it was reached."""
-    here = store.this_process()
+    here = holders.this_process()
     if (holder.boot, holder.namespace) != (here.boot, here.namespace):
         return f"it runs elsewhere ({holder}): its launch there is asked, and stops it unless it is gone itself", False
     try:

@@ -33,7 +33,7 @@ from var_scaling.launch.slurm.usage import read_usage
 from var_scaling.launch.sweep import leaving
 from var_scaling.planning import identity
 from var_scaling.planning.tuned import load_recipe
-from var_scaling.runs import store
+from var_scaling.runs import holders, store
 from var_scaling.runs.record import read_record
 
 FOLLOW_SECONDS = 0.5
@@ -272,7 +272,7 @@ def explain(
     for number in store.attempt_numbers(folder):
         attempt = folder / "attempts" / f"{number:03d}"
         holder = store.read_holder(folder, number)
-        end = store.read_json(attempt / "end.json") or {"cause": store.life(holder) if holder else "unknown"}
+        end = store.read_json(attempt / "end.json") or {"cause": holders.life(holder) if holder else "unknown"}
         attempts.append({"attempt": number, "holder": str(holder), **end})
     rows = {p.parent.name: store.read_json(p) for p in sorted(folder.glob("budgets/*/row.json"))}
     if json:

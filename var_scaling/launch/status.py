@@ -10,7 +10,7 @@ from typing import Any
 
 from var_scaling.errors import RequestProblem
 from var_scaling.launch.slurm.arrays import Queued, look_up, read_arrays
-from var_scaling.runs import store
+from var_scaling.runs import holders, store
 from var_scaling.runs.journal import read_effective
 from var_scaling.runs.record import Record, read_record, row_path
 
@@ -96,7 +96,7 @@ def find_sweep(runs: Path, name: str) -> Path:
     return folder / name
 
 
-def read_status(runs: Path, name: str = "last", ask_scheduler: store.AskScheduler | None = None) -> SweepStatus:
+def read_status(runs: Path, name: str = "last", ask_scheduler: holders.AskScheduler | None = None) -> SweepStatus:
     """The status of one sweep, with one question to SLURM where anything of it was handed to SLURM."""
     folder = find_sweep(runs, name)
     study = store.read_json(folder / "study.json")
@@ -148,7 +148,7 @@ def _left(
     sweep: str,
     kept: Collection[str],
     queue: Mapping[str, Queued],
-    ask_scheduler: store.AskScheduler | None,
+    ask_scheduler: holders.AskScheduler | None,
 ) -> Iterator[TrialStatus]:
     """Trials that the sweep asked for once and that somebody still works on, or will: an edit cancels nothing."""
     for path in sorted((runs / "trials").glob(f"*/asked/{escape(sweep)}.json")):

@@ -20,7 +20,7 @@ from var_scaling.planning.resolve import asked_images, branch_point, resolve, sa
 from var_scaling.planning.study import Study
 from var_scaling.planning.trial import TrialConfig
 from var_scaling.planning.works import TrialWorks, Work, works_of
-from var_scaling.runs import store
+from var_scaling.runs import holders, store
 from var_scaling.runs.journal import durable_images
 from var_scaling.runs.record import Record, read_record
 from var_scaling.runs.symptoms import of_guidance
@@ -121,7 +121,7 @@ def make_plan(
     configs: Sequence[TrialConfig],
     runs: Path,
     device: str | None = None,
-    ask_scheduler: store.AskScheduler | None = None,
+    ask_scheduler: holders.AskScheduler | None = None,
     manifests: Manifests | None = None,
 ) -> Plan:
     """Resolve every trial and look up what is there already. Reads the runs folder, writes nothing.
@@ -131,7 +131,7 @@ def make_plan(
         configs: its trials, unresolved.
         runs: the runs folder.
         device: price it on this device.
-        ask_scheduler: see `store.life`.
+        ask_scheduler: see `holders.life`.
         manifests: of image folders (`plan_to_launch`); None looks, and writes nothing.
 
     Raises:
@@ -175,7 +175,7 @@ def plan_to_launch(
     configs: Sequence[TrialConfig],
     runs: Path,
     device: str | None = None,
-    ask_scheduler: store.AskScheduler | None = None,
+    ask_scheduler: holders.AskScheduler | None = None,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Plan:
     """`make_plan`, with every image folder read to the byte, so that ids are final. Writes manifests into the store.

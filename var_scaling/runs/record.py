@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from var_scaling.runs import store
+from var_scaling.runs import holders, store
 
 if TYPE_CHECKING:  # a worker starts without pydantic: it only looks at folders
     from var_scaling.planning.works import Work
@@ -29,7 +29,7 @@ class Record:
     cause: str | None = None  # of the last attempt that ended
     message: str | None = None
     place: str | None = None
-    holder: store.Holder | None = None
+    holder: holders.Holder | None = None
     done: float = 0.0  # of the last attempt, in images, as it said itself
     total: float = 0.0
     what: str = ""
@@ -52,7 +52,7 @@ def read_record(
     work: Work | str,
     budgets: Sequence[int] = (),
     evaluations: Sequence[str] = (),
-    ask_scheduler: store.AskScheduler | None = None,
+    ask_scheduler: holders.AskScheduler | None = None,
 ) -> Record:
     """The record of a stage or trial.
 
@@ -61,7 +61,7 @@ def read_record(
         work: the work, or its folder below `runs`.
         budgets: images spent that are asked of a trial (ignored for a stage).
         evaluations: file names that are asked in each budget's `evaluations/`.
-        ask_scheduler: answers for a scheduler id; see `store.life`.
+        ask_scheduler: answers for a scheduler id; see `holders.life`.
     """
     name = work if isinstance(work, str) else work.folder
     folder = runs / name
@@ -112,7 +112,7 @@ def _of_last_attempt(
     numbers: list[int],
     rows: tuple[int, ...],
     missing: int,
-    ask_scheduler: store.AskScheduler | None,
+    ask_scheduler: holders.AskScheduler | None,
 ) -> Record:
     attempt = folder / "attempts" / f"{numbers[-1]:03d}"
     progress: dict[str, Any] = store.read_json(attempt / "progress.json") or {}
@@ -120,7 +120,7 @@ def _of_last_attempt(
     holder = store.read_holder(folder, numbers[-1])
     state: State
     if end is None:
-        life = store.life(holder, ask_scheduler) if holder else "unknown"
+        life = holders.life(holder, ask_scheduler) if holder else "unknown"
         state = {"alive": "running", "unknown": "unknown", "dead": "interrupted"}[life]  # type: ignore[assignment]
     else:
         state = "stopped" if end["cause"] in RESUMABLE_CAUSES else "failed"

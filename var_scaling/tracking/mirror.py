@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from var_scaling.runs import store
+from var_scaling.runs import holders, store
 from var_scaling.runs.evaluations import read_evaluations
 from var_scaling.runs.journal import attempt_journals, read_effective
 from var_scaling.tracking import laws, notes, points, rows, view
@@ -82,7 +82,12 @@ class Mirror:
     """
 
     def __init__(
-        self, runs: Path, sweep: str, uri: str | None = None, ask: store.AskScheduler | None = None, live: bool = False
+        self,
+        runs: Path,
+        sweep: str,
+        uri: str | None = None,
+        ask: holders.AskScheduler | None = None,
+        live: bool = False,
     ) -> None:
         self.runs, self.sweep, self.uri, self.ask, self.live = runs, sweep, uri or tracking_uri(), ask, live
         self.folder = runs / "sweeps" / sweep

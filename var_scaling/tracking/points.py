@@ -19,9 +19,9 @@ from var_scaling.errors import RequestProblem
 from var_scaling.planning import flops
 from var_scaling.planning.trial import read_trial
 from var_scaling.runs import store
+from var_scaling.runs.holders import AskScheduler
 from var_scaling.runs.journal import attempt_journals, durable_images
 from var_scaling.runs.record import read_record
-from var_scaling.runs.store import AskScheduler
 from var_scaling.tracking.rows import loss_names, of_family
 
 Point = tuple[str, float, int, int]

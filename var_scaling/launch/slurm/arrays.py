@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from var_scaling.launch.slurm import scheduler
-from var_scaling.runs import store
+from var_scaling.runs import holders, store
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ class Queued:
         return f"{self.job} {self.state.lower()}"
 
 
-def ask_once(runs: Path) -> store.AskScheduler:
+def ask_once(runs: Path) -> holders.AskScheduler:
     """Whether holders in SLURM live: one question for all, asked when the first of them cannot be judged from here."""
     answer = functools.cache(lambda: look_up(read_arrays(runs))[1])
     return lambda holder: answer().life(holder)

@@ -11,7 +11,7 @@ from typing import cast
 
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.launch.protocol import Queue
-from var_scaling.runs import store
+from var_scaling.runs import holders
 from var_scaling.runs.slurm_task import STATES, parse_holder, parse_span, run
 
 # What a pending job's reason means to a person; others are shown as SLURM says them.
@@ -76,8 +76,8 @@ class Answer:
         entry = self.find(job, name)
         return entry.queue if entry else "gone"
 
-    def life(self, scheduler: str) -> store.Life:
-        """Whether the holder of a claim lives, by its scheduler's name: what `store.life` asks."""
+    def life(self, scheduler: str) -> holders.Life:
+        """Whether the holder of a claim lives, by its scheduler's name: what `holders.life` asks."""
         parsed = parse_holder(scheduler)
         if parsed is None or self.silent is not None:
             return "unknown"
