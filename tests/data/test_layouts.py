@@ -208,3 +208,15 @@ def test_what_a_launch_leaves_among_the_pictures_is_no_class(tmp_path):
     save(tmp_path / "runs" / "samples.png")
     assert resolved(tmp_path) == before
     assert "folders of studies: 1 (runs)" in notes(tmp_path)
+
+
+def test_what_the_store_kept_of_a_folder_is_not_believed_when_a_label_changed(tmp_path, monkeypatch):
+    monkeypatch.setattr("var_scaling.config.image_manifest.SETTLED_NS", -(10**18))  # the files are a moment old
+    folder, table = tmp_path / "a", tmp_path / "a" / "labels.csv"
+    for i in range(8):
+        save(folder / f"{i}.png", i)
+    table.write_text("file,label\n" + "".join(f"{i}.png,{'ab'[i % 2]}\n" for i in range(8)))
+    first = Manifests(tmp_path, build=True).of(folder).version
+    assert Manifests(tmp_path).of(folder).version == first
+    table.write_text(table.read_text().replace("3.png,b", "3.png,a"))
+    assert Manifests(tmp_path).of(folder).version not in (first, "provisional")
