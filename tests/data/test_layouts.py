@@ -215,8 +215,9 @@ def test_what_the_store_kept_of_a_folder_is_not_believed_when_a_label_changed(tm
     folder, table = tmp_path / "a", tmp_path / "a" / "labels.csv"
     for i in range(8):
         save(folder / f"{i}.png", i)
-    table.write_text("file,label\n" + "".join(f"{i}.png,{'ab'[i % 2]}\n" for i in range(8)))
+    rows = [f"{i}.png,{'a' if i % 4 < 2 else 'b'},{'train' if i < 4 else 'val'}" for i in range(8)]
+    table.write_text("\n".join(["file,label,split", *rows]))
     first = Manifests(tmp_path, build=True).of(folder).version
     assert Manifests(tmp_path).of(folder).version == first
-    table.write_text(table.read_text().replace("3.png,b", "3.png,a"))
+    table.write_text(table.read_text().replace("2.png,b", "2.png,a"))  # the files keep their order
     assert Manifests(tmp_path).of(folder).version not in (first, "provisional")
