@@ -25,10 +25,10 @@ from torch import Tensor, nn
 from var_scaling import randomness
 from var_scaling.runs import store
 from var_scaling.runs.failures import Diverged
+from var_scaling.tokenizers.autoencoder_config import AutoencoderTrainConfig, GanConfig, PerceptualConfig
 from var_scaling.tokenizers.bottleneck import Judge, Make
 from var_scaling.tokenizers.discriminator import build_critic
 from var_scaling.tokenizers.losses import adaptive_weight, hinge_for_critic, perceptual_network, psnr
-from var_scaling.tokenizers.vq.config import GanConfig, PerceptualConfig, TokenizerTrainConfig, VQConfig
 from var_scaling.training.optimizer import load_optimizer
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class ArraySource:
 
 
 def train_tokenizer(
-    config: VQConfig,
+    config: Any,
     images: ImageSource | Any,
     *,
     attempt: Attempt,
@@ -77,7 +77,7 @@ def train_tokenizer(
     """Trains a tokenizer and writes weights.safetensors and report.json into `out`.
 
     Args:
-        config: resolved.
+        config: of a kind of tokenizer, resolved.
         images: an `ImageSource`, or anything with uint8 arrays `train` and `validation` of shape (N, H, W, C).
         attempt: journal, checkpoints, stop flag; an earlier attempt's checkpoint is resumed.
         out: an existing folder.
@@ -134,7 +134,7 @@ def _run(training: Training, source: ImageSource, attempt: Attempt) -> None:
             raise attempt.stopped()
 
 
-def _batches(train: TokenizerTrainConfig, source: ImageSource, images: int, end: int) -> Iterator[Tensor]:
+def _batches(train: AutoencoderTrainConfig, source: ImageSource, images: int, end: int) -> Iterator[Tensor]:
     """The batches from `images` images seen on; where files have to be decoded, one batch ahead of the training."""
     starts = range(images, end, train.batch_size)
     if not hasattr(source, "workers"):
@@ -151,7 +151,7 @@ def _batches(train: TokenizerTrainConfig, source: ImageSource, images: int, end:
             yield pending.result()
 
 
-def _draw(train: TokenizerTrainConfig, source: ImageSource, images: int) -> Tensor:
+def _draw(train: AutoencoderTrainConfig, source: ImageSource, images: int) -> Tensor:
     """The batch that follows after `images` images."""
     items, _ = randomness.order(train.seed, source.count("train"), images, train.batch_size)
     batch_B3HW = source.batch(items)
@@ -313,7 +313,7 @@ class Training:
             load_optimizer(self.critic_optimizer, state["critic_optimizer"])
 
 
-def learning_rate(train: TokenizerTrainConfig, images: int, end: int) -> float:
+def learning_rate(train: AutoencoderTrainConfig, images: int, end: int) -> float:
     """Share of the peak for the step that starts at `images`: linear warm-up, then a cosine to the final share."""
     if images < train.warmup_images:
         return (images + train.batch_size) / (train.warmup_images + train.batch_size)
