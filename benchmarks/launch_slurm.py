@@ -19,7 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.conftest import FAKE_STUDY, FAKE_WORKER, ROOT
-from tests.launch import engine
+from tests.support import engine
 from var_scaling.launch.slurm.arrays import look_up, read_arrays
 from var_scaling.launch.slurm.launcher import SlurmLauncher
 from var_scaling.launch.slurm.profile import load_profile

@@ -13,9 +13,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from tests.tracking.concurrent import mirrored
-from tests.tracking.conftest import Sweep
-from tests.tracking.test_mlflow_mirror import Server, free_port
+from tests.support.tracker import Server, Sweep, free_port
+from tests.support.writers import mirrored
 from var_scaling.tracking.connect import prepare
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from tests.tiny import tiny, tiny_stages  # noqa: F401 (fixtures)
+from tests.support.tiny import tiny, tiny_stages  # noqa: F401 (fixtures)
 from var_scaling.runs import store
 from var_scaling.runs.journal import Journal
 from var_scaling.runs.store import Attempt
@@ -21,7 +21,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"
-FAKE_WORKER = (sys.executable, str(ROOT / "tests" / "fake_worker.py"))
+FAKE_WORKER = (sys.executable, str(ROOT / "tests" / "support" / "fake_worker.py"))
 
 FAKE_STUDY = """
 name: fake

@@ -123,7 +123,7 @@ def test_a_command_says_which_extra_it_lacks(
 
 
 def test_a_launch_without_mlflow_trains_and_says_how_to_mirror_later(tmp_path: Path, fake_study: Path) -> None:
-    from tests.launch import commands
+    from tests.support import commands
 
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(re.sub(r"in \[.*\]", 'in ["mlflow"]', ABSENT))

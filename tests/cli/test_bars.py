@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.console import Console
 
 from tests.conftest import FAKE_STUDY
-from tests.launch import engine
+from tests.support import engine
 from var_scaling.cli.show import Bars
 from var_scaling.launch.sweep import View
 from var_scaling.runs.record import Record

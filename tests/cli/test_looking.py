@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_commands import run
 from tests.conftest import ROOT
-from tests.launch import engine
+from tests.support import engine
+from tests.support.programs import run
 from var_scaling.launch.slurm.resources import Resources
 from var_scaling.launch.slurm.usage import parse_usage
 from var_scaling.runs import store

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_commands import run
 from tests.conftest import FAKE_STUDY, FAKE_WORKER, ROOT
+from tests.support.programs import run
 
 ODD = "no file [/data/val] of [red]us[/]"
 FAKE = {"VAR_SCALING_WORKER_COMMAND": "\x1f".join(FAKE_WORKER)}

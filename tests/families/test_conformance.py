@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 import analysis
-from tests.tiny import STUDY, Tiny, log, rows
+from tests.support.tiny import STUDY, Tiny, log, rows
 from var_scaling.config import yaml
 from var_scaling.families.base import Batch, Family, FamilyModel
 from var_scaling.families.registry import columns_of_families, families, torch_half

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.families.test_dit_sizes import config
+from tests.support.configs import dit_config as config
 from var_scaling.config.train import TrainConfig
 from var_scaling.families.base import Batch
 from var_scaling.families.dit import FAMILY, training

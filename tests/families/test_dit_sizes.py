@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from tests.support.configs import dit_config as config
 from var_scaling.families.dit import sizes
-from var_scaling.families.dit.config import DiTConfig, DiTSampler, published_config, published_heads
+from var_scaling.families.dit.config import DiTSampler, published_config, published_heads
 from var_scaling.families.dit.model import build_dit
 
 PUBLISHED = {  # parameters, billions of multiply-accumulates at 256 px: Peebles and Xie 2022, table 4
@@ -28,21 +29,6 @@ PUBLISHED = {  # parameters, billions of multiply-accumulates at 256 px: Peebles
     "XL/4": (675_074_432, 29.05),
     "XL/2": (675_129_632, 118.64),
 }
-
-
-def config(depth=2, head_dim=4, heads=3, patch_size=2, latent_size=8, channels=4, classes=7, learned=True):
-    return DiTConfig(
-        depth=depth,
-        head_dim=head_dim,
-        heads=heads,
-        patch_size=patch_size,
-        target="noise",
-        learned_variance=learned,
-        initial_values="unit",
-        latent_channels=channels,
-        latent_size=latent_size,
-        num_classes=classes,
-    )
 
 
 configs = st.builds(

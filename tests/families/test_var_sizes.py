@@ -7,15 +7,12 @@ from hypothesis import strategies as st
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from tests.support.configs import published_var as published
+from tests.support.configs import var_config as config
 from var_scaling.families.var import FAMILY, sizes
-from var_scaling.families.var.config import VARConfig, VARSampler
+from var_scaling.families.var.config import VARSampler
 from var_scaling.families.var.model import build_var
 from var_scaling.planning import flops
-
-
-def config(**changes):
-    dims = dict(depth=2, head_dim=5, patch_nums=(1, 2, 3), vocab_size=11, latent_dim=7, num_classes=13)
-    return VARConfig(**(dims | dict(gamma_init=1e-3, drop_path=0.0) | changes))
 
 
 def counted(model_config, *, masked, backward, batch=1):
@@ -86,12 +83,6 @@ def test_visible_is_less_than_dense_and_equal_for_one_scale():
     assert flops.train_flops_visible_per_image(config()) < flops.train_flops_per_image(config())
     one = config(patch_nums=(3,))
     assert flops.train_flops_visible_per_image(one) == flops.train_flops_per_image(one)
-
-
-def published(depth, **changes):
-    sides = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
-    dims = dict(depth=depth, head_dim=64, patch_nums=sides, vocab_size=4096, latent_dim=32, num_classes=1000)
-    return config(**(dims | changes))
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from tests.families.test_var_sizes import published
+from tests.support.configs import published_var
 from var_scaling.planning import estimate
 from var_scaling.planning.resolve import resolve
 from var_scaling.planning.trial import TrialConfig
@@ -26,7 +26,7 @@ def trial(depth: int, precision: str = "float32", images: int = 32) -> TrialConf
     config = resolve(TrialConfig())
     train = config.train.model_copy(update={"precision": precision, "batch_size": images})
     execution = config.execution.model_copy(update={"micro_batch": images})
-    return config.model_copy(update={"model": published(depth), "train": train, "execution": execution})
+    return config.model_copy(update={"model": published_var(depth), "train": train, "execution": execution})
 
 
 class Cache:

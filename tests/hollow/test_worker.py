@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.hollow.library import ROOT, environment
-from tests.tiny import Tiny, log
+from tests.support.tiny import Tiny, log
 from var_scaling.runs import store
 
 ON_GPU = ("placement.device=cuda", "budgets.images=[200]")

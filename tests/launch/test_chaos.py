@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import FAKE_STUDY
-from tests.launch import commands, mirrored
-from tests.launch.storm import Storm
+from tests.support import commands, mirrored
+from tests.support.storm import Storm
 
 
 def write_study(path: Path, runs: Path, seeds: int, budget: int, step: float) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import FAKE_STUDY, FAKE_WORKER, ROOT
-from tests.launch import engine
+from tests.support import engine
 from var_scaling.launch.local import LocalLauncher
 from var_scaling.launch.protocol import Launcher
 from var_scaling.launch.ray.launcher import RayLauncher

@@ -22,7 +22,7 @@ EVERY_N = {
 
 def every_n(case: str, how: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "tests.launch.every_n", case, how],
+        [sys.executable, "-m", "tests.support.every_n", case, how],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,

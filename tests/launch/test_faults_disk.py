@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import FAKE_STUDY
-from tests.launch import engine, faults
+from tests.support import engine, faults
 from var_scaling.launch.status import read_status
 from var_scaling.launch.sweep import follow
 

@@ -10,8 +10,8 @@ import time
 from pathlib import Path
 
 from tests.conftest import FAKE_STUDY, FAKE_WORKER
-from tests.launch import commands, engine, faults, mirrored
-from tests.launch.commands import until
+from tests.support import commands, engine, faults, mirrored
+from tests.support.commands import until
 from var_scaling.launch.status import TrialStatus, read_status
 from var_scaling.runs import store
 from var_scaling.runs.journal import read_effective, read_lines

@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from tests.conftest import FAKE_STUDY, ROOT
-from tests.launch import commands, engine
-from tests.launch.commands import until
-from tests.launch.storm import PROFILE
+from tests.support import commands, engine
+from tests.support.commands import until
+from tests.support.storm import PROFILE
 from var_scaling.launch.slurm.arrays import read_arrays
 from var_scaling.launch.status import TrialStatus, read_status
 from var_scaling.runs import frozen, holders, store

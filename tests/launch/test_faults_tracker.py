@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import FAKE_STUDY, ROOT
-from tests.launch import commands, engine, mirrored
-from tests.launch.commands import until
-from tests.launch.proxy import Door
-from tests.launch.storm import PROFILE
-from tests.tracking.test_mlflow_mirror import Server, free_port
+from tests.support import commands, engine, mirrored
+from tests.support.commands import until
+from tests.support.proxy import Door
+from tests.support.storm import PROFILE
+from tests.support.tracker import Server, free_port
 from var_scaling.launch.status import TrialStatus, read_status
 
 QUICK = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "2", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0"}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.launch import engine
+from tests.support import engine
 from var_scaling.config import yaml
 from var_scaling.launch import price
 from var_scaling.launch.status import read_status
@@ -77,7 +77,7 @@ def test_pilot_on_slurm_in_status_and_let_go_by_a_launch_without(
     assert "2 waiting in SLURM: held until the pilots have passed their first checkpoint" in told
     assert "pilot var-d3-s1" in told and "failed (code: RuntimeError: a planted bug)" in told
     assert "the rest is held until the pilots have passed" in told
-    sweep(*on, runs=runs)  # the user has seen enough
+    sweep(*on, runs=runs, code=1)  # the user has seen enough; one trial is known to be missing
     while read_status(runs, "fake").busy:
         assert time.monotonic() < deadline
         time.sleep(0.2)
@@ -89,8 +89,9 @@ def test_retry_plans_with_what_the_launch_was_given(
 ) -> None:
     """Overrides and recipe are no part of the sweep file; without them `retry` would look for other trials."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    recipe = {"name": "x", "depth": 2, "batch_size": 250, "learning_rate": 0.011, "gamma_init": 0.002}
-    (tmp_path / "x.yaml").write_text(yaml.dump({**recipe, "at_edge": [], "evidence": []}))
+    recipe = {"name": "x", "family": "var", "depth": 2, "batch_size": 250, "learning_rate": 0.011}
+    recipe |= {"knobs": {"gamma_init": 0.002}, "at_edge": [], "evidence": []}
+    (tmp_path / "x.yaml").write_text(yaml.dump(recipe))
     runs.mkdir()
     (runs / "fail_var-d3-s1").write_text("once: a planted bug")
     given = ("--set", "train.batch_size=250", "--recipe", str(tmp_path / "x.yaml"), "--no-mlflow", "--json")
@@ -125,5 +126,5 @@ def test_cancel_from_another_shell_reaches_what_waits(
     finally:
         launch.kill()
     states = [t.state for t in read_status(runs, "fake").trials]
-    assert launch.returncode == 0
+    assert launch.returncode == 1, "what was asked for is not there"
     assert "stopped" in states and "new" in states and not {"finished", "running", "failed"} & set(states)

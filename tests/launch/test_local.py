@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import FAKE_STUDY, FAKE_WORKER, ROOT
-from tests.launch import engine
+from tests.support import engine
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.launch.local import LocalLauncher
 from var_scaling.launch.status import read_status, select
@@ -142,7 +142,7 @@ def test_two_studies_share_a_trial(fake_study: Path, runs: Path, tmp_path: Path)
 LAUNCH = """
 import sys, time
 from pathlib import Path
-from tests.launch import engine
+from tests.support import engine
 study, runs, gate = map(Path, sys.argv[1:])
 while not gate.exists():
     time.sleep(0.001)

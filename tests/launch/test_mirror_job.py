@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import FAKE_WORKER, ROOT
-from tests.launch import engine
-from tests.tracking.conftest import run_count, stored_points
+from tests.support import engine
+from tests.support.tracker import run_count, stored_points
 from var_scaling.launch.slurm import scheduler
 from var_scaling.launch.slurm.launcher import SlurmLauncher
 from var_scaling.launch.slurm.profile import load_profile

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.tiny import STUDY, Tiny, log, rows
+from tests.support.tiny import STUDY, Tiny, log, rows
 from var_scaling.errors import RequestProblem
 from var_scaling.launch.slurm.arrays import read_arrays
 from var_scaling.launch.slurm.launcher import SlurmLauncher

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import FAKE_WORKER, ROOT
-from tests.launch import commands, engine
-from tests.tiny import STUDY, Tiny, rows
+from tests.support import commands, engine
+from tests.support.tiny import STUDY, Tiny, rows
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.exits import EXIT_STOPPED
 from var_scaling.launch.ray.driver import Turns

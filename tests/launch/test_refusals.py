@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import FAKE_WORKER, ROOT
-from tests.launch import engine
+from tests.support import engine
 from var_scaling.cli import sweep
 from var_scaling.config import yaml
 from var_scaling.launch.slurm import scheduler

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import FAKE_STUDY, ROOT
-from tests.launch import commands, engine
-from tests.launch.test_missing import a_live_claim, claims, launch, slowly
+from tests.support import commands, engine
+from tests.support.claims import a_live_claim, claims, launch, slowly
 from var_scaling.launch.status import read_status
 from var_scaling.runs.journal import read_lines
 

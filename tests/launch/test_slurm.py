@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import FAKE_STUDY, ROOT
-from tests.launch import engine
+from tests.support import engine
+from tests.support.slurm import FAKE_SLURM, PROFILE
 from var_scaling.errors import EnvironmentProblem, RequestProblem
 from var_scaling.launch import price
 from var_scaling.launch.slurm import scheduler
@@ -21,8 +22,6 @@ from var_scaling.launch.slurm.profile import Profile, load_profile
 from var_scaling.launch.slurm.resources import levels, resources
 from var_scaling.launch.sweep import Launch, missing_jobs, prepare
 from var_scaling.runs import health, slurm_task
-
-PROFILE = load_profile(ROOT / "slurm" / "profiles" / "local-test.yaml")
 
 # ---- states ---------------------------------------------------------------------------------------------------------
 
@@ -83,29 +82,6 @@ def test_spans_of_time(text: str, seconds: float | None) -> None:
 
 
 # ---- submission -----------------------------------------------------------------------------------------------------
-
-FAKE_SLURM = """#!/bin/sh
-# A SLURM of one file: `queue` holds a line a task, `mode` says how sbatch answers.
-here=$(dirname "$0")
-case $(basename "$0") in
-sbatch)
-    mode=$(cat "$here/mode" 2>/dev/null)
-    echo "$mode" >> "$here/calls"
-    case $mode in refuse) echo "sbatch: error: invalid partition specified: nope" >&2; exit 1;; esac
-    case $mode in busy) echo good > "$here/mode"; echo "sbatch: error: Socket timed out on send/recv" >&2; exit 1;; esac
-    number=$(($(cat "$here/number" 2>/dev/null || echo 100) + 1)); echo $number > "$here/number"
-    name=$(sed -n "s/#SBATCH --job-name='\\{0,1\\}\\([^']*\\)'\\{0,1\\}$/\\1/p" "$1")
-    last=$(sed -n 's/#SBATCH --array=0-\\([0-9]*\\)%.*/\\1/p' "$1")
-    for i in $(seq 0 $last); do echo "${number}_$i|PENDING|Priority|$name|" >> "$here/queue"; done
-    case $mode in lie) echo good > "$here/mode"; echo "sbatch: error: Socket timed out on send/recv" >&2; exit 1;; esac
-    case $mode in second) echo refuse > "$here/mode";; esac
-    echo "sbatch: some warning"; echo "Submitted batch job $number";;
-squeue) cat "$here/queue" 2>/dev/null;;
-scontrol) echo "MaxArraySize            = 4";;
-scancel) for job in "$@"; do sed -i "/^${job%%_*}_/d" "$here/queue"; done;;
-esac
-exit 0
-"""
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from tests.conftest import ROOT
-from tests.launch import engine
+from tests.support import engine
 from var_scaling.launch.status import read_status
 
 PROFILE = str(ROOT / "slurm" / "profiles" / "local-test.yaml")

@@ -2,51 +2,21 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import FAKE_STUDY, FAKE_WORKER, ROOT
-from tests.launch import engine
+from tests.conftest import FAKE_STUDY, FAKE_WORKER
+from tests.support import engine
+from tests.support.slurm import PROFILE, call, profile, submit, wait
 from var_scaling.launch.slurm.launcher import SlurmLauncher
-from var_scaling.launch.slurm.profile import Profile, load_profile
 from var_scaling.launch.status import TrialStatus, read_status
 from var_scaling.launch.sweep import follow, prepare
 from var_scaling.runs import store
 
 pytestmark = pytest.mark.usefixtures("slurm_cluster")
-PROFILE = load_profile(ROOT / "slurm" / "profiles" / "local-test.yaml")
 ONE_TRIAL = FAKE_STUDY.replace("[2, 3]", "[2]").replace("[0, 1]", "[0]").replace("3_000, 7_000", "60_000")
-
-
-def call(*command: str) -> str:
-    return subprocess.run(command, capture_output=True, text=True, timeout=60).stdout
-
-
-def profile(**changes: object) -> Profile:
-    limits = PROFILE.limits.model_copy(update={k: v for k, v in changes.items() if k in ("hours", "least_minutes")})
-    rest = {k: v for k, v in changes.items() if k not in ("hours", "least_minutes")}
-    return PROFILE.model_copy(update={"limits": limits, **rest})
-
-
-def submit(study: Path, runs: Path, profile: Profile = PROFILE) -> SlurmLauncher:
-    launch = prepare(engine.plan(study, runs), study.read_text(), "slurm")
-    launcher = SlurmLauncher(runs, profile, "fake", worker=FAKE_WORKER)
-    launcher.submit(launch.jobs, launch.folder)
-    return launcher
-
-
-def wait(runs: Path, enough: Callable[[TrialStatus], bool], seconds: float = 60) -> TrialStatus:
-    deadline = time.monotonic() + seconds
-    while True:
-        (trial,) = read_status(runs, "fake").trials
-        if enough(trial):
-            return trial
-        assert time.monotonic() < deadline, (trial.state, trial.record, str(trial.queued))
-        time.sleep(0.2)
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import FAKE_STUDY, FAKE_WORKER, ROOT
-from tests.launch import commands, engine
-from tests.launch.test_slurm_events import PROFILE, call, profile, submit, wait
+from tests.support import commands, engine
+from tests.support.slurm import PROFILE, call, profile, submit, wait
 from var_scaling.config import yaml
 from var_scaling.launch.slurm.arrays import read_arrays
 from var_scaling.launch.slurm.launcher import cancel

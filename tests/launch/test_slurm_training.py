@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.launch import commands, mirrored
-from tests.launch.commands import until
-from tests.launch.storm import PROFILE
-from tests.tiny import STUDY, Tiny, log, rows
+from tests.support import commands, mirrored
+from tests.support.commands import until
+from tests.support.storm import PROFILE
+from tests.support.tiny import STUDY, Tiny, log, rows
 from var_scaling.launch.status import TrialStatus, read_status
 from var_scaling.runs import store
 from var_scaling.runs.journal import read_effective

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from tests.conftest import FAKE_STUDY
-from tests.fake_worker import expected_value
-from tests.launch import engine
+from tests.support import engine
+from tests.support.fake_worker import expected_value
 from var_scaling.launch.sweep import follow
 from var_scaling.runs import store
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.launch import engine
+from tests.support import engine
 from var_scaling.cli import tune
 from var_scaling.launch.ray.tune import winner
 from var_scaling.launch.sweep import prepare
@@ -21,7 +21,7 @@ from var_scaling.planning.tuned import FACTOR, Point, TunedRecipe, load_recipe
 from var_scaling.runs import store
 
 pytestmark = pytest.mark.xdist_group("ray")
-WORKER = (sys.executable, str(ROOT / "tests" / "planted_worker.py"))
+WORKER = (sys.executable, str(ROOT / "tests" / "support" / "planted_worker.py"))
 
 
 def sweep(*arguments: str, runs: Path) -> subprocess.CompletedProcess[str]:

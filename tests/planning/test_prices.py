@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.test_commands import run
 from tests.conftest import FAKE_STUDY
-from tests.launch import engine
-from tests.tiny import STUDY, Tiny
+from tests.support import engine
+from tests.support.programs import run
+from tests.support.tiny import STUDY, Tiny
 from var_scaling.config import yaml
 from var_scaling.planning import prices
 from var_scaling.planning.plan import make_plan

@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from tests.tokenizers.test_training import EVERYTHING, images, run
+from tests.support.tokenizer_runs import BATCH, EVERYTHING, images, run
 from var_scaling.tokenizers.kl.config import KLTokenizerConfig, KLTrainConfig, resolve_kl_tokenizer
 from var_scaling.tokenizers.kl.model import build_kl_tokenizer
 from var_scaling.tokenizers.kl.training import make
 from var_scaling.training import tokenizer as subject
 
-BATCH = 5
 WITH_CRITIC = {name: EVERYTHING[name] for name in ("perceptual", "gan", "flip")}
 
 

@@ -2,42 +2,21 @@
 
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
 import time
-import urllib.request
 
 import pytest
 
-from tests.tracking.concurrent import mirrored
-from tests.tracking.conftest import Sweep, run_count, stored_points
+from tests.support.tracker import Server, Sweep, effective_points, free_port, run_count, stored_points
+from tests.support.writers import mirrored
 from var_scaling.runs import store
-from var_scaling.runs.journal import read_effective
 from var_scaling.tracking import mirror as mirror_module
 from var_scaling.tracking.address import read_ui_address, state_path, ui_address
 from var_scaling.tracking.connect import prepare
 from var_scaling.tracking.mirror import Mirror
 from var_scaling.tracking.mlflow_mirror import main
-
-
-def effective_points(sweep, trial, limits):
-    """What the journal says should be there."""
-    points = {}
-    for line in read_effective(sweep.trial(trial)):
-        phase, images = line["phase"], line["images"]
-        if images > limits.get(phase, -1):
-            continue
-        at = int(line["time"] * 1000)
-        names = (
-            ("train/loss_var", "trunk/learning_rate")
-            if phase == "trunk"
-            else (f"{phase}/loss_var", f"{phase}/learning_rate")
-        )
-        for name, value in zip(names, (line["train/loss"], line["train/learning_rate"]), strict=True):
-            points[name, images] = (value, at)
-    return points
 
 
 def curves(points):
@@ -240,37 +219,6 @@ def test_a_mirror_whose_launcher_was_killed_before_it_could_look_makes_its_last_
     gone.wait()
     subprocess.run(command, env=os.environ | {"VAR_SCALING_LAUNCHER": str(gone.pid)}, timeout=120, check=True)
     assert stored_points(tmp_path / "mlflow.db", "02aa") == effective_points(sweep, "02aa", {"trunk": 300})
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-class Server:
-    """A real tracking server in its own process group."""
-
-    def __init__(self, database, port):
-        self.address = f"http://127.0.0.1:{port}"
-        command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", f"sqlite:///{database}"]
-        command += ["--default-artifact-root", (database.parent / "artifacts").as_uri()]
-        command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-        env = os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", "MLFLOW_DISABLE_TELEMETRY": "true"}
-        log = open(database.parent / "server.log", "ab")  # noqa: SIM115
-        self.process = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
-        deadline = time.monotonic() + 90
-        while True:
-            try:
-                with urllib.request.urlopen(f"{self.address}/health", timeout=2):
-                    return
-            except OSError:
-                assert time.monotonic() < deadline, (database.parent / "server.log").read_text()
-                time.sleep(0.1)
-
-    def kill(self):
-        os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
 
 
 def test_a_server_that_dies_in_mid_run_and_comes_back_has_lost_nothing(sweep, uri, tmp_path, monkeypatch):

@@ -3,20 +3,9 @@
 import shutil
 import sqlite3
 
-from tests.tracking.conftest import Sweep
-from tests.tracking.test_mlflow_mirror import effective_points
-from var_scaling.runs import store
+from tests.support.tracker import Sweep, effective_points, train
 from var_scaling.tracking.mirror import Mirror
 from var_scaling.tracking.origin import folder_id
-
-
-def train(sweep, trial="02aa", shift=0.0, until=500):
-    """A trial as a worker leaves it: claimed, journalled, durable."""
-    attempt = store.take(sweep.trial(trial))
-    journal = sweep.journal(trial, attempt.number)
-    sweep.train(journal, "trunk", 0, until, shift=shift)
-    sweep.durable(journal, "trunk", until)
-    attempt.end("stopped")
 
 
 def runs_of(database, trial):

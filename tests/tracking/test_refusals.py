@@ -11,9 +11,7 @@ import threading
 import pytest
 
 from tests.conftest import ROOT
-from tests.tracking.conftest import stored_points
-from tests.tracking.test_mlflow_mirror import Server, effective_points, free_port
-from tests.tracking.test_origin import train
+from tests.support.tracker import Server, effective_points, free_port, stored_points, train
 from var_scaling.runs import store
 from var_scaling.tracking import address
 from var_scaling.tracking.mirror import Mirror, NotTaken

@@ -6,8 +6,7 @@ import sqlite3
 import pytest
 from PIL import Image
 
-from tests.tracking.conftest import run_count, stored_points
-from tests.tracking.test_origin import train
+from tests.support.tracker import run_count, stored_points, train
 from var_scaling.runs import store
 from var_scaling.runs.journal import Journal
 from var_scaling.tracking import laws, notes, view

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.tiny import ROOT, Tiny, log, rows
-from tests.training.test_trial import effective
+from tests.support.tiny import ROOT, Tiny, effective, log, rows
 from var_scaling.runs import store
 from var_scaling.runs.journal import read_effective
 from var_scaling.runs.slurm_task import TASK
@@ -176,7 +175,7 @@ def test_a_fault_on_any_rank_ends_all_at_once_and_keeps_its_cause(
     tiny: Tiny, scheduler: bool, rank: int, kind: str, cause: str, message: str
 ) -> None:
     folder = tiny.prepare(*TWO)
-    command = ("-m", "tests.training.faulty_worker", str(folder), str(rank), "5", kind)
+    command = ("-m", "tests.support.faulty_worker", str(folder), str(rank), "5", kind)
     if scheduler:
         tasks = as_tasks(command, folder)
     else:

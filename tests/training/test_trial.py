@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file
 
-from tests.tiny import STUDY, Tiny, log, rows
+from tests.support.tiny import STUDY, Tiny, effective, log, rows
 from var_scaling.runs import store
 from var_scaling.runs.journal import read_effective
 
@@ -19,16 +19,6 @@ from var_scaling.runs.journal import read_effective
 def undisturbed(tiny_stages: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The trial, run once with nothing going wrong."""
     return tiny_stages.copy(tmp_path_factory.mktemp("undisturbed") / "runs").run()
-
-
-def effective(folder: Path) -> list[dict[str, object]]:
-    """The journal as it counts, without times and rates."""
-    lines = [
-        {k: v for k, v in line.items() if k != "time" and "per_second" not in k and "mfu" not in k}
-        for line in read_effective(folder)
-    ]
-    assert lines
-    return lines
 
 
 def test_rows_say_what_was_done(undisturbed: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from analysis import load_runs
 from analysis.study.sources import study_of
 from tests.support.fake_study import write_study
-from tests.tiny import STUDY, Tiny
+from tests.support.tiny import STUDY, Tiny
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,6 @@
 """Trials that write at the same time, each in a process of its own as a worker is, beside one mirror.
 
-python -m tests.tracking.concurrent JOURNAL LINES PAUSE        # one writer
+python -m tests.support.writers JOURNAL LINES PAUSE        # one writer
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.tracking.conftest import Sweep, run_count, stored_points
+from tests.support.tracker import Sweep, run_count, stored_points
 from var_scaling.runs.journal import Journal, read_effective
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +51,7 @@ def mirrored(sweep: Sweep, uri: str, database: Path, lines: int, pause: float, e
     writers = []
     for trial in sweep.trials:
         path = sweep.trial(trial) / "attempts" / "000" / "journal.jsonl"
-        writer = [sys.executable, "-m", "tests.tracking.concurrent", str(path), str(lines), str(pause)]
+        writer = [sys.executable, "-m", "tests.support.writers", str(path), str(lines), str(pause)]
         writers.append(subprocess.Popen(writer, cwd=ROOT, env=env))
     assert [writer.wait() for writer in writers] == [0] * len(writers)
     written = time.monotonic()

@@ -17,6 +17,7 @@ from var_scaling.launch.local import LocalLauncher
 from var_scaling.launch.sweep import follow, prepare
 from var_scaling.planning.plan import Plan, make_plan
 from var_scaling.planning.study import parse_study
+from var_scaling.runs.journal import read_effective
 
 STUDY = """
 name: tiny
@@ -35,7 +36,7 @@ evaluate: {samples_grid: off}
 """
 
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass
@@ -85,6 +86,16 @@ def rows(folder: Path) -> dict[int, dict[str, Any]]:
         kept = {k: v for k, v in row.items() if k not in NOT_COMPARED}
         found[int(path.parent.name)] = {**kept, "weights": store.digest(path.parent / "weights.safetensors")}
     return found
+
+
+def effective(folder: Path) -> list[dict[str, object]]:
+    """The journal as it counts, without times and rates."""
+    lines = [
+        {k: v for k, v in line.items() if k != "time" and "per_second" not in k and "mfu" not in k}
+        for line in read_effective(folder)
+    ]
+    assert lines
+    return lines
 
 
 @pytest.fixture(scope="session")

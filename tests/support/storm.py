@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.conftest import ROOT
-from tests.launch import commands, engine
+from tests.support import commands, engine
 from var_scaling.launch.status import TrialStatus, read_status
 
 PROFILE = ROOT / "slurm" / "profiles" / "local-test.yaml"

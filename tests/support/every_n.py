@@ -1,4 +1,4 @@
-"""`python -m tests.launch.every_n CASE HOW`: for every n, let the n-th change of the file system go wrong, then go on.
+"""`python -m tests.support.every_n CASE HOW`: for every n, let the n-th change of the file system go wrong, then go on.
 
 Each turn starts from the same folder, runs CASE with the fault in a process of its own, and then launches undisturbed:
 the sweep must end with the right rows. It stops at the first n that is never reached, and prints what it found as JSON.
@@ -21,11 +21,10 @@ from functools import partial
 from pathlib import Path
 from typing import cast
 
-from tests import fake_worker
 from tests.conftest import FAKE_STUDY
-from tests.launch import engine
-from tests.launch.faults import HOWS, Faults, How
-from tests.launch.test_slurm import FAKE_SLURM, PROFILE
+from tests.support import engine, fake_worker
+from tests.support.faults import HOWS, Faults, How
+from tests.support.slurm import FAKE_SLURM, PROFILE
 from var_scaling import worker
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.launch.local import LocalLauncher

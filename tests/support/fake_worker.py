@@ -9,7 +9,7 @@ tested with real processes and real folders. What it does is set by files in the
     stage_seconds       how long a stage takes (0)
     bad_node            name of a SLURM node on which every trial fails
 
-and by variables of its environment, which `tests.launch.faults` reads.
+and by variables of its environment, which `tests.support.faults` reads.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def expected_value(budget: int) -> float:
 
 if __name__ == "__main__":
     os.environ.setdefault("PYTHONDONTWRITEBYTECODE", "1")
-    sys.path.append(str(Path(__file__).with_name("launch")))  # by itself: another package may be called `tests`
+    sys.path.append(str(Path(__file__).parent))  # by itself: another package may be called `tests`
     import faults
 
     faults.from_environment()

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.conftest import FAKE_WORKER
-from tests.fake_worker import expected_value
+from tests.support.fake_worker import expected_value
 from var_scaling.launch.local import LocalLauncher
 from var_scaling.launch.status import SweepStatus, read_status
 from var_scaling.launch.sweep import Launch, View, follow, prepare
