@@ -179,6 +179,20 @@ def test_a_study_that_an_earlier_version_mirrored_gets_what_that_lacked(sweep, u
     assert view.TAG in client.get_experiment_by_name("depth").tags
 
 
+def test_the_view_of_a_sweep_that_has_no_row_yet_sorts_and_draws_its_curves(sweep, uri, client):
+    train(sweep)
+    Mirror(sweep.runs, sweep.name, uri).sync()
+    state = json.loads(client.get_experiment_by_name("depth").tags[view.TAG])
+    assert state["orderByKey"] == "metrics.`train/loss_var`"
+    assert [chart["metricKey"] for chart in state["compareRunCharts"] if chart["type"] == "LINE"] == ["train/loss_var"]
+    finish(sweep, "03aa")
+    Mirror(sweep.runs, sweep.name, uri).sync()
+    state = json.loads(client.get_experiment_by_name("depth").tags[view.TAG])
+    assert state["orderByKey"] == "metrics.`budget/fid_classifier-train-2000-g1.5`"
+    first = next(chart for chart in state["compareRunCharts"] if chart["type"] == "SCATTER")
+    assert (first["xaxis"]["key"], first["yaxis"]["key"]) == ("budget/log10_C", "budget/loss_var")
+
+
 def test_a_view_of_many_measurements_fits_a_tag():
     families = [f"family{n}" for n in range(8)]
     state = view.view_state(families, [f"label-{n}" for n in range(6)], [10, 20], 20)

@@ -30,12 +30,17 @@ def view_state(
     """Loss and FID against compute first, then loss against parameters, then curves against compute, then samples.
 
     Args:
-        families: of the rows; each has its own losses and so its own charts.
+        families: of the trials; each has its own losses and so its own charts.
         fids: labels of FIDs; likewise.
         budgets: images of each, which has curves of its own.
         pictured: images seen of the newest pictures, the step that is shown first; None: there are none.
     """
-    best = rows.fid_metric(fids[0]) if fids else rows.loss_metric(families[0]) if families else "train/loss"
+    if fids:
+        best = rows.fid_metric(fids[0])
+    elif families:  # before the first row a trial is as good as its curve
+        best = rows.loss_metric(families[0]) if budgets else rows.of_family("train/loss", families[0])
+    else:
+        best = LOG10_COMPUTE
     first = [_scatter(rows.LOG10[rows.C], rows.loss_metric(f), f"Loss of {f} against log10 of FLOPs") for f in families]
     first += [
         _scatter(rows.LOG10[rows.C], rows.fid_metric(label), f"FID ({label}) against log10 of FLOPs") for label in fids
