@@ -80,7 +80,7 @@ def test_a_stopped_build_goes_on_where_it_was_and_gives_the_same_bytes(
         with pytest.raises(store.Stopped):
             build_latents(small_images.config, small_images, tokenizer, attempt=running, out=out, device="cpu")
         assert not (out / "meta.json").exists(), "unfinished, and recognisably so"
-        with pytest.raises(EnvironmentProblem, match="holds no finished token cache"):
+        with pytest.raises(EnvironmentProblem, match="holds no finished latent cache"):
             open_latents(out)
     running = attempt()
     out = running.scratch("result")

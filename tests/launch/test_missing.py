@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import FAKE_STUDY
 from tests.support import commands, engine
-from tests.support.claims import a_live_claim, claims, launch, slowly
+from tests.support.claims import a_live_claim, claims, lasting, launch, slowly
 from var_scaling.runs import holders, store
 
 
@@ -40,7 +40,7 @@ def test_a_trial_whose_worker_is_always_killed_is_named(fake_study: Path, runs: 
 
 
 def test_a_cancel_from_another_shell_is_no_success(fake_study: Path, runs: Path) -> None:
-    process = launch(fake_study, slowly(runs))
+    process = launch(lasting(fake_study), slowly(runs))
     a_live_claim(runs)
     commands.run("cancel", "fake", "--yes", runs=runs)
     assert process.wait(60) == 1
@@ -87,7 +87,7 @@ def test_what_never_began_is_named_with_its_reason(fake_study: Path, runs: Path,
 
 
 def test_a_trial_that_left_the_study_is_said_and_within_reach(fake_study: Path, runs: Path) -> None:
-    process = launch(fake_study, slowly(runs))
+    process = launch(lasting(fake_study), slowly(runs))
     path, _ = a_live_claim(runs)
     other = fake_study.with_name("fake2.yaml")
     other.write_text(FAKE_STUDY.replace("[2, 3]", "[4]"))

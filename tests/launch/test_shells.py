@@ -13,13 +13,13 @@ import pytest
 
 from tests.conftest import FAKE_STUDY, ROOT
 from tests.support import commands, engine
-from tests.support.claims import a_live_claim, claims, launch, slowly
+from tests.support.claims import a_live_claim, claims, lasting, launch, slowly
 from var_scaling.launch.status import read_status
 from var_scaling.runs.journal import read_lines
 
 
 def test_a_terminal_that_closes_saves_and_stops(fake_study: Path, runs: Path) -> None:
-    process = launch(fake_study, slowly(runs))
+    process = launch(lasting(fake_study), slowly(runs))
     a_live_claim(runs)
     process.send_signal(signal.SIGHUP)
     assert process.wait(60) == 130

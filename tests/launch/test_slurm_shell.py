@@ -13,6 +13,7 @@ import pytest
 
 from tests.conftest import FAKE_STUDY, FAKE_WORKER, ROOT
 from tests.support import commands, engine
+from tests.support.claims import lasting
 from tests.support.slurm import PROFILE, call, profile, submit, wait
 from var_scaling.config import yaml
 from var_scaling.launch.slurm.arrays import read_arrays
@@ -102,7 +103,7 @@ def test_a_job_that_has_an_old_id_is_another_job(one_trial: Path, runs: Path, tm
 def test_a_refused_scancel_is_said_and_its_mark_taken_back(
     one_trial: Path, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    submit(one_trial, runs)
+    submit(lasting(one_trial), runs)
     trial = wait(runs, lambda t: t.record.done > 0)
     programs = tmp_path / "bin"
     programs.mkdir()

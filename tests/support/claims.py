@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,12 @@ def claims(runs: Path, what: str = "trials/*") -> Iterator[tuple[Path, holders.H
         holder = store.read_holder(path.parents[1], int(path.name))
         if holder and not (path / "end.json").exists():
             yield path, holder
+
+
+def lasting(study: Path) -> Path:
+    """The study with a last budget so far off that a test's commands are done first, on however slow a machine."""
+    study.write_text(re.sub(r"[\d_]+\]\}", "90_000]}", study.read_text()))
+    return study
 
 
 def slowly(runs: Path, seconds: float = 0.5) -> Path:
