@@ -37,11 +37,17 @@ CASES: dict[str, dict[str, Any]] = {  # a family, or a form of one: what differs
         "tokenizer": KL,
     },
 }
+OURS = tuple(CASES)
+OUTSIDE = {  # what installed packages offer, each in its default form
+    name: {"model": {"family": name, "depth": 3}, "tokenizer": KL if family.latents == "continuous" else {}}
+    for name, family in families().items()
+    if not family.module.startswith("var_scaling.")
+}
+CASES |= OUTSIDE
 
 
 def test_every_family_has_a_case() -> None:
-    ours = {name for name, family in families().items() if family.module.startswith("var_scaling.")}
-    assert {case["model"]["family"] for case in CASES.values()} == ours
+    assert {case["model"]["family"] for case in CASES.values()} == families().keys()
 
 
 def study(case: str) -> str:
@@ -167,6 +173,7 @@ def test_validation_says_what_it_declares_and_draws_nothing(built: Built) -> Non
     assert {column.name for column in built.family.losses} <= columns.keys()
 
 
+@pytest.mark.parametrize("built", OURS, indirect=True)
 def test_a_token_sees_what_comes_before_it_and_no_more(built: Built) -> None:
     """Gradients as probes: of each output towards each input that the model reads."""
     if built.family.latents != "tokens":
@@ -192,7 +199,7 @@ def test_a_token_sees_what_comes_before_it_and_no_more(built: Built) -> None:
         assert not gradient[1:].any()
 
 
-@pytest.fixture(scope="module", params=["raster", "dit"])
+@pytest.fixture(scope="module", params=["raster", "dit", *OUTSIDE])
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Tiny, str, Path]:
     """A family's tiny trial, from images to rows, by real workers."""
     from var_scaling.launch.local import LocalLauncher

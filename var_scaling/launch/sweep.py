@@ -121,7 +121,8 @@ def _prepare(
             _write_work(plan.runs, job.work)
     os.sync()
     now = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
-    store.write_json(plan.runs / "columns.json", columns_of_families())
+    known = store.read_json(plan.runs / "columns.json") or {}  # of a family whose package has gone the rows remain
+    store.write_json(plan.runs / "columns.json", {**known, **columns_of_families()})
     store.write_bytes(folder / "study.yaml", source.encode())
     store.write_json(folder / "study.json", _study_json(plan, now))
     store.write_json(

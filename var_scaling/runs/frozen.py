@@ -1,4 +1,9 @@
-"""Code frozen at launch: our package, stored under the hash of its sources, imported by workers and by nothing else.
+"""Code frozen at launch: our package and those that offer families, stored under the hash of their sources.
+
+Workers import it, and nothing else does.
+
+    <runs>/store/code/<hash>/var_scaling/        ours
+    <runs>/store/code/<hash>/<package>/          another's, with its entry points in <package>-<version>.dist-info/
 
 A job that queues for hours, or is requeued, runs what was there when it was launched, whatever the checkout holds by
 then.
@@ -15,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from var_scaling.errors import EnvironmentProblem, RequestProblem
-from var_scaling.runs import store
+from var_scaling.runs import offered, store
 
 PACKAGE = Path(__file__).parents[1]
 ENVIRONMENT = "VAR_SCALING_CODE"
@@ -26,11 +31,37 @@ def sources(package: Path = PACKAGE) -> Iterator[Path]:
     return iter(sorted(p for p in package.rglob("*.py") if "__pycache__" not in p.parts))
 
 
-def code_hash(package: Path = PACKAGE) -> str:
-    """Twelve hex digits of the hash of a package's sources, names and contents."""
-    whole = hashlib.sha256()
+def _contents(package: Path, folder: Path | None) -> Iterator[tuple[str, bytes]]:
+    """Names, relative to our package, and contents of all that is frozen: from a folder, or from what is installed."""
     for path in sources(package):
-        whole.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
+        yield path.relative_to(package).as_posix(), path.read_bytes()
+    for name, place in offered.roots(folder).items():
+        inside = f"../{name.replace('.', '/')}"
+        if place.is_file():
+            yield f"{inside}.py", place.read_bytes()
+        else:
+            for path in sources(place):
+                yield f"{inside}/{path.relative_to(place).as_posix()}", path.read_bytes()
+    for point in offered.points(folder):
+        yield f"{offered.GROUP}: {point.name}", point.value.encode()
+
+
+def _frozen_here() -> Path | None:
+    """The frozen copy that this process has imported us from, if it has."""
+    wanted = os.environ.get(ENVIRONMENT)
+    return Path(wanted) if wanted and PACKAGE.is_relative_to(wanted) else None
+
+
+def code_hash(package: Path = PACKAGE, folder: Path | None = None) -> str:
+    """Twelve hex digits of the hash of the sources of our package and of those that offer families, by name.
+
+    Args:
+        package: ours, or a copy of it.
+        folder: where the others lie; None is where this process imports them from.
+    """
+    whole = hashlib.sha256()
+    for name, content in _contents(package, folder or _frozen_here()):
+        whole.update(name.encode() + b"\0" + content)
     return whole.hexdigest()[:12]
 
 
@@ -48,7 +79,7 @@ def check_path(runs: Path) -> None:
 
 
 def freeze(runs: Path, package: Path = PACKAGE) -> Path:
-    """Store the package as it is now; returns the folder that a worker's PYTHONPATH begins with.
+    """Store the code as it is now; returns the folder that a worker's PYTHONPATH begins with.
 
     Raises:
         EnvironmentProblem: it cannot be written there.
@@ -62,7 +93,15 @@ def freeze(runs: Path, package: Path = PACKAGE) -> Path:
     ignore = shutil.ignore_patterns("__pycache__", "*.pyc", ".*")
     try:
         shutil.copytree(package, prepared / package.name, ignore=ignore)
-        if code_hash(prepared / package.name) == final.name:
+        for name, place in offered.roots().items():
+            copy = prepared.joinpath(*name.split("."))
+            if place.is_file():
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(place, copy.with_name(f"{copy.name}.py"))
+            else:
+                shutil.copytree(place, copy, ignore=ignore)
+        offered.write_metadata(prepared)
+        if code_hash(prepared / package.name, prepared) == final.name:
             store.publish(prepared, final)
             return final
     except OSError as error:
@@ -93,20 +132,25 @@ def check(env: Mapping[str, str] = os.environ) -> None:
     wanted = env.get(ENVIRONMENT)
     if not wanted:
         return
-    if not PACKAGE.is_relative_to(Path(wanted)):
+    places = [PACKAGE, *(place for name in offered.roots(Path(wanted)) if (place := _imported_from(name)))]
+    if astray := [place for place in places if not place.is_relative_to(wanted)]:
         raise EnvironmentProblem(
-            f"this worker imported {PACKAGE}, not the code that was frozen at launch in {wanted}; something on this "
+            f"this worker imported {astray[0]}, not the code that was frozen at launch in {wanted}; something on this "
             f"node comes before PYTHONPATH (sys.path begins {sys.path[:3]}); clear it in the profile's `setup`"
         )
     if code_hash() != Path(wanted).name:
         raise EnvironmentProblem(f"the frozen code in {wanted} has been changed; launch again, which stores a new copy")
 
 
+def _imported_from(package: str) -> Path | None:
+    found = offered.root(package)
+    return found[1] if found else None
+
+
 def changed_files(runs: Path, code: str, package: Path = PACKAGE) -> list[str] | None:
-    """Files of the package that differ from a stored copy; None where that copy is not stored here."""
+    """Files that differ from a stored copy, relative to our package; None where that copy is not stored here."""
     old = runs / "store" / "code" / code / package.name
     if not old.is_dir():
         return None
-    mine = {p.relative_to(package).as_posix(): p.read_bytes() for p in sources(package)}
-    other = {p.relative_to(old).as_posix(): p.read_bytes() for p in sources(old)}
+    mine, other = dict(_contents(package, None)), dict(_contents(old, old.parent))
     return sorted(name for name in mine.keys() | other.keys() if mine.get(name) != other.get(name))
