@@ -101,7 +101,7 @@ def coverage(studies: int) -> None:
     """How many 95 % intervals hold the target's true loss, and a new run's; stopped by width, or after a fixed sum."""
     print("truth, noise, stopped            law inside  run inside  half width  spent share")
     for law in ("chinchilla", "coupled", "neither"):
-        for noise in (0.003, 0.01):
+        for noise in (0.005,):
             for stop in ("at 20 % of the pool", "when the interval is narrow"):
                 inside, new, widths, spent = [], [], [], []
                 for study in range(studies):

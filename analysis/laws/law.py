@@ -500,7 +500,7 @@ def _reaching(limits: Limits, value: float | np.ndarray) -> Limits:
 
 @dataclass(frozen=True)
 class ParametricLaw(Law):
-    """A law in parameters and data: Chinchilla's, the tied one, or the one with repeated data."""
+    """A law in parameters and data: Chinchilla's, the tied or coupled one, or the one with repeated data."""
 
     def optimum(self, compute, level: float = 0.95, cost: float = 6.0) -> pd.DataFrame:
         """Best size, data and loss for compute budgets C = cost x N x D, with intervals.

@@ -75,7 +75,7 @@ def design(
         raise BadRequest("the quantity loss needs the size and images where it is wanted")
     record = _telling(study, target, quantity)
     law, fit = record.law, record.law.estimator
-    trials = [np.sort(np.asarray(images, float))] if len(images) else _trials(study)
+    trials = [np.sort(np.asarray(images, float))] if len(images) else trials_of(study)
     params = candidates[params_column(study.columns, candidates)].to_numpy(float)
     price = candidates["train_flops_per_image"].to_numpy(float)
 
@@ -144,7 +144,7 @@ def _telling(study: StudyLaws, target: str, quantity: str) -> LawRecord:
     )
 
 
-def _trials(study: StudyLaws) -> list[np.ndarray]:
+def trials_of(study: StudyLaws) -> list[np.ndarray]:
     """The budgets of each new trial: all that most runs have, where runs have several; else any one of the rows'."""
     data = study.rows[study.columns.data].to_numpy(float)
     codes = checks.bins(data, ONE_SIZE)

@@ -237,6 +237,16 @@ class Designer:
         labels = [self.candidates.index[place] for place in plan[:n]]
         return labels[0] if n == 1 else labels
 
+    def plan(self, spend: float) -> list[Hashable]:
+        """Labels of the runs that a sum buys best, all of them, the most telling for its cost first.
+
+        Raises:
+            BadRequest: a sum that is not positive.
+        """
+        if not 0 < spend < np.inf:
+            raise BadRequest(f"the sum to plan for is {spend}; give a positive number")
+        return [self.candidates.index[place] for place in self._plan(self._open(spend), float(spend))[0]]
+
     def outlook(self, sums: Sequence[float], level: float = 0.95) -> pd.DataFrame:
         """What the interval is expected to become for each sum spent from now on.
 

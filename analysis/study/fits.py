@@ -11,8 +11,9 @@ import pandas as pd
 
 from analysis.errors import CannotFit
 from analysis.laws.backtest import hold_out
+from analysis.laws.coupled import fit_coupled
 from analysis.laws.law import Law
-from analysis.laws.parametric import fit_chinchilla, fit_repeated
+from analysis.laws.parametric import EXACT, fit_chinchilla, fit_repeated
 from analysis.laws.power import fit_power_law
 from analysis.laws.saturating import fit_fid_given_loss, fit_saturating
 from analysis.laws.tied import fit_tied
@@ -20,6 +21,7 @@ from analysis.rows import checks
 from analysis.rows.budgets import ENOUGH_SIZES, most_unique
 from analysis.rows.columns import Columns, run_names
 from analysis.rows.names import usual
+from analysis.study.comparison import best_form
 from analysis.study.frontier import cell_frontier
 from analysis.study.record import LEVEL, LawRecord
 from analysis.study.trajectories import Trajectories
@@ -28,7 +30,7 @@ from analysis.study.trajectories import Trajectories
 RESAMPLES = 1000
 BACKTEST_RESAMPLES = 300  # one prediction interval each
 FRONTIER_SIZES = 3  # fewer draw a curve of training, not a frontier over models
-LEAST_DELTA = 1e-4  # the law of repeated data has no form of absolute deviations
+LEAST_DELTA = 1e-4  # the laws of repeated data and of coupling have no form of absolute deviations
 
 Fit = Callable[[np.ndarray], Law]  # takes a boolean mask of rows
 
@@ -224,7 +226,7 @@ def against_trajectories(trunks: Trajectories, conventions: dict, holdout: int) 
 def against_both(
     table: pd.DataFrame, columns: Columns, target: str, conventions: dict, holdout: int, delta: float, key: int
 ) -> list[LawRecord]:
-    """Chinchilla's form and the one with tied exponents, over all budgets."""
+    """Chinchilla's form and the one with tied exponents, over all budgets; the coupled one where rows ask for it."""
     data = _points(table, columns, y=target, x=columns.params, data=columns.data)
     inputs = (data["x"].to_numpy(), data["data"].to_numpy())
     y, runs = data["y"].to_numpy(), data["run"].to_numpy()
@@ -238,10 +240,36 @@ def against_both(
         law = fit_tied(inputs[0][mask], inputs[1][mask], y[mask], runs[mask], conventions=words)
         return replace(law, resamples=RESAMPLES)
 
-    return [
+    def coupled(mask: np.ndarray) -> Law:
+        given = inputs[0][mask], inputs[1][mask], y[mask], delta or LEAST_DELTA, runs[mask]
+        return replace(fit_coupled(*given, conventions=words), resamples=RESAMPLES)
+
+    records = [
         _record(target, "params, data", None, "chinchilla", chinchilla, data, inputs, holdout, inputs[key]),
         _record(target, "params, data", None, "tied exponents", tied, data, inputs, holdout, inputs[key]),
     ]
+    if holdout and _asks_for_coupling(records[0].law, coupled):
+        bent = _record(target, "params, data", None, "coupled", coupled, data, inputs, holdout, inputs[key])
+        if bent.backtests and best_form([*records, bent]) is bent:
+            records.append(bent)
+    return records
+
+
+def _asks_for_coupling(plain: Law | None, coupled: Fit) -> bool:
+    """Whether two more coefficients fit the rows better than chance lets them (Bayes's criterion), before a backtest.
+
+    Rows of Chinchilla's law pass once in as many studies as there are rows; their held-out sizes then decide.
+    """
+    if plain is None or plain.noise_sd < EXACT:
+        return False
+    rows = len(plain.residuals)
+    try:
+        bent = coupled(np.ones(rows, bool))
+    except CannotFit:
+        return False
+    more = len(bent.estimator.theta) - len(plain.estimator.theta)
+    gain = np.log(np.square(plain.residuals).sum() / max(np.square(bent.residuals).sum(), rows * EXACT**2))
+    return bool(rows * gain > more * np.log(rows))
 
 
 def repeated(

@@ -7,11 +7,13 @@ from analysis.study.record import LEVEL, LawRecord
 
 
 def told(law: Law) -> dict[str, float]:
-    """What a law is read for, by name: its exponents, the best size's exponent a_opt, the reuse constant R."""
+    """What a law is read for, by name: its exponents, the best size's a_opt, the reuse constant R, the couplings."""
     if "eta" in law.coefficients or "rate" in law.coefficients:
         names: tuple[str, ...] = ("eta",) if "eta" in law.coefficients else ("rate",)
     elif "R" in law.coefficients:
         names = ("alpha", "beta", "R")
+    elif "q" in law.coefficients:
+        names = ("alpha", "beta", "p", "q")  # its best size's exponent is another at every budget
     else:
         names = ("alpha", "beta", "a_opt") if "A" in law.coefficients else ("alpha",)
     natural = law.estimator.natural(law.estimator.theta[None])
@@ -29,6 +31,9 @@ def exponents(record: LawRecord) -> list[tuple[str, str, float, tuple[float, flo
         low, high = law.interval(name, LEVEL)
         if name == "a_opt":
             lines.append(("a_opt", r"$a_\mathrm{opt}$ ", value, (low, high)))
+        elif name in ("p", "q"):
+            of = "B" if name == "p" else "beta"
+            lines.append((f"{of}: N^", {"p": r"$B: N$, ", "q": r"$\beta: N$, "}[name], value, (low, high)))
         elif name in ("rate", "R"):
             lines.append((name, f"{name} " if name == "rate" else "$R$ ", value, (low, high)))
         elif name == "eta":

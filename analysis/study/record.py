@@ -29,7 +29,7 @@ class LawRecord:
             (FID of one family).
         budget: the budget that its rows share; None where the law spans budgets.
         form: "power", "power + offset", "power + fixed offset ...", "saturating", "chinchilla", "tied exponents",
-            "repeated data" or "FID given loss, FAMILY".
+            "coupled", "repeated data" or "FID given loss, FAMILY".
         law: the fit, or None.
         refusal: why there is none.
         rows: what was fitted: columns x (and data), y, run (and row, of a CSV that names no runs); one line a row.

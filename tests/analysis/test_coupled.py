@@ -1,12 +1,16 @@
 """The law whose worth of data depends on size: exact, nested in Chinchilla's, honest where rows do not carry it."""
 
+import json
+
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.optimize import least_squares
 
 from analysis.errors import CannotFit
 from analysis.laws.coupled import fit_coupled
 from analysis.laws.parametric import fit_chinchilla
+from tests.analysis.test_fit_laws import run
 
 SIZE, DATA = (part.ravel() for part in np.meshgrid(np.geomspace(1e7, 1e9, 7), np.geomspace(1e9, 1e11, 6)))
 FAR = 4e9, 3e11
@@ -126,3 +130,26 @@ def test_rows_that_cannot_carry_it_are_refused():
         fit_coupled(SIZE, DATA, loss[::-1])  # rises with both
     with pytest.raises(ValueError, match="least-absolute"):
         fit_coupled(SIZE, DATA, loss, delta=0)
+
+
+def test_fit_laws_offers_it_where_held_out_rows_prefer_it_and_nowhere_else(tmp_path):
+    """Through the commands, and the plans that stand on their laws."""
+    columns = ("--x", "params", "--data", "tokens", "--y", "loss")
+    forms = {}
+    for name, law in (("bent", planted), ("plain", chinchilla)):
+        table = pd.DataFrame({"params": SIZE, "tokens": DATA, "loss": noisy(law(SIZE, DATA), 0.003)})
+        table.to_csv(tmp_path / f"{name}.csv", index=False)
+        folder = tmp_path / name
+        code, _, problem = run("fit-laws", tmp_path / f"{name}.csv", *columns, "--out", folder, "--no-figures")
+        assert (code, problem) == (0, "")
+        laws = json.loads((folder / "laws.json").read_text())["laws"]
+        forms[name] = {law["name"].rsplit(", ", 1)[1] for law in laws}
+    assert "coupled" in forms["bent"]
+    assert "chinchilla" in forms["plain"]
+    assert "coupled" not in forms["plain"]
+    where = ("--size", FAR[0], "--images", FAR[1], "--json")
+    code, text, _ = run("predict", tmp_path / "bent.csv", *columns, *where)
+    answer = json.loads(text)["predictions"][0]
+    assert code == 0
+    assert answer["law"].endswith("coupled")
+    assert answer["low"] <= planted(*map(np.array, FAR)) <= answer["high"]

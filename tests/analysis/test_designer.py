@@ -1,11 +1,14 @@
 """Sequential design: what it asks, what it believes, and whether what it promises comes true on planted studies."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from analysis.errors import CannotFit
 from analysis.plans.designer import Designer
+from tests.analysis.test_fit_laws import run
 
 TARGET = pd.DataFrame({"params": [90.0, 40.0], "data": [180.0, 400.0]})
 
@@ -248,3 +251,29 @@ def test_what_cannot_be_told_or_asked_is_refused():
         with pytest.raises(ValueError, match=words):
             call()
     assert designer.spent == 0
+
+
+def test_the_command_names_the_next_runs_and_what_each_sum_buys(tmp_path):
+    table = pool(1)
+    table["loss"] = coupled(table) * np.exp(0.003 * np.random.default_rng(0).normal(size=len(table)))
+    rows = table[table["params"] < 20]
+    rows.drop(columns="cost").to_csv(tmp_path / "study.csv", index=False)
+    asked = ("design", tmp_path / "study.csv", "--x", "params", "--data", "data", "--y", "loss")
+    asked += ("--quantity", "loss", "--size", 90, "--images", 180, "--top", 3)
+    code, text, problem = run(*asked, "--json")
+    assert (code, problem) == (0, "")
+    answer = json.loads(text)
+    truth = coupled(TARGET)[0]
+    assert answer["low"] <= truth <= answer["high"]
+    assert len(answer["trials"]) == 3
+    assert all(set(trial) >= {"params", "images", "flops"} for trial in answer["trials"])
+    widths = [line["half_width"] for line in answer["outlook"]]
+    assert widths[0] > widths[-1]
+    assert all(line["cost"] <= line["spend"] * (1 + 1e-9) for line in answer["outlook"])
+    assert sum(trial["flops"] for trial in answer["trials"]) <= answer["planned_flops"]
+    code, text, _ = run(*asked)
+    assert code == 0
+    assert "what the interval is expected to become" in text
+    code, _, problem = run(*asked, "--flops", 1e-3)
+    assert code == 2
+    assert "cheapest" in problem

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from analysis.errors import Note
+    from analysis.plans.next_runs import NextRuns
     from analysis.plans.predict import Prediction
     from analysis.study.record import StudyLaws
 
@@ -244,7 +245,9 @@ def design(
     top: Annotated[int, typer.Option("--top", help="How many trials to propose.", min=1)] = 8,
     json: Json = False,
 ) -> None:
-    """Propose which trial to add: the one that shrinks a quantity's interval most per FLOP.
+    """Propose which trials to add: those that shrink a quantity's interval most for their FLOPs.
+
+    For the loss of a model, also what its interval is expected to become for each sum spent.
 
     Examples:
 
@@ -253,6 +256,7 @@ def design(
       var-scaling design --quantity loss --depth 36 --images 4e8
     """
     from analysis.plans.design import design as best_design
+    from analysis.plans.next_runs import next_runs
     from analysis.report.files import plain
     from analysis.rows.counting import amount_name, counted
 
@@ -261,8 +265,11 @@ def design(
     with problems_as_requests():
         study, where = _study(rows, target)
         candidates, origin = _candidates(study, where)
-        at = _point(study, where, depth, size, images) if quantity == "loss" else None
-        found = best_design(study, candidates, quantity, study.columns.targets[0], most_flops=most, at=at)
+        if quantity == "loss":
+            at = _point(study, where, depth, size, images)
+            _print_next_runs(next_runs(study, candidates, at, most_flops=most, n=top), study, origin, json)
+            return
+        found = best_design(study, candidates, quantity, study.columns.targets[0], most_flops=most)
     if json:
         trials = found.table.to_dict("records")
         print_json(plain({"quantity": quantity, "law": found.law, "candidates": origin, "trials": trials}))
@@ -292,6 +299,47 @@ def design(
     out.print(table)
     trial = f"each with the {found.budgets} budgets of its trunk" if found.budgets > 1 else "each of one row"
     out.print(f"local design about {found.law}; candidates from {origin}; {trial}", soft_wrap=True)
+
+
+def _print_next_runs(found: NextRuns, study: StudyLaws, origin: str, json: bool) -> None:
+    """The runs to make, in order, and the interval that each sum is expected to leave."""
+    from analysis.report.files import plain
+    from analysis.rows.counting import amount_name, counted
+
+    if json:
+        answer = {
+            "quantity": "loss",
+            "value": found.value,
+            "low": found.low,
+            "high": found.high,
+            "planned_flops": found.planned,
+        }
+        answer |= {"forms": found.weights, "candidates": origin, "trials": found.trials.to_dict("records")}
+        print_json(plain(answer | {"outlook": found.outlook.to_dict("records")}))
+        return
+    from rich.table import Table
+
+    out.print(f"loss {found.value:.4g} [{found.low:.4g} to {found.high:.4g}] as the rows stand", soft_wrap=True)
+    runs = Table(box=None, pad_edge=False, header_style="bold", title="runs to add, the most telling first")
+    with_depth = "depth" in found.trials
+    for name in (*(["depth"] if with_depth else []), "params", amount_name(study.columns.data), "FLOPs"):
+        runs.add_column(name, justify="right")
+    for line in found.trials.itertuples():
+        depth = [f"{line.depth}"] if with_depth else []
+        runs.add_row(*depth, count(line.params), counted(line.images), count(line.flops))
+    sums = Table(box=None, pad_edge=False, header_style="bold", title="what the interval is expected to become")
+    for name in ("FLOPs to spend", "runs", "FLOPs of those", "half-width"):
+        sums.add_column(name, justify="right")
+    for line in found.outlook.itertuples():
+        sums.add_row(count(line.spend), f"{line.runs}", count(line.cost), f"{100 * line.half_width:.2g} %")
+    out.print(runs)
+    out.print(sums)
+    forms = ", ".join(f"{name} {100 * weight:.0f} %" for name, weight in found.weights.items())
+    out.print(
+        f"the runs begin a plan for {count(found.planned)} FLOPs; forms: {forms}; candidates from {origin}; "
+        "docs/design.md says when to trust it",
+        soft_wrap=True,
+    )
 
 
 def _study(rows: Rows, target: str | None, every: bool = False) -> tuple[StudyLaws, Path]:
