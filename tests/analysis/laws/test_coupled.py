@@ -10,7 +10,7 @@ from scipy.optimize import least_squares
 from analysis.errors import CannotFit
 from analysis.laws.coupled import fit_coupled
 from analysis.laws.parametric import fit_chinchilla
-from tests.analysis.test_fit_laws import run
+from tests.support.laws import run
 
 SIZE, DATA = (part.ravel() for part in np.meshgrid(np.geomspace(1e7, 1e9, 7), np.geomspace(1e9, 1e11, 6)))
 FAR = 4e9, 3e11

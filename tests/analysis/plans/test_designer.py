@@ -8,7 +8,7 @@ import pytest
 
 from analysis.errors import CannotFit
 from analysis.plans.designer import Designer
-from tests.analysis.test_fit_laws import run
+from tests.support.laws import run
 
 TARGET = pd.DataFrame({"params": [90.0, 40.0], "data": [180.0, 400.0]})
 
