@@ -133,7 +133,7 @@ needs_browser = pytest.mark.skipif(
 
 
 @needs_browser
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_the_printed_page_draws_every_row_first_and_the_best_run_on_top(page: Any, browser: Any) -> None:
     address, rows = page
     assert len(rows) == 48, "the premise: far more than the ten runs that a page shows unasked"
@@ -175,7 +175,7 @@ def test_the_printed_page_draws_every_row_first_and_the_best_run_on_top(page: An
 
 
 @needs_browser
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_the_table_shows_depth_seed_images_flops_loss_error_and_fid(page: Any, browser: Any) -> None:
     address, rows = page
     browser.get(address.replace("CHART", "TABLE"))
