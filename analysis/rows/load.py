@@ -37,9 +37,9 @@ def load_runs(path: str | Path) -> pd.DataFrame:
             a CSV file.
 
     Returns:
-        The columns of each ``row.json``; ``images_asked`` where a study asked for that budget; ``folder``, the trial's
-        folder name; and for each evaluation ``fid_<label>``, ``fid_corrected_<label>``, ... beside
-        ``fid_features_<label>``, ``fid_samples_<label>``, ... A value that is missing on disk is missing here.
+        The columns of each ``row.json``; ``images_asked`` where a study asked for that budget; ``variant`` where it has
+        any; ``folder``, the trial's folder name; and for each evaluation ``fid_<label>``, ``fid_corrected_<label>``, ...
+        beside ``fid_features_<label>``, ``fid_samples_<label>``, ... A value that is missing on disk is missing here.
         ``attrs["left_out"]``: a list of {"trial", "folder", "images_asked", "cause"} for every budget without a row;
         ``attrs["source"]``: what was read; ``attrs["study"]``: the study's name, where it is one.
 
@@ -163,6 +163,7 @@ def _load_study(folder: Path) -> pd.DataFrame:
     rows, left_out = [], []
     for entry in study.get("trials", []):
         trial = trials / entry["folder"]
+        variant = {name: value for name, value in entry.get("axes", {}).items() if name == "variant"}
         for budget in entry.get("budgets", []):
             row = _read_budget(trial, trial / "budgets" / str(budget["images"]), wanted)
             if row is None:
@@ -175,7 +176,7 @@ def _load_study(folder: Path) -> pd.DataFrame:
                     }
                 )
             else:
-                rows.append({**row, "images_asked": budget["asked"]})
+                rows.append({**row, **variant, "images_asked": budget["asked"]})
     table = _table(rows, folder)
     table.attrs |= {"left_out": left_out, "source": str(folder), "study": study.get("name", folder.name)}
     return table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from var_scaling.cli import laws, model, plans
+from var_scaling.cli import compare, laws, model, plans
 from var_scaling.cli.run import run
 
 app = typer.Typer(
@@ -15,6 +15,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 laws.register(app)
+compare.register(app)
 plans.register(app)
 model.register(app)
 

@@ -1,0 +1,52 @@
+"""A comparison of families on disk: compare.json, its tables and figures, each with the rows behind it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from analysis.report.files import write_json
+from analysis.study.beside_published import published_rows
+from analysis.study.families import Comparison
+
+
+def write_comparison(comparison: Comparison, folder: Path, *, figures: bool = True) -> list[Path]:
+    """Write compare.json, points.csv, laws.csv, exponents.csv, meetings.csv, claims.csv, published.csv and the figures.
+
+    Args:
+        comparison: what was found.
+        folder: made if it is not there.
+        figures: whether to draw.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    whole = comparison.as_dict()
+    tables = {
+        "points": comparison.points,
+        "laws": pd.DataFrame(whole["laws"]),
+        "exponents": comparison.differences,
+        "meetings": pd.json_normalize(whole["meetings"]).drop(columns="fid_ratio"),
+        "claims": comparison.claims,
+        "published": published_rows(),
+    }
+    written = [write_json(folder / "compare.json", whole)]
+    for name, table in tables.items():
+        table.to_csv(folder / f"{name}.csv", index=False)
+        written.append(folder / f"{name}.csv")
+    return written + (_draw(comparison, folder) if figures else [])
+
+
+def _draw(comparison: Comparison, folder: Path) -> list[Path]:
+    from analysis.figures import compare, page
+
+    written = []
+    with page.paper_style():
+        means, space = comparison.means, comparison.space
+        written += page.save(compare.draw_scaling(means, space), folder / "scaling", means)
+        if (figure := compare.draw_speed(means, space)) is not None:
+            written += page.save(figure, folder / "speed", compare.largest_budget(means))
+        if (figure := compare.draw_ratio(comparison)) is not None:
+            meetings = [each for each in comparison.meetings if each.axis == "compute"]
+            rows = [each.course.assign(first=each.first, second=each.second) for each in meetings]
+            written += page.save(figure, folder / "ratio", pd.concat(rows))
+    return written
