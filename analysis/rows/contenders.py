@@ -52,7 +52,8 @@ def load_contenders(sources: Sequence[str | Path], features: str | None = None) 
     rows = pd.concat(tables, ignore_index=True) if len(tables) > 1 else tables[0].reset_index(drop=True)
     if rows.empty:
         raise BadRequest(f"{listed([str(s) for s in sources])} has no finished rows yet; launch it, or wait")
-    names = {part: usual(rows, part) for part in ("family", "params", "data", "compute", "epochs", "seed", "run")}
+    numbers = [name for name in rows if name not in DATA]  # our rows' column `data` is a hash, not an amount
+    names = {part: usual(numbers, part) for part in ("family", "params", "data", "compute", "epochs", "seed", "run")}
     if names["family"] is None and "variant" not in rows and "contender" not in rows:
         raise BadRequest(f"no column `family` among {', '.join(map(str, rows))}: a comparison needs to know whose rows")
     if names["run"] and names["data"] and "trial" in rows:

@@ -38,7 +38,7 @@ def load_runs(path: str | Path) -> pd.DataFrame:
 
     Returns:
         The columns of each ``row.json``; ``images_asked`` where a study asked for that budget; ``variant`` where it has
-        any; ``folder``, the trial's folder name; and for each evaluation ``fid_<label>``, ``fid_corrected_<label>``, ...
+        any; ``folder``, the trial's folder name; and of each evaluation ``fid_<label>``, ``fid_corrected_<label>``, ...
         beside ``fid_features_<label>``, ``fid_samples_<label>``, ... A value that is missing on disk is missing here.
         ``attrs["left_out"]``: a list of {"trial", "folder", "images_asked", "cause"} for every budget without a row;
         ``attrs["source"]``: what was read; ``attrs["study"]``: the study's name, where it is one.

@@ -53,7 +53,7 @@ def claims(means: pd.DataFrame, family: dict[str, str]) -> pd.DataFrame:
                 "proceedings": slower,
                 "readme": slower,
                 "ours": best["sample_seconds"] / mine["sample_seconds"],
-                "differs": "published: batched on one GPU, 250 steps of DiT without fused attention; ours: wall time of "
+                "differs": "published: batched on one GPU, 250 steps of DiT, no fused attention; ours: wall time of "
                 "an image, decoder included, on the machine of the rows",
             },
         ]

@@ -4,8 +4,8 @@ Curves are straight between points in log FID against log x, and nothing is extr
 that both have rows in, or there is none "in these rows".
 
 Intervals shake the means over seeds. The noise of a row is what seeds of one cell show (pooled over a family's cells,
-on logs), or what FID's own interval says where that is more; budgets of one trial share its luck as far as the rows show
-it. The design, and which cells make the frontier, stay fixed.
+on logs), or what FID's own interval says where that is more; budgets of one trial share its luck as far as rows
+show it. Each draw chooses its own frontier.
 """
 
 from __future__ import annotations
@@ -15,46 +15,47 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from analysis.study.frontier import frontier
-
 RESAMPLES = 4_000
 LEVEL = 0.95
 NORMAL = 1.959964  # of a 95 % interval
 UNDECIDED = 0.05  # share of resamples that say otherwise
-AXES = {"compute": "training FLOPs", "images": "images seen", "epochs": "epochs"}
+AXES = {"compute": "training FLOPs", "images": "images seen"}
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Log FID of one contender as a function of log x: means over seeds, and draws of them.
+    """Log FID that one contender reaches at x or less: the frontier of its means over seeds, and of draws of them.
 
     Attributes:
-        x: (k,) rising.
-        end: the largest x that was tried; beyond the last point the curve is flat, since more of it did not help.
-        y: (k,) log FID.
+        x: (k,) rising, each once.
+        y: (k,) log FID, the lowest mean at each x.
         draws: (S, k) the same under resampling.
         seeds: fewest seeds of a point.
     """
 
     x: np.ndarray
-    end: float
     y: np.ndarray
     draws: np.ndarray = field(repr=False)
     seeds: int = 1
 
     def at(self, x: np.ndarray) -> np.ndarray:
-        """Log FID at these x, (1 + S, n): the estimate, then the draws."""
+        """Log FID at these x, (1 + S, n): the estimate, then the draws.
+
+        The lowest of several noisy means is too low, most where a curve is flat. Draws choose their frontier anew, so
+        that by how much they lie below the rows' own is by how much that lies below the truth, and is taken off: twice
+        the rows' curve minus the draw's, and the mean of these is the estimate.
+        """
+        logs, at = np.log(self.x), np.log(x)
         both = np.vstack([self.y, self.draws])
-        right = np.clip(np.searchsorted(self.x, x), 1, max(len(self.x) - 1, 1))
-        if len(self.x) == 1:
-            return np.repeat(both, len(x), axis=1)
-        low, high = np.log(self.x[right - 1]), np.log(self.x[right])
-        share = np.clip((np.log(x) - low) / (high - low), 0, 1)
-        return both[:, right - 1] * (1 - share) + both[:, right] * share
+        before = np.minimum.accumulate(np.hstack([np.full((len(both), 1), np.inf), both[:, :-1]]), axis=1)
+        kept = both < before
+        found = np.array([np.interp(at, logs[keep], row[keep]) for row, keep in zip(both, kept, strict=True)])
+        turned = 2 * found[0] - found[1:]
+        return np.vstack([turned.mean(0), turned])
 
     def cost(self, level: float) -> np.ndarray:
         """The x at which log FID first reaches `level`, (1 + S,); inf where it never does, 0 where it begins below."""
-        falling = np.minimum.accumulate(np.vstack([self.y, self.draws]), axis=1)
+        falling = np.minimum.accumulate(self.at(self.x), axis=1)
         reached = falling <= level
         first = np.where(reached.any(1), reached.argmax(1), -1)
         cost = np.full(len(falling), np.inf)
@@ -115,14 +116,16 @@ def _shared_luck(points: pd.DataFrame, left: np.ndarray, count: np.ndarray, betw
 
 
 def curve(means: pd.DataFrame, draws: np.ndarray, axis: str) -> Curve | None:
-    """The frontier of one contender's means against one axis: nothing of equal or smaller x has a lower FID."""
+    """One contender's means against one axis; None where no row knows it."""
     x = means[axis].to_numpy(float)
     known = np.flatnonzero(np.isfinite(x) & (x > 0))
     if not len(known):
         return None
-    kept = known[frontier(x[known], means["fid"].to_numpy(float)[known])["row"].to_numpy(int)]
-    seeds = int(means["seeds"].to_numpy()[kept].min())
-    return Curve(x[kept], float(x[known].max()), np.log(means["fid"].to_numpy(float)[kept]), draws[:, kept], seeds)
+    known = known[np.argsort(x[known], kind="stable")]
+    places, first = np.unique(x[known], return_index=True)
+    lowest = np.minimum.reduceat(np.log(means["fid"].to_numpy(float))[known], first)
+    drawn = np.minimum.reduceat(draws[:, known], first, axis=1)
+    return Curve(places, lowest, drawn, int(means["seeds"].min()))
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,7 @@ class Meeting:
         cost_level: a FID in the middle of those that both reach; NaN where there is none.
         cost_ratio: what the first spends to reach it over what the second does, (value, low, high).
         seeds: fewest seeds behind a point.
+        unique: unique images, where all rows have one number of them: images seen over it are epochs.
     """
 
     first: str
@@ -156,6 +160,7 @@ class Meeting:
     cost_level: float
     cost_ratio: tuple[float, float, float]
     seeds: int
+    unique: float = np.nan
 
     @property
     def verdict(self) -> str:
@@ -165,12 +170,15 @@ class Meeting:
         if self.crossings:
             clear = all(line["x_low"] > 0 and np.isfinite(line["x_high"]) for line in self.crossings)
             return "crosses" if clear and len(self.crossings) == 1 else "undecided"
+        if self.high == self.low:
+            only = self.course.iloc[0]
+            return "undecided" if only["low"] <= 1 <= only["high"] else "never"
         return "never" if self.crossing_share <= UNDECIDED else "undecided"
 
 
 def meet(first: str, one: Curve, second: str, other: Curve, axis: str, depth: float | None = None) -> Meeting:
     """Where the curves of two contenders cross."""
-    low, high = max(one.x[0], other.x[0]), min(one.end, other.end)
+    low, high = max(one.x[0], other.x[0]), min(one.x[-1], other.x[-1])
     seeds = min(one.seeds, other.seeds)
     level, ratio = _cost(one, other)
     if high < low:
@@ -223,7 +231,8 @@ def _interval(values: np.ndarray) -> tuple[float, float, float]:
 
 def _cost(one: Curve, other: Curve) -> tuple[float, tuple[float, float, float]]:
     """At a FID in the middle of those that both reach: what the first spends over what the second does."""
-    best, start = max(one.y[-1], other.y[-1]), min(one.y[0], other.y[0])
+    mine, others = one.at(one.x)[0], other.at(other.x)[0]
+    best, start = max(mine.min(), others.min()), min(mine[0], others[0])
     if not start > best:
         return np.nan, (np.nan, np.nan, np.nan)
     level = (best + start) / 2

@@ -7,7 +7,7 @@ by itself, named and with its own unit, and enters no difference.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -124,10 +124,10 @@ def compare_families(sources: Sequence[str | Path], features: str | None = None)
     rng = np.random.default_rng(0)
     found = {name: cell_means(part, rng) for name, part in points.groupby("contender", sort=False)}
     means = pd.concat([table.assign(contender=name) for name, (table, _) in found.items()], ignore_index=True)
+    unique = _unique(points)
     meetings = [
-        meeting
+        replace(meeting, unique=unique)
         for axis in AXES
-        if axis != "epochs"
         for pair in combinations(found, 2)
         for meeting in _meetings(pair, found, axis)
     ]
@@ -142,6 +142,12 @@ def compare_families(sources: Sequence[str | Path], features: str | None = None)
         claims(means, {name: str(part["family"].iloc[0]) for name, part in points.groupby("contender")}),
         (*points.attrs["notes"], *_notes(points, means)),
     )
+
+
+def _unique(points: pd.DataFrame) -> float:
+    """Unique images, where all rows agree on them; NaN where they do not, or do not say."""
+    ratio = (points["images"].astype(float) / points["epochs"].astype(float)).dropna()
+    return float(ratio.iloc[0]) if len(ratio) == len(points) and np.allclose(ratio, ratio.iloc[0]) else np.nan
 
 
 def _meetings(pair: tuple[str, str], found: dict, axis: str) -> list[Meeting]:
@@ -280,11 +286,11 @@ def sentence(each: Meeting) -> str:
     span = (
         f"from {amount(each.low)} to {amount(each.high)}" if each.high > each.low else f"at {amount(each.low)} alone,"
     )
-    span += f" {what}"
+    span += f" {what}{_epochs(each, each.low, each.high)}"
     if each.crossings:
         told = "; ".join(
             f"{amount(line['x'])} [{_end(line['x_low'], 'before the rows')}, {_end(line['x_high'], 'beyond the rows')}]"
-            f" {AXES[each.axis]}, after which {line['lower']} is lower"
+            f" {AXES[each.axis]}{_epochs(each, line['x'])}, after which {line['lower']} is lower"
             for line in each.crossings
         )
         more = " (more than one crossing: level rather than crossing)" if len(each.crossings) > 1 else ""
@@ -297,12 +303,21 @@ def sentence(each: Meeting) -> str:
     words = f"{lower} below {higher} {span}: equal FID never, in these rows; at the end {value[0]:.2f} of its FID "
     words += f"[{value[1]:.2f}, {value[2]:.2f}]"
     if each.verdict == "undecided":
-        words += f"; not decided: they cross in {each.crossing_share:.0%} of resamples"
+        share = f"they cross in {each.crossing_share:.0%} of resamples"
+        words += f"; not decided: {share if each.high > each.low else 'the interval holds 1'}"
     return words
 
 
 def _inverse(ratio: tuple[float, float, float]) -> tuple[float, float, float]:
     return 1 / ratio[0], 1 / ratio[2], 1 / ratio[1]
+
+
+def _epochs(each: Meeting, *images: float) -> str:
+    """Images as epochs, in brackets, where that is known."""
+    if each.axis != "images" or not np.isfinite(each.unique):
+        return ""
+    passes = dict.fromkeys(f"{value / each.unique:.3g}" for value in images)
+    return f" ({' to '.join(passes)} epochs)"
 
 
 def _end(value: float, beyond: str) -> str:
