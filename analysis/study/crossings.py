@@ -141,7 +141,7 @@ class Meeting:
         high: where one stops; below `low` where they share no range.
         crossings: lines x, x_low, x_high (0 and inf: beyond the range), lower: who is below after it.
         course: lines x, ratio, low, high: FID of the first over the second's, at every bend of the curves in the range.
-        crossing_share: of the resamples, how many cross somewhere.
+        other_share: of the resamples, in how many the other one is lower somewhere than in the estimate.
         cost_level: a FID in the middle of those that both reach; NaN where there is none.
         cost_ratio: what the first spends to reach it over what the second does, (value, low, high).
         seeds: fewest seeds behind a point.
@@ -156,7 +156,7 @@ class Meeting:
     high: float
     crossings: tuple[dict, ...]
     course: pd.DataFrame = field(repr=False)
-    crossing_share: float
+    other_share: float
     cost_level: float
     cost_ratio: tuple[float, float, float]
     seeds: int
@@ -173,7 +173,7 @@ class Meeting:
         if self.high == self.low:
             only = self.course.iloc[0]
             return "undecided" if only["low"] <= 1 <= only["high"] else "never"
-        return "never" if self.crossing_share <= UNDECIDED else "undecided"
+        return "never" if self.other_share <= UNDECIDED else "undecided"
 
 
 def meet(first: str, one: Curve, second: str, other: Curve, axis: str, depth: float | None = None) -> Meeting:
@@ -192,8 +192,7 @@ def meet(first: str, one: Curve, second: str, other: Curve, axis: str, depth: fl
     for x, after in _zeros(logs, difference[0]):
         limits = _limits([_nearest(logs, draw, x, after) for draw in difference[1:]])
         found.append({"x": float(np.exp(x)), **limits, "lower": first if after < 0 else second})
-    signs = np.sign(difference[1:])
-    share = float((signs.min(1) * signs.max(1) < 0).mean())
+    share = float((difference[1:] * difference[0] < 0).any(1).mean())
     ratios = [_interval(np.exp(column)) for column in difference.T]
     course = pd.DataFrame(ratios, columns=["ratio", "low", "high"]).assign(x=grid)
     return Meeting(first, second, axis, depth, low, high, tuple(found), course, share, level, ratio, seeds)

@@ -261,7 +261,7 @@ def _meeting(each: Meeting) -> dict[str, Any]:
         "range": [each.low, each.high],
         "crossings": list(each.crossings),
         "fid_ratio": each.course.to_dict("records"),
-        "share_of_resamples_that_cross": each.crossing_share,
+        "share_of_resamples_that_differ": each.other_share,
         "cost_at_fid": each.cost_level,
         "cost_ratio": dict(zip(words, each.cost_ratio, strict=True)),
         "sentence": sentence(each),
@@ -303,7 +303,7 @@ def sentence(each: Meeting) -> str:
     words = f"{lower} below {higher} {span}: equal FID never, in these rows; at the end {value[0]:.2f} of its FID "
     words += f"[{value[1]:.2f}, {value[2]:.2f}]"
     if each.verdict == "undecided":
-        share = f"they cross in {each.crossing_share:.0%} of resamples"
+        share = f"in {each.other_share:.0%} of resamples {higher} is lower somewhere"
         words += f"; not decided: {share if each.high > each.low else 'the interval holds 1'}"
     return words
 
