@@ -135,11 +135,14 @@ def csv_columns(
         return _given_loss(x, y or tuple(filter(is_fid, names))[:1], run)
     targets = tuple(dict.fromkeys(y)) or (_only_loss(names),)
     lone = x is not None and data is None and compute is None
+    counts = [name for name in names if not pd.to_numeric(table[name], errors="coerce").isna().all()]  # no hash of data
     x_is = next((part for part in ("compute", "data") if lone and usual([x], part)), "params")
 
     def column(part: str, asked: str | None) -> str | None:
         # a column that was not asked for joins only where the caller named none at all
-        return asked or (usual(names, part) if x is None else x if x_is == part else None)
+        if asked or x is not None:
+            return asked or (x if x_is == part else None)
+        return usual(counts, part) or usual(names, part)
 
     columns = Columns(
         column("params", None),

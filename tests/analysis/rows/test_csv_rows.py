@@ -283,3 +283,10 @@ def test_any_name_may_stand_in_tex_and_a_csv_s_compute_keeps_its_own(tmp_path):
     assert axis(columns, "compute") == "train_flops ($C$)"
     study = Columns("params_total", "images_seen", "train_flops", run="trial")
     assert axis(study, "compute") == "Training compute $C$ (FLOPs)"
+
+
+def test_a_hash_of_the_data_is_no_amount_of_data() -> None:
+    """A study's own table.csv, whose `data` says which images they were, is a table like any other."""
+    rows = pd.DataFrame({"params_total": [1e5, 2e5], "data": ["96bd1d", "96bd1d"], "images_seen": [1e4, 1e4]})
+    rows["loss_all_scales"] = [3.2, 3.1]
+    assert csv_columns(rows).data == "images_seen"
