@@ -20,11 +20,12 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.conftest import FAKE_STUDY, FAKE_WORKER, ROOT
 from tests.support import engine
+from var_scaling.launch.order import Order
 from var_scaling.launch.slurm.arrays import look_up, read_arrays
 from var_scaling.launch.slurm.launcher import SlurmLauncher
+from var_scaling.launch.slurm.place import Slurm
 from var_scaling.launch.slurm.profile import load_profile
 from var_scaling.launch.status import read_status
-from var_scaling.launch.sweep import prepare
 from var_scaling.runs import store
 
 
@@ -48,7 +49,7 @@ def main(trials: int) -> None:
     whole = begin = time.perf_counter()
     plan = engine.plan(study, runs)
     begin = clock("plan", begin)
-    launch = prepare(plan, study.read_text(encoding="utf-8"), "slurm")
+    launch = Order(plan, study.read_text(encoding="utf-8"), Slurm(profile)).write()
     begin = clock("write the folders", begin)
     launcher = SlurmLauncher(runs, profile, "fake", worker=FAKE_WORKER)
     launcher.submit(launch.jobs, launch.folder)

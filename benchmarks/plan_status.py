@@ -16,7 +16,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from var_scaling.launch.sweep import prepare
+from var_scaling.launch.local import Local
+from var_scaling.launch.order import Order
 from var_scaling.planning.plan import make_plan
 from var_scaling.planning.study import load_study
 from var_scaling.runs import store
@@ -43,7 +44,7 @@ def main() -> None:
         study.write_text(STUDY.replace("SEEDS", ", ".join(map(str, range(options.trials // 10)))), encoding="utf-8")
         report("plan, nothing there", options.runs, "plan", str(study), "--runs", str(runs))
         planned = make_plan(*load_study(study), runs)
-        prepare(planned, study.read_text(encoding="utf-8"), "local")
+        Order(planned, study.read_text(encoding="utf-8"), Local()).write()
         for trial in planned.trials:
             for _, images in trial.budgets:
                 row = {"images_seen": images, "loss_all_scales": 3.0, "train_flops_visible": 1e9, "seconds": 1.0}

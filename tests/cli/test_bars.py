@@ -10,8 +10,8 @@ from rich.console import Console
 
 from tests.conftest import FAKE_STUDY
 from tests.support import engine
-from var_scaling.cli.show import Bars
-from var_scaling.launch.sweep import View
+from var_scaling.cli.bars import Bars
+from var_scaling.launch.follow import View
 from var_scaling.runs.record import Record
 
 

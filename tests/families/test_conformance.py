@@ -202,11 +202,12 @@ def test_a_token_sees_what_comes_before_it_and_no_more(built: Built) -> None:
 @pytest.fixture(scope="module", params=["raster", "dit", *OUTSIDE])
 def trained(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Tiny, str, Path]:
     """A family's tiny trial, from images to rows, by real workers."""
-    from var_scaling.launch.local import LocalLauncher
-    from var_scaling.launch.sweep import follow, prepare
+    from var_scaling.launch.follow import follow
+    from var_scaling.launch.local import Local, LocalLauncher
+    from var_scaling.launch.order import Order
 
     tiny, text = Tiny(tmp_path_factory.mktemp(request.param) / "runs"), study(request.param)
-    launch = prepare(tiny.plan(text=text), text, "local")
+    launch = Order(tiny.plan(text=text), text, Local()).write()
     launcher = LocalLauncher(tiny.runs, 2)
     launcher.submit(launch.jobs, launch.folder)
     follow(launch, launcher, lambda view: None)

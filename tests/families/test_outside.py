@@ -17,7 +17,8 @@ import pytest
 from tests.conftest import ROOT
 from tests.families.outside import SOURCE, install
 from tests.support.tiny import STUDY, log
-from var_scaling.launch.sweep import prepare
+from var_scaling.launch.local import Local
+from var_scaling.launch.order import Order
 from var_scaling.planning.plan import make_plan
 from var_scaling.planning.study import parse_study
 from var_scaling.runs import store
@@ -219,7 +220,7 @@ def test_one_module_and_a_shared_namespace_are_frozen_too(place: Place, tmp_path
 
 def test_what_the_rows_of_a_family_that_is_gone_are_made_of_remains_known(tmp_path: Path) -> None:
     store.write_json(tmp_path / "columns.json", {"gone": [{"name": "loss"}], "var": []})
-    prepare(make_plan(*parse_study(STUDY, "tiny"), tmp_path), STUDY, "local")
+    Order(make_plan(*parse_study(STUDY, "tiny"), tmp_path), STUDY, Local()).write()
     known = store.read_json(tmp_path / "columns.json")
     assert known["gone"] == [{"name": "loss"}]
     assert known["var"], "and that of the others is as it is now"

@@ -13,13 +13,16 @@ import pytest
 
 from tests.conftest import FAKE_STUDY, FAKE_WORKER, ROOT
 from tests.support import engine
-from var_scaling.launch.local import LocalLauncher
-from var_scaling.launch.protocol import Launcher
+from var_scaling.launch.follow import View, follow
+from var_scaling.launch.local import Local, LocalLauncher
+from var_scaling.launch.order import Launch, Order, smallest_and_largest
+from var_scaling.launch.protocol import Launcher, Place
 from var_scaling.launch.ray.launcher import RayLauncher
+from var_scaling.launch.ray.place import Ray
 from var_scaling.launch.slurm.launcher import SlurmLauncher
+from var_scaling.launch.slurm.place import Slurm
 from var_scaling.launch.slurm.profile import load_profile
 from var_scaling.launch.status import SweepStatus, TrialStatus, read_status
-from var_scaling.launch.sweep import Launch, View, follow, prepare, smallest_and_largest
 from var_scaling.runs import pilot
 
 Start = Callable[..., tuple[Launch, Launcher]]
@@ -35,6 +38,8 @@ def start(request: pytest.FixtureRequest, fake_study: Path, runs: Path) -> Start
         request.getfixturevalue("slurm_cluster")
     address = request.getfixturevalue("ray_address") if name == "ray" else None
 
+    places: dict[str, Place] = {"local": Local(), "ray": Ray(), "slurm": Slurm(load_profile(PROFILE))}
+
     def launcher() -> Launcher:
         if name == "local":
             return LocalLauncher(runs, 2, FAKE_WORKER)
@@ -43,7 +48,7 @@ def start(request: pytest.FixtureRequest, fake_study: Path, runs: Path) -> Start
         return SlurmLauncher(runs, load_profile(PROFILE), "fake", worker=FAKE_WORKER)
 
     def go(**asked: Any) -> tuple[Launch, Launcher]:
-        launch = prepare(engine.plan(fake_study, runs), fake_study.read_text(), name, **asked)
+        launch = Order(engine.plan(fake_study, runs), fake_study.read_text(), places[name], **asked).write()
         one = launcher()
         one.submit(launch.jobs, launch.folder)
         return launch, one

@@ -12,8 +12,8 @@ import pytest
 
 from tests.conftest import FAKE_STUDY
 from tests.support import engine, faults
+from var_scaling.launch.follow import follow
 from var_scaling.launch.status import read_status
-from var_scaling.launch.sweep import follow
 
 MOST = 20 * 2**20
 

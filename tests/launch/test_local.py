@@ -15,9 +15,10 @@ import pytest
 from tests.conftest import FAKE_STUDY, FAKE_WORKER, ROOT
 from tests.support import engine
 from var_scaling.errors import EnvironmentProblem
-from var_scaling.launch.local import LocalLauncher
+from var_scaling.launch.follow import View, follow
+from var_scaling.launch.local import Local, LocalLauncher
+from var_scaling.launch.order import Order
 from var_scaling.launch.status import read_status, select
-from var_scaling.launch.sweep import View, follow, prepare
 from var_scaling.runs import store
 from var_scaling.runs.record import read_record
 
@@ -221,7 +222,7 @@ def test_a_read_only_runs_folder_is_a_sentence(fake_study: Path, tmp_path: Path)
     blocked = tmp_path / "runs"
     blocked.write_text("a file where the folder should be")
     with pytest.raises(EnvironmentProblem, match="cannot be written"):
-        prepare(engine.plan(fake_study, blocked), "", "local")
+        Order(engine.plan(fake_study, blocked), "", Local()).write()
 
 
 def test_a_second_launch_waits_for_what_the_first_one_runs(fake_study: Path, runs: Path) -> None:
@@ -279,7 +280,7 @@ def test_each_job_has_its_gpus_to_itself(fake_study: Path, runs: Path) -> None:
     fake_study.write_text(FAKE_STUDY.replace("grid:", "  placement: {gpus: 2}\ngrid:"))
     runs.mkdir()
     (runs / "step_seconds").write_text("0.02")
-    launch = prepare(engine.plan(fake_study, runs), fake_study.read_text(), "local")
+    launch = Order(engine.plan(fake_study, runs), fake_study.read_text(), Local()).write()
     launcher = LocalLauncher(runs, 16, FAKE_WORKER, gpus=("3", "5"))
     launcher.submit(launch.jobs, launch.folder)
     seen: set[tuple[str, ...]] = set()
@@ -302,7 +303,7 @@ def test_each_job_has_its_gpus_to_itself(fake_study: Path, runs: Path) -> None:
 
 def test_more_gpus_than_there_are_is_said_before_anything_starts(fake_study: Path, runs: Path) -> None:
     fake_study.write_text(FAKE_STUDY.replace("grid:", "  placement: {gpus: 4}\ngrid:"))
-    launch = prepare(engine.plan(fake_study, runs), fake_study.read_text(), "local")
+    launch = Order(engine.plan(fake_study, runs), fake_study.read_text(), Local()).write()
     launcher = LocalLauncher(runs, 2, FAKE_WORKER, gpus=("0",))
     with pytest.raises(EnvironmentProblem, match=r"placement.gpus = 4, but this machine has 1"):
         launcher.submit(launch.jobs, launch.folder)

@@ -10,11 +10,12 @@ import pytest
 from tests.conftest import FAKE_WORKER, ROOT
 from tests.support import engine
 from tests.support.tracker import run_count, stored_points
+from var_scaling.launch.order import Order
 from var_scaling.launch.slurm import scheduler
 from var_scaling.launch.slurm.launcher import SlurmLauncher
+from var_scaling.launch.slurm.place import Slurm
 from var_scaling.launch.slurm.profile import load_profile
 from var_scaling.launch.status import read_status
-from var_scaling.launch.sweep import prepare
 from var_scaling.runs.journal import read_effective
 
 PROFILE = load_profile(ROOT / "slurm" / "profiles" / "local-test.yaml").model_copy(update={"mirror": True})
@@ -27,7 +28,7 @@ def test_the_last_job_of_a_launch_brings_mlflow_up_to_date(
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///mlflow.db")  # relative: the job must find the same file
     runs.mkdir()
     (runs / "fail_var-d3-s1").write_text("a planted bug")  # the mirror comes whatever the trials come to
-    launch = prepare(engine.plan(fake_study, runs), fake_study.read_text(), "slurm")
+    launch = Order(engine.plan(fake_study, runs), fake_study.read_text(), Slurm(PROFILE)).write()
     launcher = SlurmLauncher(runs, PROFILE, "fake", worker=FAKE_WORKER)
     launcher.submit(launch.jobs, launch.folder)
     mirror = launcher.submitted.mirror

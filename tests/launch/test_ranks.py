@@ -13,10 +13,11 @@ import pytest
 from tests.conftest import ROOT
 from tests.support.tiny import STUDY, Tiny, log, rows
 from var_scaling.errors import RequestProblem
+from var_scaling.launch.order import Order
 from var_scaling.launch.slurm.arrays import read_arrays
 from var_scaling.launch.slurm.launcher import SlurmLauncher
+from var_scaling.launch.slurm.place import Slurm
 from var_scaling.launch.slurm.profile import Gpu, Profile, load_profile
-from var_scaling.launch.sweep import prepare
 from var_scaling.runs import store
 from var_scaling.runs.journal import read_effective
 from var_scaling.runs.record import nothing_missing
@@ -34,7 +35,7 @@ def alone(tiny_stages: Tiny, tmp_path_factory: pytest.TempPathFactory) -> dict[i
 
 def submit(tiny: Tiny, profile: Profile, *overrides: str) -> Path:
     plan = tiny.plan(*overrides, LONG)
-    launch = prepare(plan, STUDY, "slurm")
+    launch = Order(plan, STUDY, Slurm(profile)).write()
     SlurmLauncher(tiny.runs, profile, "tiny").submit(launch.jobs, launch.folder)
     return tiny.runs / plan.trials[0].work.folder
 

@@ -18,18 +18,20 @@ from tests.support import commands, engine
 from tests.support.tiny import STUDY, Tiny, rows
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.exits import EXIT_STOPPED
+from var_scaling.launch.follow import follow
+from var_scaling.launch.order import Order
 from var_scaling.launch.ray.driver import Turns
 from var_scaling.launch.ray.launcher import RayLauncher, check_feasible, read_state
+from var_scaling.launch.ray.place import Ray
 from var_scaling.launch.slurm import scheduler
 from var_scaling.launch.status import read_status
-from var_scaling.launch.sweep import follow, prepare
 from var_scaling.runs import store
 
 pytestmark = pytest.mark.xdist_group("ray")
 
 
 def test_a_dead_address_is_a_sentence_within_two_seconds(fake_study: Path, runs: Path) -> None:
-    launch = prepare(engine.plan(fake_study, runs), "", "ray")
+    launch = Order(engine.plan(fake_study, runs), "", Ray()).write()
     begin = time.monotonic()
     with pytest.raises(EnvironmentProblem, match=r"nobody answers at --address 127.0.0.1:9"):
         RayLauncher(runs, address="127.0.0.1:9", worker=FAKE_WORKER).submit(launch.jobs, launch.folder)
@@ -49,7 +51,7 @@ def test_a_dead_address_is_exit_3_and_nothing_is_written(fake_study: Path, runs:
 
 def test_what_no_node_can_run_is_refused_before_start(fake_study: Path, runs: Path) -> None:
     fake_study.write_text(fake_study.read_text().replace("base:\n", "base:\n  execution: {threads: 64}\n"))
-    launch = prepare(engine.plan(fake_study, runs), "", "ray")
+    launch = Order(engine.plan(fake_study, runs), "", Ray()).write()
     with pytest.raises(EnvironmentProblem, match="asks for 64 CPUs .*the largest node has 2"):
         RayLauncher(runs, cores=2, worker=FAKE_WORKER).submit(launch.jobs, launch.folder)
     assert not (launch.folder / "ray").exists()
@@ -62,7 +64,7 @@ def test_a_killed_driver_takes_its_workers_along_and_the_next_launch_goes_on(
 ) -> None:
     runs.mkdir()
     (runs / "step_seconds").write_text("0.2")
-    launch = prepare(engine.plan(fake_study, runs), "", "ray")
+    launch = Order(engine.plan(fake_study, runs), "", Ray()).write()
     launcher = RayLauncher(runs, address=ray_address, worker=FAKE_WORKER)
     launcher.submit(launch.jobs, launch.folder)
     deadline = time.monotonic() + 120
@@ -74,7 +76,7 @@ def test_a_killed_driver_takes_its_workers_along_and_the_next_launch_goes_on(
         assert time.monotonic() < deadline, "workers save and leave when Ray ends the process above them"
         time.sleep(0.1)
     (runs / "step_seconds").write_text("0.002")
-    again = prepare(engine.plan(fake_study, runs), "", "ray")
+    again = Order(engine.plan(fake_study, runs), "", Ray()).write()
     second = RayLauncher(runs, address=ray_address, worker=FAKE_WORKER)
     second.submit(again.jobs, again.folder)
     follow(again, second, lambda view: None, poll_seconds=0.2)
@@ -113,7 +115,7 @@ def test_whose_turn_it_is(runs: Path) -> None:
 
 def test_a_real_training_on_ray_is_bit_equal_to_a_local_one(tiny: Tiny, ray_address: str, tmp_path: Path) -> None:
     local = tiny.copy(tmp_path / "local").run()
-    launch = prepare(tiny.plan(), STUDY, "ray")
+    launch = Order(tiny.plan(), STUDY, Ray()).write()
     launcher = RayLauncher(tiny.runs, address=ray_address)
     launcher.submit(launch.jobs, launch.folder)
     follow(launch, launcher, lambda view: None, poll_seconds=0.2)
@@ -130,7 +132,7 @@ def test_under_ray_a_stop_is_no_requeue_of_the_job_that_all_share(fake_study: Pa
         (programs / name).chmod(0o755)
     runs.mkdir()
     (runs / "step_seconds").write_text("0.1")
-    launch = prepare(engine.plan(fake_study, runs), "", "ray")
+    launch = Order(engine.plan(fake_study, runs), "", Ray()).write()
     for job in launch.jobs:
         if job.work.kind != "trial":
             (runs / job.work.folder / "result").mkdir()

@@ -19,12 +19,13 @@ from tests.conftest import FAKE_WORKER, ROOT
 from tests.support import engine
 from var_scaling.cli import sweep
 from var_scaling.config import yaml
+from var_scaling.launch.order import Order
 from var_scaling.launch.slurm import scheduler
 from var_scaling.launch.slurm.arrays import read_arrays
 from var_scaling.launch.slurm.launcher import SlurmLauncher
+from var_scaling.launch.slurm.place import Slurm
 from var_scaling.launch.slurm.profile import load_profile
 from var_scaling.launch.status import read_status
-from var_scaling.launch.sweep import prepare
 
 pytestmark = pytest.mark.usefixtures("slurm_cluster")
 PROFILE = ROOT / "slurm" / "profiles" / "local-test.yaml"
@@ -165,7 +166,7 @@ def test_what_the_account_may_not_queue_is_held_for_later_launches(
     profile = load_profile(PROFILE).model_copy(update={"account": small_account})
 
     def launch() -> SlurmLauncher:
-        started = prepare(engine.plan(fake_study, runs), fake_study.read_text(), "slurm")
+        started = Order(engine.plan(fake_study, runs), fake_study.read_text(), Slurm(profile)).write()
         launcher = SlurmLauncher(runs, profile, "fake", worker=FAKE_WORKER)
         launcher.submit(started.jobs, started.folder)
         return launcher

@@ -15,12 +15,14 @@ from tests.support import engine
 from tests.support.slurm import FAKE_SLURM, PROFILE
 from var_scaling.errors import EnvironmentProblem, RequestProblem
 from var_scaling.launch import price
+from var_scaling.launch.gate import check_spend
+from var_scaling.launch.order import Launch, Order
 from var_scaling.launch.slurm import scheduler
 from var_scaling.launch.slurm.arrays import look_up, read_arrays
 from var_scaling.launch.slurm.launcher import SlurmLauncher
+from var_scaling.launch.slurm.place import Slurm
 from var_scaling.launch.slurm.profile import Profile, load_profile
 from var_scaling.launch.slurm.resources import levels, resources
-from var_scaling.launch.sweep import Launch, missing_jobs, prepare
 from var_scaling.runs import health, slurm_task
 
 # ---- states ---------------------------------------------------------------------------------------------------------
@@ -97,7 +99,7 @@ def fake_slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def launched(study: Path, runs: Path, profile: Profile = PROFILE) -> tuple[Launch, SlurmLauncher, list[float]]:
     pauses: list[float] = []
-    launch = prepare(engine.plan(study, runs), study.read_text(), "slurm")
+    launch = Order(engine.plan(study, runs), study.read_text(), Slurm(profile)).write()
     return launch, SlurmLauncher(runs, profile, "fake", pause=pauses.append), pauses
 
 
@@ -161,7 +163,7 @@ def test_arrays_are_split_and_the_remainder_is_held(fake_study: Path, runs: Path
 
 
 def test_a_dry_run_prints_scripts_and_touches_nothing(fake_study: Path, runs: Path, fake_slurm: Path) -> None:
-    jobs, _ = missing_jobs(engine.plan(fake_study, runs))
+    jobs, _ = Order(engine.plan(fake_study, runs), "", Slurm(PROFILE)).jobs()
     texts = SlurmLauncher(runs, PROFILE, "fake").scripts(jobs, runs / "sweeps" / "fake" / "launches" / "NNN")
     whole = "\n".join(texts)
     for word in ("--requeue", "--signal=USR2@30", "--kill-on-invalid-dep=yes", "afterok:", "var_scaling.worker"):
@@ -196,7 +198,7 @@ def test_every_mistake_of_a_profile_is_named(tmp_path: Path) -> None:
 
 def test_a_small_and_a_large_trial_do_not_ask_for_the_same(fake_study: Path, runs: Path) -> None:
     profile = load_profile(ROOT / "slurm" / "profiles" / "a100.yaml").model_copy(update={"memory_gb": None})
-    jobs, _ = missing_jobs(engine.plan(fake_study, runs))
+    jobs, _ = Order(engine.plan(fake_study, runs), "", Slurm(PROFILE)).jobs()
     small = dataclasses.replace(jobs[-1], seconds=600.0, memory_bytes=2**30)
     large = dataclasses.replace(jobs[-1], seconds=90_000.0, memory_bytes=40 * 2**30)
     a, b = resources(small, 2, profile), resources(large, 2, profile)
@@ -208,10 +210,10 @@ def test_price_and_consent(fake_study: Path, runs: Path) -> None:
     cost = price.price(engine.plan(fake_study, runs).trials, PROFILE)
     assert cost.trials == 4 and 0 < cost.hours[0] < cost.hours[1] and "assumed" in cost.sources[0]
     with pytest.raises(RequestProblem, match="--max-gpu-hours 1e-06"):
-        price.check_spend(cost, PROFILE, 1e-6, 10**12)
+        check_spend(cost, PROFILE, 1e-6, 10**12)
     strict = PROFILE.model_copy(update={"confirm_gpu_hours": 0.0})
-    assert len(price.check_spend(cost, strict, None, 0)) == 2
-    assert price.check_spend(cost, PROFILE, None, 10**12) == []
+    assert len(check_spend(cost, strict, None, 0)) == 2
+    assert check_spend(cost, PROFILE, None, 10**12) == []
 
 
 # ---- health ---------------------------------------------------------------------------------------------------------

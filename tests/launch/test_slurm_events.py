@@ -10,9 +10,11 @@ import pytest
 from tests.conftest import FAKE_STUDY, FAKE_WORKER
 from tests.support import engine
 from tests.support.slurm import PROFILE, call, profile, submit, wait
+from var_scaling.launch.follow import follow
+from var_scaling.launch.order import Order
 from var_scaling.launch.slurm.launcher import SlurmLauncher
+from var_scaling.launch.slurm.place import Slurm
 from var_scaling.launch.status import TrialStatus, read_status
-from var_scaling.launch.sweep import follow, prepare
 from var_scaling.runs import store
 
 pytestmark = pytest.mark.usefixtures("slurm_cluster")
@@ -112,7 +114,7 @@ def test_a_node_that_goes_down_costs_one_attempt(slow_trial: Path, runs: Path) -
 def test_a_stage_that_is_not_there_blocks_and_fails_nothing(slow_trial: Path, runs: Path) -> None:
     from dataclasses import replace
 
-    launch = prepare(engine.plan(slow_trial, runs), slow_trial.read_text(), "slurm")
+    launch = Order(engine.plan(slow_trial, runs), slow_trial.read_text(), Slurm(profile)).write()
     trials = [replace(job, after=()) for job in launch.jobs if job.work.kind == "trial"]  # a forgotten dependency
     launcher = SlurmLauncher(runs, PROFILE, "fake", worker=FAKE_WORKER)
     launcher.submit(trials, launch.folder)

@@ -20,7 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from tests.conftest import FAKE_STUDY
 from tests.support import engine
 from tests.support.fake_worker import expected_value
-from var_scaling.launch.sweep import follow
+from var_scaling.launch.follow import follow
 from var_scaling.runs import store
 
 

@@ -13,8 +13,9 @@ import pytest
 from tests.conftest import ROOT
 from tests.support import engine
 from var_scaling.cli import tune
+from var_scaling.launch.order import Order
+from var_scaling.launch.ray.place import Ray
 from var_scaling.launch.ray.tune import winner
-from var_scaling.launch.sweep import prepare
 from var_scaling.planning.plan import make_plan
 from var_scaling.planning.study import parse_study
 from var_scaling.planning.tuned import FACTOR, Point, TunedRecipe, load_recipe
@@ -80,7 +81,7 @@ def test_the_planted_optimum_is_found_and_later_sweeps_use_it(
 
 def test_an_optimum_outside_is_said(fake_study: Path, runs: Path, tmp_path: Path) -> None:
     source = tune._study(fake_study, 2, 1, [])
-    launch = prepare(make_plan(*parse_study(source, "tune"), runs), source, "ray", only=lambda trial: False)
+    launch = Order(make_plan(*parse_study(source, "tune"), runs), source, Ray(), only=lambda trial: False).write()
     configs = [trial.config for trial in launch.plan.trials]
     rates = sorted({c.train.learning_rate or 0.0 for c in configs})
     gammas = sorted({c.model.gamma_init or 0.0 for c in configs})

@@ -7,7 +7,8 @@ import pytest
 from PIL import Image
 
 from var_scaling.errors import EnvironmentProblem
-from var_scaling.launch.sweep import prepare
+from var_scaling.launch.local import Local
+from var_scaling.launch.order import Order
 from var_scaling.planning.plan import Plan, make_plan, plan_to_launch
 from var_scaling.planning.study import parse_study
 
@@ -53,9 +54,9 @@ def test_nothing_is_prepared_under_a_provisional_id(folder: Path, monkeypatch: p
     assert all(trial.provisional for trial in looked.trials)
     assert not (folder.parent / "runs").exists(), "a plan writes nothing"
     with pytest.raises(EnvironmentProblem, match="provisional.*nothing is trained under such an id"):
-        prepare(looked, "", "local")
+        Order(looked, "", Local()).write()
     with pytest.raises(EnvironmentProblem, match="provisional"):
-        prepare(looked, "", "local", stages_only=("tokenizer",))
+        Order(looked, "", Local(), stages_only=("tokenizer",)).write()
     first = planned(folder, to_launch=True)
     assert not any(trial.provisional for trial in first.trials)
     assert not set(ids(first)) & set(ids(looked))
@@ -69,11 +70,11 @@ def test_a_changed_folder_is_another_set_in_every_stage_and_can_be_launched(
 ) -> None:
     monkeypatch.setattr("var_scaling.config.image_manifest.PLAN_FILES", 5)
     first = planned(folder, to_launch=True)
-    prepare(first, "text", "local")
+    Order(first, "text", Local()).write()
     Image.new("RGB", (32, 32)).save(folder / "train" / "ape" / "more.png")
     second = planned(folder, to_launch=True)
     assert not set(ids(first)) & set(ids(second)), "tokenizer and tokens, too"
-    prepare(second, "text", "local")
+    Order(second, "text", Local()).write()
     (folder / "train" / "ape" / "more.png").unlink()
     assert ids(planned(folder, to_launch=True)) == ids(first), "what it was is what it was"
 

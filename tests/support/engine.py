@@ -9,9 +9,10 @@ from pathlib import Path
 
 from tests.conftest import FAKE_WORKER
 from tests.support.fake_worker import expected_value
-from var_scaling.launch.local import LocalLauncher
+from var_scaling.launch.follow import View, follow
+from var_scaling.launch.local import Local, LocalLauncher
+from var_scaling.launch.order import Launch, Order
 from var_scaling.launch.status import SweepStatus, read_status
-from var_scaling.launch.sweep import Launch, View, follow, prepare
 from var_scaling.planning.plan import Plan, make_plan
 from var_scaling.planning.study import load_study
 
@@ -22,7 +23,7 @@ def plan(study: Path, runs: Path) -> Plan:
 
 def start(study: Path, runs: Path, cores: int = 2, failed_too: bool = False) -> tuple[Launch, LocalLauncher]:
     """Write a launch and queue its jobs; nothing runs before the launcher is asked for states."""
-    launch = prepare(plan(study, runs), study.read_text(), "local", failed_too=failed_too)
+    launch = Order(plan(study, runs), study.read_text(), Local(), failed_too=failed_too).write()
     launcher = LocalLauncher(runs, cores, FAKE_WORKER)
     launcher.submit(launch.jobs, launch.folder)
     return launch, launcher

@@ -27,11 +27,13 @@ from tests.support.faults import HOWS, Faults, How
 from tests.support.slurm import FAKE_SLURM, PROFILE
 from var_scaling import worker
 from var_scaling.errors import EnvironmentProblem
-from var_scaling.launch.local import LocalLauncher
+from var_scaling.launch.follow import follow
+from var_scaling.launch.local import Local, LocalLauncher
+from var_scaling.launch.order import Order
 from var_scaling.launch.protocol import Job
 from var_scaling.launch.slurm.launcher import SlurmLauncher
+from var_scaling.launch.slurm.place import Slurm
 from var_scaling.launch.status import read_status
-from var_scaling.launch.sweep import follow, prepare
 from var_scaling.runs import frozen, store
 from var_scaling.runs.record import read_record
 
@@ -107,7 +109,7 @@ class Case:
     def launch(self, runs: Path) -> None:
         """An undisturbed launch, or what the user would type next."""
         plan = engine.plan(self.study, runs)
-        started = prepare(plan, self.study.read_text(), "local", failed_too=True)
+        started = Order(plan, self.study.read_text(), Local(), failed_too=True).write()
         launcher = ForkingLauncher(runs, 2)
         launcher.submit(started.jobs, started.folder)
         follow(started, launcher, lambda view: None, poll_seconds=0.005)
@@ -126,7 +128,7 @@ class Worker(Case):
 
     def __init__(self, base: Path) -> None:
         super().__init__(base)
-        launch = prepare(engine.plan(self.study, base / "runs"), STUDY, "local")
+        launch = Order(engine.plan(self.study, base / "runs"), STUDY, Local()).write()
         for folder in [base / "runs" / job.work.folder for job in launch.jobs[:-1]]:
             assert Child(partial(worker.main, folder, fake_worker.do), base / "log").wait() == 0
         self.trial = launch.jobs[-1].work.folder
@@ -149,7 +151,7 @@ class Launch(Case):
     def disturbed(self, runs: Path, faults: Faults) -> int:
         faults.install()
         try:
-            started = prepare(engine.plan(self.study, runs), STUDY, "local")
+            started = Order(engine.plan(self.study, runs), STUDY, Local()).write()
             LocalLauncher(runs, 2).submit(started.jobs, started.folder)
         except EnvironmentProblem:
             return 3
@@ -197,7 +199,7 @@ class Submit(Case):
         return super().fresh(folder)
 
     def submit(self, runs: Path, faults: Faults | None) -> None:
-        started = prepare(engine.plan(self.study, runs), STUDY, "slurm")
+        started = Order(engine.plan(self.study, runs), STUDY, Slurm(PROFILE)).write()
         if faults:
             faults.install()
         SlurmLauncher(runs, PROFILE, "fake", pause=lambda seconds: None).submit(started.jobs, started.folder)

@@ -9,10 +9,11 @@ from pathlib import Path
 
 from tests.conftest import FAKE_WORKER, ROOT
 from tests.support import engine
+from var_scaling.launch.order import Order
 from var_scaling.launch.slurm.launcher import SlurmLauncher
+from var_scaling.launch.slurm.place import Slurm
 from var_scaling.launch.slurm.profile import Profile, load_profile
 from var_scaling.launch.status import TrialStatus, read_status
-from var_scaling.launch.sweep import prepare
 
 PROFILE = load_profile(ROOT / "slurm" / "profiles" / "local-test.yaml")
 FAKE_SLURM = """#!/bin/sh
@@ -50,7 +51,7 @@ def profile(**changes: object) -> Profile:
 
 
 def submit(study: Path, runs: Path, profile: Profile = PROFILE) -> SlurmLauncher:
-    launch = prepare(engine.plan(study, runs), study.read_text(), "slurm")
+    launch = Order(engine.plan(study, runs), study.read_text(), Slurm(profile)).write()
     launcher = SlurmLauncher(runs, profile, "fake", worker=FAKE_WORKER)
     launcher.submit(launch.jobs, launch.folder)
     return launcher

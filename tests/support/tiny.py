@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from var_scaling.launch.local import LocalLauncher
-from var_scaling.launch.sweep import follow, prepare
+from var_scaling.launch.follow import follow
+from var_scaling.launch.local import Local, LocalLauncher
+from var_scaling.launch.order import Order
 from var_scaling.planning.plan import Plan, make_plan
 from var_scaling.planning.study import parse_study
 from var_scaling.runs.journal import read_effective
@@ -51,7 +52,7 @@ class Tiny:
     def prepare(self, *overrides: str, text: str = STUDY) -> Path:
         """The folder of the study's one trial, asked for and not run."""
         planned = self.plan(*overrides, text=text)
-        prepare(planned, text, "local")
+        Order(planned, text, Local()).write()
         return self.runs / planned.trials[0].work.folder
 
     def worker(self, folder: Path) -> subprocess.Popen[bytes]:
@@ -101,7 +102,7 @@ def effective(folder: Path) -> list[dict[str, object]]:
 @pytest.fixture(scope="session")
 def tiny_stages(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     tiny = Tiny(tmp_path_factory.mktemp("tiny") / "runs")
-    launch = prepare(tiny.plan(), STUDY, "local", stages_only=("tokens",))
+    launch = Order(tiny.plan(), STUDY, Local(), stages_only=("tokens",)).write()
     launcher = LocalLauncher(tiny.runs, 2)
     launcher.submit(launch.jobs, launch.folder)
     follow(launch, launcher, lambda view: None)

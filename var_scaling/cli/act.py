@@ -36,10 +36,12 @@ from var_scaling.cli.run import Failed, count, err, out, print_json
 from var_scaling.config import yaml
 from var_scaling.errors import EnvironmentProblem, RequestProblem
 from var_scaling.launch import status as state
-from var_scaling.launch.local import LocalLauncher, available_cores
-from var_scaling.launch.ray.launcher import RayLauncher, check_address
-from var_scaling.launch.sweep import ask_to_withdraw, free_bytes, leaving, smallest_and_largest, sweep_folder
-from var_scaling.planning.plan import Plan, PlannedTrial
+from var_scaling.launch.gate import check_name
+from var_scaling.launch.order import Order, smallest_and_largest, to_retry
+from var_scaling.launch.places import place_of
+from var_scaling.launch.protocol import Place
+from var_scaling.launch.slurm.profile import card_of
+from var_scaling.launch.sweep import ask_to_withdraw, free_bytes, last_launch, leaving
 from var_scaling.planning.tuned import TunedRecipe, load_recipe
 from var_scaling.runs import holders, store
 from var_scaling.tracking.address import read_ui_address, shown, tracking_uri
@@ -86,73 +88,58 @@ def launch(
 
       var-sweep launch sweeps/depth.yaml --launcher slurm --profile slurm/profiles/a100.yaml --pilot
     """
-    cluster.check_launcher(launcher, profile)
+    place = place_of(launcher, profile, cores, address)
     if dry_run and launcher != "slurm":
         raise RequestProblem(
             "--dry-run prints sbatch scripts, so it wants --launcher slurm; `var-sweep plan` is for all"
         )
-    if launcher == "ray" and address not in (None, "auto"):
-        check_address(str(address))
-    device = cluster.device_of(profile)
+    place.check(runs)
     found = load_recipe(recipe) if recipe else None
-    planned = plan_of(file, set_, runs, device, found, to_launch=not dry_run)
+    planned = plan_of(file, set_, runs, card_of(place.profile), found, to_launch=not dry_run)
     for note in planned.notes:
         tell(note)
-    _say_leaving(planned, file, yes or dry_run)
-    how = {
-        "file": str(file.resolve()),
-        "set": set_,
-        "recipe": found.model_dump(mode="json") if found else None,
-        "address": address,
-    }
-    pilots = smallest_and_largest(planned) if pilot else frozenset()
-    order = cluster.Order(yaml.read_text(file), pilots=pilots, how=how)
-    spend = cluster.Spend(max_gpu_hours, yes)
-    if launcher == "slurm":
-        assert profile is not None
-        cluster.launch_on_slurm(planned, order, profile, spend, dry_run=dry_run, json=json)
-        return
-    _launch_here(planned, order, launcher, spend, profile, cores, address, mlflow, json)
+    order = Order(
+        planned,
+        yaml.read_text(file),
+        place,
+        pilots=smallest_and_largest(planned) if pilot else frozenset(),
+        how={
+            "file": str(file.resolve()),
+            "set": set_,
+            "recipe": found.model_dump(mode="json") if found else None,
+            "address": address,
+        },
+        most_hours=max_gpu_hours,
+        yes=yes,
+        mlflow=_mirrored(place, mlflow),
+    )
+    if str(left := leaving(planned)):
+        if not (yes or dry_run):
+            check_name(order.sweep, file, left)
+        tell(f"sweep {order.name}: {left}")
+    if dry_run:
+        cluster.print_scripts(order)
+    else:
+        _carry_out(order, json)
 
 
-def _say_leaving(planned: Plan, file: Path, allowed: bool) -> None:
-    """Say what a sweep loses by this launch; another file must not take its name, and its rows with it, unasked."""
-    left, name = leaving(planned), planned.study.name
-    if not (left.rows or left.unfinished):
-        return
-    before = cluster.last_launch(sweep_folder(planned.runs, name)).how.get("file")
-    if left.rows and before and before != str(file.resolve()) and not allowed:
-        raise RequestProblem(
-            f"sweep {name} was launched from {before}, and {file} has the same name and asks for something else: "
-            f"{left}; give it a `name:` of its own, or add --yes to redefine the sweep"
-        )
-    err.print(f"sweep {name}: {left}", soft_wrap=True)
+def _mirrored(place: Place, asked: bool) -> bool:
+    """Whether curves are sent to MLflow; says so where they cannot be, for a launch loses nothing by it."""
+    wanted, from_here = place.mirrors(asked)
+    if wanted and from_here and (words := extras.missing("mlflow")):
+        tell(f"not mirrored to MLflow, `var-sweep sync` does it later: {words}")
+        return False
+    return wanted
 
 
-def _launch_here(
-    planned: Plan,
-    order: cluster.Order,
-    name: str,
-    spend: cluster.Spend,
-    profile: Path | None,
-    cores: int | None,
-    address: str | None,
-    mlflow: bool,
-    json: bool,
-) -> None:
-    """Launch by a launcher that needs this process: consent first, then stay until all is done."""
-    if mlflow := mlflow and cluster.can_mirror():
-        check_store(tracking_uri())
-    if cores and cores > (most := available_cores()) and not address:
-        err.print(f"--cores {cores}, but this process may use {most}: workers share them, and each is slower")
-    cores = cores or available_cores()
-    loaded = cluster.load_profile(profile) if profile else None
-    cluster.consent(planned, order, spend, loaded, None if name == "ray" and address else cores)
-    worker = cluster.worker_command()
-    launcher: LocalLauncher | RayLauncher = LocalLauncher(planned.runs, cores, worker)
-    if name == "ray":
-        launcher = RayLauncher(planned.runs, cores, address, worker)
-    drive(cluster.start(planned, order, name), launcher, mlflow, json)
+def _carry_out(order: Order, json: bool) -> None:
+    """Stay with a launch until all is done, or hand it over and leave."""
+    for note in order.place.notes:
+        tell(note)
+    if order.place.stays:
+        drive(order, json)
+    else:
+        cluster.submit(order, json)
 
 
 def sync(sweep: SweepName = "last", runs: Runs = Path("runs"), json: Json = False) -> None:
@@ -212,7 +199,7 @@ def cancel(
     failed: dict[str, str] = {}
     if yes:
         failed |= ask_to_withdraw(now.folder, [n for n, record in works.items() if record.state != "finished"])
-        withdrawn, refused = cluster.cancel_on_slurm(runs, queued)
+        withdrawn, refused = _withdraw(runs, queued)
         done, failed = done | withdrawn, failed | refused
         for name, record in running.items():
             assert record.holder is not None
@@ -231,6 +218,16 @@ def cancel(
             err.print(f"not cancelled: {Path(name).name}: {why}", soft_wrap=True)
     if failed:
         raise Failed
+
+
+def _withdraw(runs: Path, folders: list[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """Withdraw and stop works of SLURM's queue: what was done to each, and what could not be done and why."""
+    if not folders:
+        return {}, {}
+    from var_scaling.launch.slurm.launcher import cancel
+
+    result = cancel(runs, folders)
+    return result.done, result.failed
 
 
 def _ask_to_stop(holder: holders.Holder) -> tuple[str, bool]:
@@ -276,32 +273,36 @@ def retry(
                 f"--set {text}: retry may change execution and placement only, for anything else is another trial; "
                 "edit the sweep file and launch it"
             )
-    last = cluster.last_launch(folder)
-    launcher, profile, how = launcher or last.launcher, profile or last.profile, dict(last.how)
-    cluster.check_launcher(launcher, profile)
-    device = cluster.device_of(profile) if launcher == "slurm" else None
+    last = last_launch(folder)
+    launcher, how = launcher or last.launcher, dict(last.how)
+    place = place_of(launcher, (profile or last.profile) if launcher == "slurm" else None, cores, how.get("address"))
+    place.check(runs)
     recipe = TunedRecipe.model_validate_json(dumps(how["recipe"])) if how.get("recipe") else None
-    planned = plan_of(folder / "study.yaml", [*how.get("set", ()), *set_], runs, device, recipe, to_launch=True)
+    planned = plan_of(
+        folder / "study.yaml", [*how.get("set", ()), *set_], runs, card_of(place.profile), recipe, to_launch=True
+    )
     chosen = {t.folder for t in state.select(state.read_status(runs, folder.name).trials, filters)}
-    states = ("failed", "unknown") if take_over else ("failed",)
-    stages = {stage.folder for stage, record in planned.stages if record.state in states}
-
-    def wanted(trial: PlannedTrial) -> bool:
-        waits = trial.record.runnable and any(stage.folder in stages for stage in trial.works.stages)
-        return trial.work.folder in chosen and (trial.record.state in states or waits)
-
+    wanted = to_retry(planned, chosen, take_over)
     if take_over:
         os.environ["VAR_SCALING_TAKE_OVER"] = "1"
     if not any(wanted(trial) for trial in planned.trials):
         out.print(f"nothing to retry: no trial of {folder.name} that matches has failed, nor a stage of one")
         return
-    order = cluster.Order(yaml.read_text(folder / "study.yaml"), only=wanted, failed_too=True, how=how)
-    spend = cluster.Spend(max_gpu_hours, yes)
-    if launcher == "slurm":
-        assert profile is not None
-        cluster.launch_on_slurm(planned, order, profile, spend, json=json)
-        return
-    _launch_here(planned, order, launcher, spend, None, cores, how.get("address"), True, json)
+    source = yaml.read_text(folder / "study.yaml")
+    _carry_out(
+        Order(
+            planned,
+            source,
+            place,
+            only=wanted,
+            failed_too=True,
+            how=how,
+            most_hours=max_gpu_hours,
+            yes=yes,
+            mlflow=_mirrored(place, True),
+        ),
+        json,
+    )
 
 
 def clean(

@@ -9,27 +9,27 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import cast
 
 from var_scaling.cli import show
-from var_scaling.cli.run import Failed, Interrupted, err, out, print_json
+from var_scaling.cli.bars import Bars
+from var_scaling.cli.money import agree
+from var_scaling.cli.run import Failed, Interrupted, err, out, print_json, span
 from var_scaling.launch import status as state
-from var_scaling.launch.local import LocalLauncher
+from var_scaling.launch.follow import View, follow
 from var_scaling.launch.missing import Missing, missing_text, what_is_missing
-from var_scaling.launch.sweep import Launch, View, follow, sweep_folder
+from var_scaling.launch.order import Launch, Order
+from var_scaling.launch.protocol import StayingLauncher
+from var_scaling.launch.sweep import sweep_folder
 from var_scaling.runs import pilot
 from var_scaling.tracking.address import read_ui_address, shown, tracking_uri
 
-if TYPE_CHECKING:
-    from var_scaling.launch.ray.launcher import RayLauncher
 
-
-def drive(
-    started: Launch, launcher: LocalLauncher | RayLauncher, mlflow: bool, json: bool, quiet: bool = False
-) -> None:
-    """Submit, follow with bars, stop cleanly on Ctrl-C, and say what came of it."""
-    runs, name = started.plan.runs, started.plan.study.name
-    mirror = _start_mirror(runs, name) if mlflow and started.jobs else None
+def drive(order: Order, json: bool, quiet: bool = False) -> None:
+    """Begin, submit, follow with bars, stop cleanly on Ctrl-C, and say what came of it."""
+    runs, name = order.plan.runs, order.name
+    started, launcher = order.begin(agree), cast(StayingLauncher, order.launcher())
+    mirror = _start_mirror(runs, name) if order.mlflow and started.jobs else None
     folders = [job.work.folder for job in started.jobs]
     interrupts: list[int] = []
 
@@ -58,7 +58,7 @@ def drive(
         if interrupts:  # while it was handed over
             launcher.cancel(folders)
         if err.is_terminal:
-            with show.Bars(started, err) as bars:
+            with Bars(started, err) as bars:
                 follow(started, launcher, lambda view: draw(view, bars.draw))
         else:
             lines = _Lines(started)
@@ -114,7 +114,7 @@ def _report(started: Launch, missing: Sequence[Missing], seconds: float, json: b
     before = sum(reason.startswith("finished") for _, reason in started.skipped)
     out.print(
         f"{done} of {len(status.trials)} trials finished ({before} were there already, "
-        f"{len(started.jobs)} works run in {show.span(seconds)}); folder {sweep_folder(runs, name)}\n"
+        f"{len(started.jobs)} works run in {span(seconds)}); folder {sweep_folder(runs, name)}\n"
         f"next: var-scaling fit-laws {name} | var-sweep status {name}\n{_ui_hint(runs, name)}",
         soft_wrap=True,
     )

@@ -12,6 +12,7 @@ import typer
 from rich.text import Text
 
 from var_scaling.cli import cluster, show
+from var_scaling.cli.money import profile_price
 from var_scaling.cli.options import (
     Filters,
     Json,
@@ -23,12 +24,15 @@ from var_scaling.cli.options import (
     SweepName,
     plan_of,
 )
+from var_scaling.cli.planned import code_text, plan_json, print_plan
 from var_scaling.cli.run import count, err, out, print_json
+from var_scaling.cli.tables import STYLES, live
 from var_scaling.errors import RequestProblem
 from var_scaling.families.registry import families
 from var_scaling.launch import status as state
 from var_scaling.launch.early_log import early_log, last_line
 from var_scaling.launch.slurm.arrays import ask_once, read_arrays
+from var_scaling.launch.slurm.profile import card_of, load_profile
 from var_scaling.launch.slurm.usage import read_usage
 from var_scaling.launch.sweep import leaving
 from var_scaling.planning import identity
@@ -63,23 +67,17 @@ def plan(
 
       var-sweep plan sweeps/depth.yaml --set train.learning_rate=0.01
     """
-    chosen = cluster.load_profile(profile) if profile else None
-    planned = plan_of(
-        file,
-        set_,
-        runs,
-        device or (chosen.gpu.name if chosen and chosen.gpu else None),
-        load_recipe(recipe) if recipe else None,
-    )
+    chosen = load_profile(profile) if profile else None
+    planned = plan_of(file, set_, runs, device or card_of(chosen), load_recipe(recipe) if recipe else None)
     if json:
-        print_json(show.plan_json(planned))
+        print_json(plan_json(planned))
         return
-    show.print_plan(planned)
+    print_plan(planned)
     if str(left := leaving(planned)):
         out.print(f"launched, {left}", soft_wrap=True)
     if chosen:
-        out.print(cluster.profile_price(planned, chosen), soft_wrap=True)
-    if changed := cluster.code_text(planned):
+        out.print(profile_price(planned, chosen), soft_wrap=True)
+    if changed := code_text(planned):
         out.print(changed, soft_wrap=True)
 
 
@@ -127,18 +125,18 @@ def status(
             out.print(
                 Text.assemble(
                     f"{Path(trial.folder).name}  ",
-                    (record.state, show.STYLES[record.state]),
+                    (record.state, STYLES[record.state]),
                     f"  {len(record.rows)} of {len(trial.budgets)} budgets  "
                     f"{record.what if record.state != 'finished' else ''}"
                     f"{f'{record.cause}: {record.message}' if record.state == 'failed' else ''}",
                 )
             )
         return
-    stages = [Text.assemble(f"{n.split('/')[1]} ", (r.state, show.STYLES[r.state])) for n, r in now.stages.items()]
+    stages = [Text.assemble(f"{n.split('/')[1]} ", (r.state, STYLES[r.state])) for n, r in now.stages.items()]
     out.print(Text("stages: ") + Text(", ").join(stages))
     out.print(show.status_table(now))
     texts = (show.failures_text(now), show.beside_text(now), cluster.queue_text(runs, now))
-    for text in (*texts, cluster.held_text(runs, now.folder)):
+    for text in (*texts, show.held_text(runs, now.folder)):
         if text:
             out.print(text, soft_wrap=True)
     show.print_symptoms(runs, now.name)
@@ -171,7 +169,7 @@ def watch(
     name = state.find_sweep(runs, sweep).name
     current = [state.read_status(runs, name)]
     every = every or (30.0 if current[0].queue else 2.0)  # a scheduler is asked seldom
-    with nullcontext() if json else show.live(lambda: show.status_table(current[0]), out):
+    with nullcontext() if json else live(lambda: show.status_table(current[0]), out):
         while current[0].busy:
             time.sleep(every)
             current[0] = state.read_status(runs, name)

@@ -88,11 +88,11 @@ def train(
     """
     extras.need("train")
     from var_scaling.cli.drive import drive
-    from var_scaling.launch.local import LocalLauncher
-    from var_scaling.launch.sweep import prepare
+    from var_scaling.launch.order import Order
+    from var_scaling.launch.places import place_of
 
     planned, text = _plan(base, set_, runs, images)
-    drive(prepare(planned, text, "local"), LocalLauncher(runs, cores), False, json)
+    drive(Order(planned, text, place_of("local", cores=cores), yes=True, mlflow=False), json)
 
 
 Guidance = Annotated[
@@ -158,8 +158,8 @@ def evaluate(
     extras.need("train")
     from var_scaling.cli.drive import drive
     from var_scaling.config import yaml
-    from var_scaling.launch.local import LocalLauncher
-    from var_scaling.launch.sweep import prepare
+    from var_scaling.launch.order import Order
+    from var_scaling.launch.places import place_of
     from var_scaling.planning.plan import plan_to_launch
     from var_scaling.planning.study import parse_study
 
@@ -181,7 +181,8 @@ def evaluate(
     text = yaml.dump(study)
     parsed, configs = parse_study(text, "evaluate")
     planned = plan_to_launch(parsed, configs, runs, tell=tell)
-    drive(prepare(planned, text, "local", failed_too=True), LocalLauncher(runs, cores), False, False, quiet=True)
+    place = place_of("local", cores=cores)
+    drive(Order(planned, text, place, failed_too=True, yes=True, mlflow=False), json=False, quiet=True)
     (evaluation,) = planned.trials[0].works.evaluations
     result = store.read_json(folder / "budgets" / str(budget) / "evaluations" / evaluation.name)
     if result is None:
@@ -277,12 +278,13 @@ def _stage(
     """Build one stage and what it needs, and print its report; returns its result folder."""
     extras.need("train")
     from var_scaling.cli.drive import drive
-    from var_scaling.launch.local import LocalLauncher
-    from var_scaling.launch.sweep import prepare
+    from var_scaling.launch.order import Order
+    from var_scaling.launch.places import place_of
     from var_scaling.runs.record import read_record
 
     planned, text = _plan(base, overrides, runs, 10**9, {"features": "classifier"} if fid else None)
-    drive(prepare(planned, text, "local", stages_only=(kind,)), LocalLauncher(runs, cores), False, False, quiet=True)
+    place = place_of("local", cores=cores)
+    drive(Order(planned, text, place, stages_only=(kind,), yes=True, mlflow=False), json=False, quiet=True)
     stage = next(work for work, _ in planned.stages if work.kind == kind)  # of several feature spaces the first
     report = store.read_json(runs / stage.folder / "result" / "report.json") or store.read_json(
         runs / stage.folder / "result" / "meta.json"

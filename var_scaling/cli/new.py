@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from var_scaling.cli import show
 from var_scaling.cli.options import Json, Runs, plan_of, tell
+from var_scaling.cli.planned import plan_json, print_plan
 from var_scaling.cli.run import out, print_json
 from var_scaling.config.data import DataConfig, missing_folder
 from var_scaling.config.image_manifest import Manifests
@@ -69,7 +69,7 @@ def new(
         file.unlink()  # a study that cannot be planned is not left behind
         raise
     if json:
-        print_json({"schema": 1, **proposal.as_dict(), "plan": show.plan_json(planned)})
+        print_json({"schema": 1, **proposal.as_dict(), "plan": plan_json(planned)})
         return
     for line in proposal.found:
         out.print(line, soft_wrap=True)
@@ -77,5 +77,5 @@ def new(
     for choice in proposal.choices:
         if choice.why:
             out.print(f"{choice.path[-1]} {choice.value}: {choice.why}", soft_wrap=True)
-    show.print_plan(planned)
+    print_plan(planned)
     out.print(f"wrote {shown(file)}; next: var-sweep launch {shlex.quote(shown(file))}", soft_wrap=True)

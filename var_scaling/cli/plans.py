@@ -370,7 +370,7 @@ def _candidates(study: StudyLaws, where: Path) -> tuple[pd.DataFrame, str]:
     if file.is_file():
         import pandas as pd
 
-        from var_scaling.cli.cluster import last_launch
+        from var_scaling.launch.sweep import last_launch
         from var_scaling.planning.candidates import candidate_table
         from var_scaling.planning.study import load_study
         from var_scaling.planning.tuned import TunedRecipe

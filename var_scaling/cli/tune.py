@@ -9,16 +9,16 @@ from typing import Annotated
 import typer
 
 from var_scaling import extras
-from var_scaling.cli.cluster import worker_command
 from var_scaling.cli.options import Address, Runs, tell
 from var_scaling.cli.run import err, out
 from var_scaling.config import yaml
 from var_scaling.errors import EnvironmentProblem, RequestProblem
 from var_scaling.families.base import Family
 from var_scaling.families.registry import family_of
-from var_scaling.launch.local import LocalLauncher, available_cores
+from var_scaling.launch.follow import follow
+from var_scaling.launch.local import LocalLauncher, available_cores, worker_command
+from var_scaling.launch.order import Order
 from var_scaling.launch.ray.tune import settings
-from var_scaling.launch.sweep import follow, prepare
 from var_scaling.planning.plan import plan_to_launch
 from var_scaling.planning.resolve import resolve
 from var_scaling.planning.study import load_study, parse_study
@@ -57,16 +57,16 @@ def tune(
     Example: var-sweep tune sweeps/depth.yaml --depth 4 --out sweeps/tuned.yaml
     """
     from var_scaling.launch.ray import tune as tuning
-    from var_scaling.launch.ray.launcher import check_address
+    from var_scaling.launch.ray.place import Ray
 
     extras.need("train", "ray")
-    if address not in (None, "auto"):
-        check_address(str(address))
+    place = Ray(cores or available_cores(), address)
+    place.check(runs)
     source = _study(file, depth, steps, knob)
     planned = plan_to_launch(*parse_study(source, f"{file} (tune)"), runs, tell=tell)
     worker = worker_command() or (sys.executable, "-P", "-m", "var_scaling.worker")
-    first = prepare(planned, source, "ray", only=lambda trial: False, first_budget_only=True)
-    stages = prepare(planned, source, "ray", stages_only=("tokens",))
+    first = Order(planned, source, place, only=lambda trial: False, first_budget_only=True).write()
+    stages = Order(planned, source, place, stages_only=("tokens",)).write()
     launcher = LocalLauncher(runs, cores, worker)
     launcher.submit(stages.jobs, first.folder)
     follow(stages, launcher, lambda view: None)

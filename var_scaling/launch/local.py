@@ -14,14 +14,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.exits import EXIT_BLOCKED, EXIT_HELD
 from var_scaling.launch.protocol import Job, Queue
+from var_scaling.launch.slurm.profile import Profile
 from var_scaling.launch.wishes import file_name
 from var_scaling.runs import frozen, pilot, slurm_task
 from var_scaling.runs.record import nothing_missing, read_record
+from var_scaling.tracking.address import tracking_uri
+from var_scaling.tracking.filesystem import check_store
 
 # glibc gives freed tensors back to the kernel and faults them in again at every step; kept, d2 and d4 train 9 to 16 %
 # faster (measured; page faults a step fall from some 2,000 to 40). No number changes.
@@ -40,6 +44,19 @@ def available_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def worker_command() -> tuple[str, ...]:
+    """The worker's command where a test replaces it by fake work; empty otherwise."""
+    text = os.environ.get("VAR_SCALING_WORKER_COMMAND", "")
+    return tuple(text.split("\x1f")) if text else ()
+
+
+def cores_notes(asked: int) -> tuple[str, ...]:
+    """A word to somebody who asks for more cores than there are."""
+    if asked <= (most := available_cores()):
+        return ()
+    return (f"--cores {asked}, but this process may use {most}: workers share them, and each is slower",)
+
+
 def available_gpus() -> tuple[str, ...]:
     """Names of the GPUs that this process may use, as CUDA_VISIBLE_DEVICES takes them; asked without torch."""
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
@@ -50,6 +67,35 @@ def available_gpus() -> tuple[str, ...]:
         [program, "--query-gpu=index", "--format=csv,noheader"], capture_output=True, encoding="utf-8", errors="replace"
     )
     return tuple(listed.stdout.split()) if listed.returncode == 0 else ()
+
+
+@dataclass(frozen=True)
+class Local:
+    """This machine."""
+
+    cores: int = field(default_factory=available_cores)
+    profile: Profile | None = None
+    name: str = field(default="local", init=False)
+    stays: bool = field(default=True, init=False)
+    keeps: Mapping[str, bytes] = field(default_factory=dict, init=False)
+    extras: tuple[str, ...] = field(default=("train",), init=False)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        return cores_notes(self.cores)
+
+    def check(self, runs: Path) -> None:
+        pass
+
+    def require(self, mlflow: bool) -> None:
+        if mlflow:
+            check_store(tracking_uri())
+
+    def mirrors(self, asked: bool) -> tuple[bool, bool]:
+        return asked, True
+
+    def launcher(self, runs: Path, sweep: str, mlflow: bool) -> LocalLauncher:
+        return LocalLauncher(runs, self.cores, worker_command())
 
 
 class LocalLauncher:

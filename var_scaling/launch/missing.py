@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from var_scaling.launch.early_log import early_log, last_line
-from var_scaling.launch.sweep import Launch
+from var_scaling.launch.order import Launch
 from var_scaling.launch.wishes import wished
 from var_scaling.runs.record import Record, read_record
 
@@ -34,7 +34,7 @@ def what_is_missing(launch: Launch, kept_back: str | None = None, submitted: Col
         kept_back: why the launcher did not start what is left, where it says so.
         submitted: works that a queue has now; they are for `status` to follow.
     """
-    runs, sweep = launch.plan.runs, launch.plan.study.name
+    runs, sweep = launch.plan.runs, launch.order.name
     trials = {t.work.folder: t for t in launch.plan.trials}
     left_out = [folder for folder, _ in launch.skipped]
     stages = [job.work.folder for job in launch.jobs if job.work.kind != "trial"]
@@ -44,7 +44,7 @@ def what_is_missing(launch: Launch, kept_back: str | None = None, submitted: Col
         trial = trials.get(folder)
         budgets = trial.spent if trial else ()
         evaluations = [e.name for e in trial.works.evaluations] if trial else ()
-        if trial is None or launch.first_budget_only:
+        if trial is None or launch.order.first_budget_only:
             budgets, evaluations = budgets[:1], ()
         known = trial.record if trial and folder in left_out else None  # it was asked of the scheduler, once for all
         records[folder] = known or read_record(runs, folder, budgets, evaluations)

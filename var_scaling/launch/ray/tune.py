@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from var_scaling.families.registry import family_of
+from var_scaling.launch.order import Launch
 from var_scaling.launch.ray.driver import connected
 from var_scaling.launch.ray.trial import climb
-from var_scaling.launch.sweep import Launch
 from var_scaling.planning.plan import PlannedTrial
 from var_scaling.planning.trial import TrialConfig
 from var_scaling.planning.tuned import Point, TunedRecipe

@@ -80,3 +80,8 @@ def load_profile(path: Path) -> Profile:
         return Profile.model_validate(raw)
     except ValidationError as error:
         raise RequestProblem(*sentences(error, Profile, str(path), lines, raw)) from None
+
+
+def card_of(profile: Profile | None) -> str | None:
+    """The card that a profile's nodes have, as the price list knows it."""
+    return profile.gpu.name if profile and profile.gpu else None
