@@ -7,6 +7,7 @@ import pytest
 from scipy.optimize import least_squares
 
 from analysis import CannotFit, fit_chinchilla, fit_fid_given_loss, fit_power_law, fit_saturating, fit_tied
+from analysis.laws.intervals import quantiles
 
 SIZES = np.geomspace(1e7, 1e9, 6)
 DATA = np.geomspace(1e8, 1e10, 5)
@@ -87,7 +88,7 @@ def test_a_floor_fitted_to_rows_without_one_leaves_the_exponent_its_doubt():
 def test_a_floor_that_the_rows_show_leaves_percentiles_alone():
     law = replace(fit_power_law(*power(2.0, 0.4, 0.002, 12, 0), "fit"), resamples=300)
     assert law.interval("E")[0] > 0
-    assert law.interval("alpha") == law._quantiles(law.draws().draws["alpha"].to_numpy(), 0.95)
+    assert law.interval("alpha") == quantiles(law.draws().draws["alpha"].to_numpy(), 0.95)
 
 
 def test_resamples_near_the_bound_are_minima():
