@@ -28,6 +28,8 @@ from analysis.figures import (
 from analysis.figures import published as panel
 from analysis.figures.scaling import budget_words, judged
 from analysis.laws.isoflop import IsoFlop
+from analysis.laws.parametric import CHINCHILLA
+from analysis.laws.power import OFFSET
 from analysis.plans.candidates import candidates_of_rows
 from analysis.plans.predict import joint_record
 from analysis.rows import checks
@@ -196,7 +198,7 @@ def _profiles(study: StudyLaws, stem: Path) -> list[Path]:
     target = study.columns.targets[0]
     records = [
         record
-        for record in study.find(target, study.columns.against, "power + offset")
+        for record in study.find(target, study.columns.against, OFFSET)
         if record.law is not None and record.law.coefficients["E"] > 0 and record.law.freedom > 0
     ][-2:]
     if not records:
@@ -273,11 +275,11 @@ def _record_of_sensitivity(study: StudyLaws, name: str) -> LawRecord | None:
     """The law that a panel repeats: the main one, or that of the frontier, whose compute is counted otherwise."""
     target = study.columns.targets[0]
     if name == "compute_convention":
-        records = study.find(target, "compute", "power + offset")
+        records = study.find(target, "compute", OFFSET)
     elif "a_opt" in next(iter(study.sensitivity.values())):
-        records = study.find(target, "params, data", "chinchilla")
+        records = study.find(target, "params, data", CHINCHILLA)
     else:
-        records = study.find(target, study.columns.against, "power + offset")
+        records = study.find(target, study.columns.against, OFFSET)
     records = [record for record in records if record.law is not None]
     return records[-1] if records else None
 
@@ -371,9 +373,7 @@ def _allocation(study: StudyLaws, stem: Path) -> list[Path]:
 
 def _published(study: StudyLaws, stem: Path) -> list[Path]:
     target = next((name for name in study.columns.targets if name.startswith("loss")), study.columns.targets[0])
-    records = [
-        record for record in study.find(target, study.columns.against, "power + offset") if record.law is not None
-    ]
+    records = [record for record in study.find(target, study.columns.against, OFFSET) if record.law is not None]
     if not records:
         return []
     figure, grid = plt.subplots(1, 2, figsize=(page.TEXT, 3.1))

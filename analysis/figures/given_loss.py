@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from analysis.figures import page
+from analysis.laws.saturating import GIVEN_LOSS
 from analysis.rows.words import number, percent, target_axis
 from analysis.study.record import LEVEL, LawRecord
 
@@ -19,8 +20,9 @@ def draw_given_loss(records: list[LawRecord], ax: Axes | None = None) -> Axes:
         line = np.linspace(x.min(), x.max(), 80)
         low, high = law.mean_interval(line, level=LEVEL)
         rate = law.interval("rate", LEVEL)
+        family = record.form.removeprefix(f"{GIVEN_LOSS.name}, ")
         label = (
-            f"{record.form.rsplit(', ', 1)[-1]}: {number(law.coefficients['floor'], 3)} + exp(a + b loss),\n"
+            f"{family}: {number(law.coefficients['floor'], 3)} + exp(a + b loss),\n"
             f"b {number(law.coefficients['rate'], 3)} [{number(rate[0], 3)}, {number(rate[1], 3)}]"
         )
         if record.backtests:

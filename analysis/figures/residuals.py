@@ -27,5 +27,5 @@ def draw_residuals(record: LawRecord, ax: Axes | None = None, colour: str = page
     page.log_axes(ax, x)
     reach = max(float(np.abs(residual).max()), 2 * spread) * 1.15
     ax.set_ylim(-reach, reach)
-    ax.set_ylabel("Residual of log y (%)" if record.form != "tied exponents" else "Residual (0.01 units)")
+    ax.set_ylabel("Residual (0.01 units)" if record.law.kind.additive else "Residual of log y (%)")
     return ax

@@ -11,7 +11,6 @@ from analysis.laws.backtest import Backtest
 from analysis.rows.columns import Columns
 from analysis.rows.words import axis, number, percent, target_axis
 from analysis.study.comparison import best_form
-from analysis.study.reading import floor_name
 from analysis.study.record import LEVEL, LawRecord, StudyLaws
 
 CURVE_POINTS = 80
@@ -33,7 +32,7 @@ def law_label(record: LawRecord, held_out: bool = True) -> str:
     law = record.law
     low, high = law.interval("alpha", LEVEL)
     text = f"α {number(law.coefficients['alpha'], 3)} [{number(low, 3)}, {number(high, 3)}]"
-    floor = floor_name(law)
+    floor = law.kind.floor
     if floor is not None:
         text += f", {floor} {number(law.coefficients[floor], 3)}"
     if record.backtests and held_out:

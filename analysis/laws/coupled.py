@@ -23,8 +23,12 @@ from analysis.engine.estimators import LOG_NO_FLOOR, NewtonEstimator
 from analysis.engine.terms import PowerTerms
 from analysis.errors import CannotFit, Note
 from analysis.laws import parametric as base
+from analysis.laws.form import Form, Number
 from analysis.laws.law import ParametricLaw
 
+# the exponents of its data's part in N; its best size's exponent is another at every budget
+COUPLINGS_READ = (Number("p", "B: N"), Number("q", "beta: N"))
+COUPLED = Form("coupled", (Number("alpha", "N", -1.0), Number("beta", "D", -1.0), *COUPLINGS_READ), "E")
 PARAMETERS = 7
 COUPLINGS = ((0.0, 0.0), (0.2, -0.1), (-0.2, 0.1), (0.1, 0.0), (0.0, 0.05))  # (p, q) that the search starts from
 FAR = 1e3  # factor beyond the rows' sizes within which the best size is searched
@@ -170,6 +174,7 @@ def fit_coupled(
             "form": f"E + A/N^alpha + B (N/N0)^p / (D/D0)^(beta (N/N0)^q), N0 = {size:.6g}, D0 = {amount:.6g}",
             "coefficients": names,
             "estimator": estimator,
+            "kind": COUPLED,
         }
     )
 

@@ -20,6 +20,7 @@ from analysis.engine.collapse_rows import DesignPoints
 from analysis.errors import Note
 from analysis.laws import intervals, sampling
 from analysis.laws.document import document_of
+from analysis.laws.form import Form
 from analysis.laws.intervals import enough, quantiles, reaching
 from analysis.laws.sampling import Bootstrap
 
@@ -103,6 +104,7 @@ class Law:
             then predicted with. Coefficients never take it: noise that falls with size, as it does, would be spread
             evenly, and intervals that should cover 95 % covered 82 to 90.
         ceiling: what y can be at most, 1 of an error rate; predictions and their intervals end there.
+        kind: what the form is, for those who read a law without knowing which; None of a law that no table shows.
     """
 
     form: str
@@ -123,6 +125,7 @@ class Law:
     resamples: int = RESAMPLES
     pooled: tuple[float, float] | None = None
     ceiling: float = np.inf
+    kind: Form | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "coefficients", MappingProxyType(dict(self.coefficients)))

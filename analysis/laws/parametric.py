@@ -18,6 +18,7 @@ from analysis.engine.estimators import LOG_NO_FLOOR, NewtonEstimator
 from analysis.engine.terms import PowerTerms, RepeatedTerms, log_epoch_gain
 from analysis.errors import CannotFit, Note
 from analysis.laws import outliers
+from analysis.laws.form import Form, Number
 from analysis.laws.law import Certificate, ParametricLaw
 from analysis.rows import checks
 
@@ -32,6 +33,9 @@ SMOOTHING = 0.1  # resamples of a least-absolute fit: delta as a share of the re
 
 
 NO_FLOOR = Note("at_bound", "E is 0, its bound: the rows show no floor, so E has no lower limit", 0.0)
+EXPONENTS = (Number("alpha", "N", -1.0), Number("beta", "D", -1.0))
+CHINCHILLA = Form("chinchilla", (*EXPONENTS, Number("a_opt", tex=r"a_\mathrm{opt}")), "E")
+REPEATED = Form("repeated data", (*EXPONENTS, Number("R", tex="R")), "E")
 
 
 def fit_chinchilla(
@@ -455,6 +459,7 @@ def _law(
         )
     size_codes = checks.group_sizes(rows.inputs[0])
     return ParametricLaw(
+        kind={"chinchilla": CHINCHILLA, "repeated": REPEATED}[shape],
         form={
             "chinchilla": "E + A/N^alpha + B/D^beta",
             "repeated": "E + A/N^alpha + B/D'^beta, D' = U (1 + R (1 - exp(-(epochs - 1)/R)))",

@@ -15,6 +15,7 @@ from analysis.engine.estimators import LOG_NO_FLOOR, LineEstimator, NewtonEstima
 from analysis.engine.terms import PowerTerms
 from analysis.errors import CannotFit, Note
 from analysis.laws import outliers
+from analysis.laws.form import Form, Number
 from analysis.laws.law import Certificate, Law
 from analysis.rows import checks
 
@@ -23,6 +24,8 @@ FIRST_STEPS = 30  # a descent that needs more is on its way to E = 0, or in trou
 FADED = 1e-2  # share of an offset where a search that did not end was going
 VANISHED = 1e-6  # share of the prediction below which a term is no longer there
 STEEPEST = 20.0  # an exponent beyond this only interpolates the smallest size
+PLAIN = Form("power", (Number("alpha", "x"),))
+OFFSET = Form("power + offset", (Number("alpha", "x"),), "E")
 
 
 @dataclass(frozen=True)
@@ -180,6 +183,7 @@ def fit_power_law(
         correlation = _correlation(log_x[used], np.log(above), weights[used])
     space = {"none": "log y", "fixed": f"log(y - {fixed:g})", "fit": "log y"}[kind]
     return PowerLaw(
+        kind={"none": PLAIN, "fit": OFFSET}.get(kind) or fixed_offset(fixed),
         form={"none": "(beta x)^alpha", "fixed": f"{fixed:g} + (beta x)^alpha", "fit": "E + (beta x)^alpha"}[kind],
         coefficients={name: names[name] for name in ("E", "alpha", "beta")},
         objective=objective,
@@ -197,6 +201,11 @@ def fit_power_law(
         offset=kind,
         correlation=correlation,
     )
+
+
+def fixed_offset(value: float) -> Form:
+    """The form with a given offset."""
+    return Form(f"power + fixed offset {value:g}", (Number("alpha", "x"),), "E", floor_fitted=False)
 
 
 def _read_offset(offset: str | float) -> tuple[str, float]:

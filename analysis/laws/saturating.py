@@ -18,6 +18,7 @@ from analysis.engine.collapse_rows import DesignPoints, few_rows, on_points
 from analysis.engine.leastsquares import Model, minimize_squares, relative_excess, with_floor
 from analysis.errors import CannotFit, Note
 from analysis.laws import outliers
+from analysis.laws.form import Form, Number
 from analysis.laws.law import Certificate, Law
 from analysis.rows import checks
 
@@ -25,6 +26,8 @@ STARTS = 24
 AGREE = 1e-9
 CLOSE = 1e-6  # relative excess at which a resample that stopped short still names a quantile
 LOWEST = np.array([0.0, -np.inf, -np.inf])  # floor, position, slope
+SATURATING = Form("saturating", (Number("alpha", "x"),), "floor")
+GIVEN_LOSS = Form("FID given loss", (Number("rate", tex=r"\mathrm{rate}"),), "floor")
 
 
 @dataclass(frozen=True, eq=False)
@@ -252,6 +255,7 @@ def _fit(shape: str, raw: np.ndarray, x, y, ceiling: float, runs, weights, conve
         "given loss": "floor + scale exp(rate loss)",
     }
     return Law(
+        kind={"saturating": SATURATING, "given loss": GIVEN_LOSS}[shape],
         form=form[shape],
         coefficients=names,
         objective=float(cost[best]),

@@ -17,6 +17,7 @@ from analysis.engine.collapse_rows import DesignPoints, few_rows, on_points
 from analysis.engine.leastsquares import relative_excess, with_floor
 from analysis.errors import CannotFit, Note
 from analysis.laws import outliers
+from analysis.laws.form import Form, Number
 from analysis.laws.law import Certificate, ParametricLaw
 from analysis.laws.parametric import require_plane
 from analysis.rows import checks
@@ -31,6 +32,7 @@ WIDEST = 12.0  # largest exponent tried, per unit of log span
 # Which of (E, a, b) are above zero; a law needs a falling term. The first set holds all that may be.
 FREE = ((0, 1, 2), (1, 2), (0, 1), (0, 2))
 FREE_WITHOUT_FLOOR = ((1, 2), (1,), (2,))
+TIED = Form("tied exponents", (Number("eta", "N, D", -2.0),), "E", additive=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,6 +199,7 @@ def fit_tied(
     notes += outliers.outlier_note(estimator.residual, 4, weights)
     size_codes = checks.group_sizes(params)
     return ParametricLaw(
+        kind=TIED,
         form="E + (a M^eta + b M^-eta) C^-eta, M = D/N, C = 6 N D",
         coefficients={k: names[k] for k in ("E", "a", "b", "eta")},
         objective=objective,

@@ -7,7 +7,7 @@ import re
 
 from analysis.rows.counting import amount
 from analysis.rows.words import AGAINST_WORDS, ends, number, percent, target_words
-from analysis.study.reading import exponents, floor_name
+from analysis.study.reading import exponents
 from analysis.study.record import LEVEL, StudyLaws
 
 
@@ -29,7 +29,7 @@ def latex_table(study: StudyLaws) -> str:
             continue
         law = record.law
         exponent = "; ".join(tex + _tex_interval(value, interval) for _, tex, value, interval in exponents(record))
-        floor = floor_name(law)
+        floor = law.kind.floor
         offset = "--" if floor is None else _tex_interval(law.coefficients[floor], law.interval(floor, LEVEL))
         test = record.backtests[-1] if record.backtests else None
         held = "--" if test is None else f"${percent(test.error)}\\,\\%$ ({'inside' if test.inside else 'outside'})"

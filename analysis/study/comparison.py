@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.laws.backtest import Backtest
+from analysis.laws.power import OFFSET
 from analysis.rows.budgets import ONE_SIZE
 from analysis.study.record import LawRecord, StudyLaws
 
@@ -24,8 +25,7 @@ def best_form(records: list[LawRecord]) -> LawRecord | None:
     with_offset = [
         record
         for record in fitted
-        if record.form == "power + offset"
-        and not any(note.code in ("flat_profile", "at_bound") for note in record.law.notes)
+        if record.law.kind == OFFSET and not any(note.code in ("flat_profile", "at_bound") for note in record.law.notes)
     ]
     return (with_offset or fitted or [None])[0]
 

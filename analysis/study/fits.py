@@ -11,12 +11,12 @@ import pandas as pd
 
 from analysis.errors import CannotFit
 from analysis.laws.backtest import hold_out
-from analysis.laws.coupled import fit_coupled
+from analysis.laws.coupled import COUPLED, fit_coupled
 from analysis.laws.law import Law
-from analysis.laws.parametric import EXACT, fit_chinchilla, fit_repeated
-from analysis.laws.power import fit_power_law
-from analysis.laws.saturating import fit_fid_given_loss, fit_saturating
-from analysis.laws.tied import fit_tied
+from analysis.laws.parametric import CHINCHILLA, EXACT, REPEATED, fit_chinchilla, fit_repeated
+from analysis.laws.power import OFFSET, PLAIN, fit_power_law, fixed_offset
+from analysis.laws.saturating import GIVEN_LOSS, SATURATING, fit_fid_given_loss, fit_saturating
+from analysis.laws.tied import TIED, fit_tied
 from analysis.rows import checks
 from analysis.rows.budgets import ENOUGH_SIZES, most_unique
 from analysis.rows.columns import Columns, run_names
@@ -43,7 +43,7 @@ def against_size(
     forms: list[tuple[str, str | float]] = _forms(offsets)
     ceiling = _ceiling(table[target], target)
     if ceiling is not None:
-        forms.append(("saturating", "saturating"))
+        forms.append((SATURATING.name, SATURATING.name))
     if columns.budgets == ():
         refusal, points = _mixed_data(table, columns), _points(table, columns, y=target, x=columns.x)
         return [LawRecord(target, against, None, form, None, refusal, points) for form, _ in forms]
@@ -110,7 +110,7 @@ def _one_variable(rows: pd.DataFrame, offset: str | float, words: dict, ceiling:
         key = mask.tobytes()
         if key not in known:
             try:
-                if offset == "saturating":
+                if offset == SATURATING.name:
                     law = fit_saturating(x[mask], y[mask], ceiling, runs[mask], conventions=words)
                 else:
                     law = fit_power_law(x[mask], y[mask], offset, runs[mask], conventions=words)
@@ -200,7 +200,7 @@ def given_loss(table: pd.DataFrame, columns: Columns, target: str, holdout: int)
             return replace(law, resamples=RESAMPLES)
 
         # hidden: the lowest losses, which is where the curve will be asked
-        records.append(_record(target, "loss", None, f"FID given loss, {family}", fit, data, (x,), holdout, 1 / x))
+        records.append(_record(target, "loss", None, f"{GIVEN_LOSS.name}, {family}", fit, data, (x,), holdout, 1 / x))
     return records
 
 
@@ -245,11 +245,11 @@ def against_both(
         return replace(fit_coupled(*given, conventions=words), resamples=RESAMPLES)
 
     records = [
-        _record(target, "params, data", None, "chinchilla", chinchilla, data, inputs, holdout, inputs[key]),
-        _record(target, "params, data", None, "tied exponents", tied, data, inputs, holdout, inputs[key]),
+        _record(target, "params, data", None, CHINCHILLA.name, chinchilla, data, inputs, holdout, inputs[key]),
+        _record(target, "params, data", None, TIED.name, tied, data, inputs, holdout, inputs[key]),
     ]
     if holdout and _asks_for_coupling(records[0].law, coupled):
-        bent = _record(target, "params, data", None, "coupled", coupled, data, inputs, holdout, inputs[key])
+        bent = _record(target, "params, data", None, COUPLED.name, coupled, data, inputs, holdout, inputs[key])
         if bent.backtests and best_form([*records, bent]) is bent:
             records.append(bent)
     return records
@@ -293,13 +293,11 @@ def repeated(
         return replace(law, resamples=RESAMPLES)
 
     hidden = data[("x", "data")[key]].to_numpy()
-    return [_record(target, "params, data, epochs", None, "repeated data", fit, data, inputs, holdout, hidden)]
+    return [_record(target, "params, data, epochs", None, REPEATED.name, fit, data, inputs, holdout, hidden)]
 
 
 def _forms(offsets: tuple[float, ...]) -> list[tuple[str, str | float]]:
-    return [("power", "none"), ("power + offset", "fit")] + [
-        (f"power + fixed offset {value:g}", value) for value in offsets
-    ]
+    return [(PLAIN.name, "none"), (OFFSET.name, "fit")] + [(fixed_offset(value).name, value) for value in offsets]
 
 
 def _named(data: pd.DataFrame, rows: np.ndarray | tuple[int, ...]) -> str:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from analysis.errors import CannotFit, Note
 from analysis.laws.backtest import Backtest
+from analysis.laws.form import Form
 from analysis.laws.isoflop import IsoFlop
 from analysis.laws.law import Law
 from analysis.rows.columns import Columns
@@ -109,7 +110,7 @@ class StudyLaws:
         self,
         target: str | None = None,
         against: str | None = None,
-        form: str | None = None,
+        form: Form | str | None = None,
         budget: float | None = None,
     ) -> list[LawRecord]:
         """Records that match everything given."""
@@ -118,7 +119,7 @@ class StudyLaws:
             for record in self.records
             if (target is None or record.target == target)
             and (against is None or record.against == against)
-            and (form is None or record.form == form)
+            and (form is None or record.form == (form.name if isinstance(form, Form) else form))
             and (budget is None or record.budget == budget)
         ]
 

@@ -223,7 +223,7 @@ def _law_cells(record: LawRecord) -> list[str | Text]:
     from rich.text import Text
 
     from analysis.rows.words import AGAINST_WORDS, number, percent, span
-    from analysis.study.reading import exponents, floor_name
+    from analysis.study.reading import exponents
 
     against = AGAINST_WORDS[record.against] + ("" if record.budget is None else f" at {count(record.budget)}")
     if record.law is None:
@@ -233,9 +233,9 @@ def _law_cells(record: LawRecord) -> list[str | Text]:
         f"{name}{'' if name.endswith('^') else ' '}{number(value, 3)} [{span(*interval, 3)}]"
         for name, _, value, interval in exponents(record)
     ]
-    floor = floor_name(law)
+    floor = law.kind.floor
     offset = "" if floor is None else number(law.coefficients[floor])
-    if floor is not None and "fixed" not in record.form:
+    if floor is not None and law.kind.floor_fitted:
         offset += f" [{span(*law.interval(floor), 3)}]"
     r = getattr(law, "correlation", None)
     held = ["", "", record.backtest_refusal.code if record.backtest_refusal else ""]
