@@ -18,7 +18,7 @@ _HOMES = {
     "fit_power_law": "laws.power",
     "PowerLaw": "laws.power",
     "fit_chinchilla": "laws.parametric",
-    "fit_repeated": "laws.parametric",
+    "fit_repeated": "laws.repeated",
     "fit_tied": "laws.tied",
     "fit_coupled": "laws.coupled",
     "Designer": "plans.designer",

@@ -8,10 +8,9 @@ from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 
-from analysis.errors import BadRequest, CannotFit, Note
+from analysis.errors import BadRequest, CannotFit
 from analysis.figures import (
     allocation,
     backtest,
@@ -26,6 +25,7 @@ from analysis.figures import (
     trajectories,
 )
 from analysis.figures import published as panel
+from analysis.figures.captions import caption, codes, fid_words, legend_title, rows_behind, target_groups
 from analysis.figures.scaling import budget_words, judged
 from analysis.laws.isoflop import IsoFlop
 from analysis.laws.parametric import CHINCHILLA
@@ -34,10 +34,9 @@ from analysis.plans.candidates import candidates_of_rows
 from analysis.plans.predict import joint_record
 from analysis.rows import checks
 from analysis.rows.budgets import MOST_BUDGETS
-from analysis.rows.counting import amount, amount_name
+from analysis.rows.counting import amount
 from analysis.rows.words import axis, percent, target_axis, target_words
 from analysis.study.comparison import best_form
-from analysis.study.frontier import cell_means
 from analysis.study.record import LEVEL, LawRecord, StudyLaws
 from analysis.study.sensitivity import GROUPS
 
@@ -54,7 +53,7 @@ def figure_tasks(study: StudyLaws, folder: Path, published: str | None = None) -
     """
     tasks: list[Callable[[], list[Path]]] = []
     for against in (study.columns.against, "compute"):
-        for kind, targets in _target_groups(study, against).items():
+        for kind, targets in target_groups(study, against).items():
             tasks.append(partial(_styled, partial(_scaling, study, against, targets, folder / f"{kind}_{against}")))
     for draw, name in (
         (_residuals, "residuals"),
@@ -78,43 +77,6 @@ def _styled(draw: Callable[[], list[Path]]) -> list[Path]:
         return draw()
 
 
-def caption(study: StudyLaws, records: list[LawRecord], more: str = "", held_out: bool = True) -> str:
-    """What a figure rests on: conventions, trials, refusals and notes with their numbers.
-
-    Args:
-        study: whose rows they are.
-        records: the laws that the figure shows.
-        more: what only this figure has to say.
-        held_out: whether to add the held-out error of the last of the laws; not where the figure shows it.
-    """
-    words = dict.fromkeys(study.conventions[name] for name in ("N", "D", "C") if name in study.conventions)
-    if any(record.against == "params" for record in records) and "budget" in study.conventions:
-        words[study.conventions["budget"]] = None
-    runs = f"{study.rows[study.columns.run].nunique()} trials, " if study.columns.run else ""
-    parts = [f"{'; '.join(words)}." if words else "", f"{runs}{len(study.rows)} rows.", more]
-    tests = [test for record in records for test in record.backtests]
-    if held_out and tests:
-        parts.append(f"Largest size held out: {percent(tests[-1].error)} %, {judged(tests[-1])}.")
-    refused = sorted({record.refusal.code for record in records if record.refusal is not None})
-    if refused:
-        parts.append(f"Refused: {', '.join(refused)}.")
-    notes = [note for record in records if record.law is not None for note in record.law.notes] + list(study.notes)
-    notes = [note for note in notes if not note.quiet]
-    if notes:
-        parts.append(f"Notes: {_codes(notes)}.")
-    return " ".join(part.strip() for part in parts if part)
-
-
-def _codes(notes: list[Note]) -> str:
-    """Each code with the numbers that triggered it."""
-    words = []
-    for code in dict.fromkeys(note.code for note in notes):
-        numbers = sorted(note.number for note in notes if note.code == code)
-        span = f"{numbers[0]:.3g}" if len(numbers) == 1 else f"x{len(numbers)}, {numbers[0]:.3g} to {numbers[-1]:.3g}"
-        words.append(f"{code} ({span})")
-    return ", ".join(words)
-
-
 def _scaling(study: StudyLaws, against: str, targets: list[str], stem: Path) -> list[Path]:
     if not any(record.law is not None for target in targets for record in study.find(target, against)):
         return []
@@ -128,7 +90,7 @@ def _scaling(study: StudyLaws, against: str, targets: list[str], stem: Path) -> 
     )
     for ax, target in zip(grid.flat, targets, strict=False):
         draw(study, target, ax)
-        page.legend_above(ax, title=_legend_title(study, against))
+        page.legend_above(ax, title=legend_title(study, against))
     for ax in list(grid.flat)[len(targets) :]:
         ax.remove()
     records = [record for target in targets for record in study.find(target, against)]
@@ -140,27 +102,9 @@ def _scaling(study: StudyLaws, against: str, targets: list[str], stem: Path) -> 
             if against != "compute"
             else " Held out: the largest point of the frontier."
         )
-    more += "".join(f" {words}" for target in targets if (words := _fid_words(study, target)))
+    more += "".join(f" {words}" for target in targets if (words := fid_words(study, target)))
     page.footnote(figure, caption(study, records, more, held_out=False))
-    return page.save(figure, stem, _rows(study, against, targets))
-
-
-def _fid_words(study: StudyLaws, target: str) -> str:
-    """FID is never a bare number: features, reference, samples, guidance, samples a feature dimension."""
-    label = target.removeprefix("fid_corrected_").removeprefix("fid_")
-
-    def values(column: str) -> str:
-        found = study.rows[column].dropna().unique() if column in study.rows else []
-        return ", ".join(f"{value:g}" if isinstance(value, (int, float, np.number)) else str(value) for value in found)
-
-    if not target.startswith("fid_") or f"fid_features_{label}" not in study.rows:
-        return ""
-    return (
-        f"FID in {values(f'fid_features_{label}')} features against {values(f'fid_reference_{label}')} images, "
-        f"{values(f'fid_samples_{label}')} samples ({values(f'samples_per_dimension_{label}')} a dimension) with "
-        f"{values(f'fid_class_shares_{label}') or 'balanced'} class shares, guidance "
-        f"{values(f'fid_guidance_{label}')}."
-    )
+    return page.save(figure, stem, rows_behind(study, against, targets))
 
 
 def _main_records(study: StudyLaws) -> list[LawRecord]:
@@ -313,7 +257,7 @@ def _isoflop(study: StudyLaws, stem: Path) -> list[Path]:
     )
     if fit.held_out is not None:
         more += f" Largest budget held out: N* {percent(fit.held_out.error)} %, {judged(fit.held_out)}."
-    more += f" Notes: {_codes(list(fit.notes))}." if fit.notes else ""
+    more += f" Notes: {codes(list(fit.notes))}." if fit.notes else ""
     page.footnote(figure, caption(study, [], more))
     return page.save(figure, stem, fit.rows)
 
@@ -332,7 +276,7 @@ def _given_loss(study: StudyLaws, stem: Path) -> list[Path]:
         page.legend_above(ax)
         tables += [record.rows.assign(target=target, form=record.form) for record in own]
     more = f"Bands: {LEVEL:.0%} interval of the law ({records[0].law.unit_sentence}); one curve a family, never pooled."
-    more += "".join(f" {words}" for target in targets if (words := _fid_words(study, target)))
+    more += "".join(f" {words}" for target in targets if (words := fid_words(study, target)))
     page.footnote(figure, caption(study, records, more))
     return page.save(figure, stem, pd.concat(tables, ignore_index=True))
 
@@ -388,44 +332,3 @@ def _published(study: StudyLaws, stem: Path) -> list[Path]:
     )
     page.footnote(figure, caption(study, records, more))
     return page.save(figure, stem, panel.exponent_rows(records))
-
-
-def _legend_title(study: StudyLaws, against: str) -> str | None:
-    if against != "params" or study.columns.budget is None or study.columns.budgets == ():
-        return None
-    name = amount_name(study.columns.budget)
-    return "images seen" if name == "images" else name
-
-
-def _target_groups(study: StudyLaws, against: str) -> dict[str, list[str]]:
-    """Losses together, errors together, each kind of FID alone: one axis never holds two kinds."""
-    groups: dict[str, list[str]] = {}
-    for target in study.columns.targets:
-        if not study.find(target, against):
-            continue
-        kind = "loss" if target.startswith("loss") else "error" if target.startswith("error") else _file_name(target)
-        groups.setdefault(kind, []).append(target)
-    return groups
-
-
-def _file_name(target: str) -> str:
-    return "".join(letter if letter.isalnum() else "_" for letter in target).strip("_").lower() or "target"
-
-
-def _rows(study: StudyLaws, against: str, targets: list[str]) -> pd.DataFrame:
-    """The rows behind a scaling figure, with the trials' ids."""
-    columns = study.columns
-    names = [columns.run, columns.cell, "folder", "depth", "seed", columns.params, columns.data, columns.compute]
-    names = list(dict.fromkeys(name for name in [*names, columns.budget, *targets] if name and name in study.rows))
-    rows = study.rows[names].copy()
-    if against == "compute":
-        for target in targets:
-            points = study.find(target, "compute")[0].rows
-            key = set(zip(points["run"], np.round(np.log(points["x"]), 6), strict=True))
-            measured = study.rows[target].notna().to_numpy()
-            cells = cell_means(study.rows[measured], columns, target)
-            rows[f"{target}_on_frontier"] = False
-            rows.loc[measured, f"{target}_on_frontier"] = [
-                pair in key for pair in zip(cells["run"], np.round(np.log(cells["x"]), 6), strict=True)
-            ]
-    return rows

@@ -22,9 +22,22 @@ from analysis.engine.coupled_terms import STEEPEST, CoupledTerms
 from analysis.engine.estimators import LOG_NO_FLOOR, NewtonEstimator
 from analysis.engine.terms import PowerTerms
 from analysis.errors import CannotFit, Note
-from analysis.laws import parametric as base
 from analysis.laws.form import Form, Number
 from analysis.laws.law import ParametricLaw
+from analysis.laws.parametric import (
+    AGREE,
+    NO_FLOOR,
+    STARTS,
+    _centred,
+    _check_falls,
+    _checked,
+    _choose_starts,
+    _exponent_guesses,
+    _law,
+    _require_minimum,
+    _solve,
+    require_plane,
+)
 
 # the exponents of its data's part in N; its best size's exponent is another at every budget
 COUPLINGS_READ = (Number("p", "B: N"), Number("q", "beta: N"))
@@ -133,11 +146,11 @@ def fit_coupled(
 
     Source: the exponent's dependence on size after Farseer, arXiv 2506.10972 (theirs: exponentials of powers).
     """
-    rows = base._checked({"params": params, "data": data}, loss, runs, weights, delta, conventions)
+    rows = _checked({"params": params, "data": data}, loss, runs, weights, delta, conventions)
     if rows.delta == 0:
         raise ValueError("fit_coupled has no least-absolute form; use a small delta such as 1e-4")
     params, data = rows.inputs
-    notes = base.require_plane(params, data, rows.weights, parameters=PARAMETERS)
+    notes = require_plane(params, data, rows.weights, parameters=PARAMETERS)
     for name, values in (("model sizes", params), ("data sizes", data)):
         found = len(np.unique(np.round(np.log(values[rows.weights > 0]), 9)))
         if found < FEWEST_SIZES:
@@ -146,23 +159,23 @@ def fit_coupled(
                 f"{found} distinct {name}, a coupled law needs {FEWEST_SIZES} of each: add some, or take Chinchilla's",
                 found,
             )
-    centres, logs, spans = base._centred(rows, params, data)
-    guesses = base._exponent_guesses(4 * base.STARTS, spans, seed)
-    plain = base._choose_starts(guesses, PowerTerms(logs, offset=True), rows)
+    centres, logs, spans = _centred(rows, params, data)
+    guesses = _exponent_guesses(4 * STARTS, spans, seed)
+    plain = _choose_starts(guesses, PowerTerms(logs, offset=True), rows)
     terms = CoupledTerms(logs)
     begin = _chosen(logs, _descend(logs, _coupled(plain), np.log(rows.loss), rows.weights), rows)
-    solution = base._solve(terms, begin, rows)
+    solution = _solve(terms, begin, rows)
     if solution.lost_floor or not solution.minimum:
         flat = CoupledTerms(logs, offset=False)
-        without = base._solve(flat, begin[:, 1:], rows)
+        without = _solve(flat, begin[:, 1:], rows)
         # a floor that the search never settled on is none where the law without it is as good
-        if solution.lost_floor or (without.minimum and without.objective <= solution.objective * (1 + base.AGREE)):
+        if solution.lost_floor or (without.minimum and without.objective <= solution.objective * (1 + AGREE)):
             terms, solution = flat, without
-            notes += (base.NO_FLOOR,)
-    base._check_falls(terms, solution.theta, spans)
-    base._require_minimum(solution, logs, rows)
+            notes += (NO_FLOOR,)
+    _check_falls(terms, solution.theta, spans)
+    _require_minimum(solution, logs, rows)
     notes += _rising(terms, solution.theta, rows)
-    law = base._law("chinchilla", rows, terms, centres, solution, notes)
+    law = _law("chinchilla", rows, terms, centres, solution, notes)
     fit = law.estimator
     estimator = CoupledEstimator(fit.terms, fit.centres, fit.theta, fit.response, fit.weights, fit.delta, "coupled")
     names = {name: float(value[0]) for name, value in estimator.natural(fit.theta[None]).items()}
@@ -185,9 +198,9 @@ def _coupled(plain: np.ndarray) -> np.ndarray:
 
 
 def _chosen(logs: np.ndarray, theta: np.ndarray, rows) -> np.ndarray:
-    """The better half of base.STARTS and some of the rest, so that agreement of starts means something."""
+    """The better half of STARTS and some of the rest, so that agreement of starts means something."""
     order = np.argsort(newton.objective(CoupledTerms(logs), theta, np.log(rows.loss), rows.weights, rows.delta))
-    half = base.STARTS // 2
+    half = STARTS // 2
     return theta[np.concatenate([order[:half], order[half :: max(1, (len(order) - half) // half)][:half]])]
 
 

@@ -1,4 +1,4 @@
-"""E + A/N^alpha + B/D^beta (Hoffmann et al. 2022), and its form for repeated data (Muennighoff et al. 2023).
+"""E + A/N^alpha + B/D^beta (Hoffmann et al. 2022), and what its extensions fit with.
 
 Residuals are log loss minus log prediction; the objective is their Huber sum at `delta` (in log units), their
 absolute sum at delta 0, or half their squares at delta inf. Optima are exact and certified.
@@ -15,7 +15,7 @@ from analysis.engine import newton, starts
 from analysis.engine.absolute import minimize_absolute
 from analysis.engine.collapse_rows import design_points
 from analysis.engine.estimators import LOG_NO_FLOOR, NewtonEstimator
-from analysis.engine.terms import PowerTerms, RepeatedTerms, log_epoch_gain
+from analysis.engine.terms import PowerTerms, RepeatedTerms
 from analysis.errors import CannotFit, Note
 from analysis.laws import outliers
 from analysis.laws.form import Form, Number
@@ -84,94 +84,6 @@ def fit_chinchilla(
     _check_falls(terms, solution.theta, spans)
     _require_minimum(solution, logs, rows)
     return _law("chinchilla", rows, terms, centres, solution, notes)
-
-
-def fit_repeated(
-    params,
-    unique_data,
-    epochs,
-    loss,
-    runs=None,
-    *,
-    delta: float = 1e-3,
-    weights=None,
-    seed: int = 0,
-    conventions: Mapping[str, str] | None = None,
-) -> ParametricLaw:
-    """Fit loss = E + A/params^alpha + B/D'^beta with D' = U (1 + R (1 - exp(-(epochs - 1)/R))).
-
-    R says after how many repetitions an image is worth no more: at R epochs the e-fold of its use is gone.
-
-    Args:
-        params: (n,) parameters.
-        unique_data: (n,) unique tokens or images U.
-        epochs: (n,) passes over them; below 1 the data seen are U x epochs and nothing repeats.
-        loss: (n,) losses, above 0.
-        runs: (n,) name of the run that each row came from; None makes each row its own.
-        delta: Huber's switch point in log units; inf for least squares.
-        weights: (n,) multiplicities.
-        seed: of the random starts.
-        conventions: how the columns were counted, kept on the law.
-
-    Returns:
-        Coefficients E, A, B, alpha, beta, R.
-
-    Raises:
-        CannotFit: as :func:`fit_chinchilla`; also ``too_few_sizes`` where no data repeat.
-    """
-    columns = {"params": params, "unique_data": unique_data, "epochs": epochs}
-    rows = _checked(columns, loss, runs, weights, delta, conventions)
-    if rows.delta == 0:
-        raise ValueError("fit_repeated has no least-absolute form; use a small delta such as 1e-4")
-    params, unique, epochs = rows.inputs
-    used = rows.weights > 0
-    # less than one pass: that share of the images was seen once
-    seen_once = unique * np.minimum(epochs, 1.0)
-    extra = np.maximum(epochs - 1.0, 0.0)
-    distinct = len(np.unique(np.round(epochs[used], 9)))
-    if distinct < 3 or not (extra[used] > 0).any():
-        raise CannotFit(
-            "too_few_sizes",
-            f"{distinct} distinct epoch counts; the reuse constant needs at least three, some "
-            "above 1: repeat a part of the data",
-            distinct,
-        )
-    notes = require_plane(params, seen_once * (1 + extra), rows.weights, parameters=6, third=epochs)
-    centres, (log_params, log_unique), _ = _centred(rows, params, seen_once)
-    seen = log_unique + np.log1p(extra)
-    spans = [max(float(np.ptp(values[used])), 1e-9) for values in (log_params, seen)]
-    guesses = _exponent_guesses(3 * STARTS, spans, seed)
-    terms = RepeatedTerms(log_params, log_unique, extra)
-    solution = _solve(terms, _repeated_starts(terms, guesses, rows), rows)
-    if solution.lost_floor:
-        terms = RepeatedTerms(log_params, log_unique, extra, offset=False)
-        solution = _solve(terms, _repeated_starts(terms, guesses, rows), rows)
-        notes += (NO_FLOOR,)
-    most, least = float(extra[used].max()), float(extra[used][extra[used] > 0].min())
-    if not solution.minimum or not 0.01 * least < np.exp(solution.theta[-1]) < 100 * most:
-        solution = _reuse_at_its_bound(solution, terms, guesses, rows, (1e-6 * least, 1e8 * most))
-    _check_falls(terms, solution.theta, spans)
-    _require_minimum(solution, np.stack([log_params, seen]), rows)
-    reuse = float(np.exp(solution.theta[-1]))
-    if reuse > 30 * most:
-        notes += (
-            Note(
-                "at_bound",
-                f"the reuse constant ran to {reuse:.3g}, far beyond the {most + 1:g} epochs seen: repeated "
-                "data were as good as new ones here, so R has no upper limit",
-                reuse,
-            ),
-        )
-    elif reuse < 0.02 * least:
-        notes += (
-            Note(
-                "at_bound",
-                f"the reuse constant ran to {reuse:.3g}: repeated data were worth nothing here, so R has no "
-                "lower limit",
-                reuse,
-            ),
-        )
-    return _law("repeated", rows, terms, centres, solution, notes)
 
 
 @dataclass(frozen=True)
@@ -287,20 +199,6 @@ def _choose_starts(guesses: np.ndarray, terms: PowerTerms, rows: _Rows) -> np.nd
     return starts.project(chosen, logs, loss, weights, terms.offset)[0]
 
 
-def _repeated_starts(terms: RepeatedTerms, guesses: np.ndarray, rows: _Rows) -> np.ndarray:
-    """Projected starts at several reuse constants around the epochs seen."""
-    most = max(float(terms.extra_epochs.max()), 1e-3)
-    best = []
-    for reuse in most * np.array([0.03, 0.1, 0.3, 1.0, 3.0]):
-        gain, _, _ = log_epoch_gain(terms.extra_epochs, np.log(reuse))
-        logs = np.stack([terms.log_params, terms.log_unique + gain])
-        _, cost = starts.project(guesses, logs, rows.loss, rows.weights, terms.offset)
-        near = starts.descend(guesses[np.argsort(cost)[:3]], logs, rows.loss, rows.weights, terms.offset)
-        theta, _ = starts.project(near, logs, rows.loss, rows.weights, terms.offset)
-        best.append(np.column_stack([theta, np.full(len(theta), np.log(reuse))]))
-    return np.concatenate(best)
-
-
 @dataclass(frozen=True)
 class _Solution:
     """The best of all starts, certified as a minimum or not."""
@@ -380,21 +278,6 @@ def _require_minimum(solution: _Solution, logs: np.ndarray, rows: _Rows) -> None
         "rows hardly determine this form: use a simpler one, or a larger delta",
         excess,
     )
-
-
-def _reuse_at_its_bound(
-    solution: _Solution, terms: RepeatedTerms, guesses: np.ndarray, rows: _Rows, ends: tuple[float, float]
-) -> _Solution:
-    """Where R runs off, repeated data are as good as new or worth nothing: that limit is Chinchilla's form."""
-    best = solution
-    for reuse in ends:
-        gain, _, _ = log_epoch_gain(terms.extra_epochs, np.log(reuse))
-        limit = PowerTerms(np.stack([terms.log_params, terms.log_unique + gain]), terms.offset)
-        tried = _solve(limit, _choose_starts(guesses, limit, rows), rows)
-        # the limit has to be as good as what ran towards it
-        if tried.minimum and tried.objective <= best.objective * (1 + 1e-4) + 1e-15 * rows.weights.sum():
-            best = replace(tried, theta=np.append(tried.theta, np.log(reuse)))
-    return best
 
 
 def _check_falls(terms, theta: np.ndarray, spans: list[float]) -> None:

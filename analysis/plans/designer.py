@@ -12,8 +12,9 @@ from scipy.special import stdtr, stdtrit
 from analysis.engine.belief import Belief, Points, believe
 from analysis.errors import BadRequest
 from analysis.laws.coupled import fit_coupled
-from analysis.laws.parametric import fit_chinchilla, fit_repeated
+from analysis.laws.parametric import fit_chinchilla
 from analysis.laws.power import fit_power_law
+from analysis.laws.repeated import fit_repeated
 from analysis.laws.tied import fit_tied
 from analysis.plans.shapes import FORMS, coordinates, reach_of, shape_of
 

@@ -13,8 +13,9 @@ from analysis.errors import CannotFit
 from analysis.laws.backtest import hold_out
 from analysis.laws.coupled import COUPLED, fit_coupled
 from analysis.laws.law import Law
-from analysis.laws.parametric import CHINCHILLA, EXACT, REPEATED, fit_chinchilla, fit_repeated
+from analysis.laws.parametric import CHINCHILLA, EXACT, REPEATED, fit_chinchilla
 from analysis.laws.power import OFFSET, PLAIN, fit_power_law, fixed_offset
+from analysis.laws.repeated import fit_repeated
 from analysis.laws.saturating import GIVEN_LOSS, SATURATING, fit_fid_given_loss, fit_saturating
 from analysis.laws.tied import TIED, fit_tied
 from analysis.rows import checks

@@ -8,7 +8,7 @@ import pytest
 
 from analysis import fit_isoflop
 from analysis.errors import Note
-from analysis.figures.gallery import caption
+from analysis.figures.captions import caption
 from analysis.figures.scaling import judged
 from analysis.report.files import write_laws
 from analysis.rows.recipe import recipe_notes
