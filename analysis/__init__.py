@@ -21,6 +21,7 @@ _HOMES = {
     "fit_repeated": "laws.repeated",
     "fit_tied": "laws.tied",
     "fit_coupled": "laws.coupled",
+    "fit_overfit": "laws.overfit",
     "Designer": "plans.designer",
     "ParametricLaw": "laws.law",
     "fit_isoflop": "laws.isoflop",
