@@ -19,7 +19,11 @@ from var_scaling.runs.journal import read_lines
 
 
 def test_a_terminal_that_closes_saves_and_stops(fake_study: Path, runs: Path) -> None:
-    process = launch(lasting(fake_study), slowly(runs))
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # these tests may stand below a nohup themselves
+    try:
+        process = launch(lasting(fake_study), slowly(runs))
+    finally:
+        signal.signal(signal.SIGHUP, before)
     a_live_claim(runs)
     process.send_signal(signal.SIGHUP)
     assert process.wait(60) == 130
