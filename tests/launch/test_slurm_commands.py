@@ -34,12 +34,11 @@ def test_launch_ends_and_the_rest_is_done_from_other_shells(
     fake_study: Path, runs: Path, slurm_cluster: object, fake_work: None
 ) -> None:
     runs.mkdir()
-    (runs / "step_seconds").write_text("0.3")
+    (runs / "step_seconds").write_text("1")
     (runs / "fail_var-d3-s1").write_text("once: a planted bug")
     on = ("--launcher", "slurm", "--profile", PROFILE)
-    begin = time.monotonic()
     said = json.loads(sweep("launch", str(lasting(fake_study)), *on, "--json", runs=runs))
-    assert time.monotonic() - begin < 20
+    assert read_status(runs, "fake").busy, "launch ends once all is queued"
     assert sum(array["tasks"] for array in said["arrays"]) == 6
     deadline = time.monotonic() + 60
     while not any(t.record.done for t in read_status(runs, "fake").trials):
