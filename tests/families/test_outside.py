@@ -116,7 +116,7 @@ def test_from_plan_to_laws(place: Place) -> None:
     assert {row["code"] for row in found} == {frozen.name}
     assert (frozen / "positional" / "training.py").read_bytes() == (code / "training.py").read_bytes()
     (code / "training.py").write_text((code / "training.py").read_text() + "\nEDITED = True\n")
-    assert "changed since: ../positional/training.py" in place.run("sweep", "explain", place.trials()[0].name)
+    assert "changed since: ../positional/training.py" in place.run("sweep", "plan", "outside.yaml")
 
     # A job that was queued runs what was there at its launch, though the package is gone from where it was.
     shutil.rmtree(place.site)
@@ -136,6 +136,7 @@ def test_from_plan_to_laws(place: Place) -> None:
     place.run("scaling", "fit-laws", "outside")
 
 
+@pytest.mark.timeout(900)
 def test_the_conformance_suite_takes_it_in(place: Place) -> None:
     install(place.site)
     env = dict(os.environ, PYTHONPATH=f"{place.site}:{ROOT}", OMP_NUM_THREADS="1")
