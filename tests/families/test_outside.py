@@ -131,7 +131,7 @@ def test_from_plan_to_laws(place: Place) -> None:
     # Without it nothing can be done that needs it, and all the rest can.
     assert "'positional' is no family here" in place.run("sweep", "plan", "outside.yaml", expect=2)
     assert "'positional' is no family here" in place.run("sweep", "launch", "outside.yaml", expect=2)
-    assert "'positional' is no family here" in place.run("scaling", "sample", place.trials()[0].name, expect=2)
+    assert "'positional' is no family here" in place.run("scaling", "sample", place.trials()[0].name, expect=3)
     assert "finished" in place.run("sweep", "status", "outside")
     place.run("scaling", "fit-laws", "outside")
 

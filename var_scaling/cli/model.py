@@ -258,7 +258,10 @@ def _class_names(trial: Path) -> tuple[str, ...]:
     from var_scaling.config.class_names import class_names
     from var_scaling.planning.trial import read_trial
 
-    config = read_trial(yaml.load(trial / "config.yaml")[0])
+    try:
+        config = read_trial(yaml.load(trial / "config.yaml")[0])
+    except ValueError as error:  # of a family whose package is not installed here
+        raise EnvironmentProblem(f"{trial.name}: {error}") from None
     return class_names(config.data, config.placement.image_folder)
 
 
