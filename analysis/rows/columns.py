@@ -74,7 +74,8 @@ def study_columns(
         fids = tuple(
             name for name in rows if name.startswith("fid_corrected_") and pd.api.types.is_numeric_dtype(rows[name])
         )
-        targets = tuple(name for name in STUDY_TARGETS if name in rows) + fids
+        losses = tuple(name for name in STUDY_TARGETS if name in rows) or _own_losses(rows)
+        targets = losses + fids
     for name in (params, compute, *targets):
         require(rows, name)
     # with one number of unique images D' is a function of D alone: only the bend of B/D^beta would tell R
@@ -93,6 +94,12 @@ def study_columns(
         loss=next((name for name in targets if is_loss(name)), None),
         depth=depth_of(rows, params),
     )
+
+
+def _own_losses(rows: pd.DataFrame) -> tuple[str, ...]:
+    """The validation losses of another family's rows, its headline first as its rows have them."""
+    names = [name for name in rows if is_loss(str(name)) and not str(name).startswith("train_")]
+    return tuple(name for name in names if pd.api.types.is_numeric_dtype(rows[name]) and rows[name].notna().all())
 
 
 def depth_of(rows: pd.DataFrame, params: str | None) -> str | None:

@@ -14,6 +14,7 @@ import pandas as pd
 
 from analysis.errors import BadRequest, CannotFit, Note
 from analysis.rows.checks import listed
+from analysis.rows.families import kinds_of_rows
 from analysis.rows.load import load_runs
 from analysis.rows.names import is_loss, usual
 
@@ -28,7 +29,6 @@ SPACE = {
     "class_shares": "class shares",
 }
 DATA = {"data_name": "data sets", "data": "data (by their hash)", "unique_images": "numbers of unique images"}
-TELLING = ("target", "order")  # columns in which models of one family differ by more than size
 POINT = ("contender", "family", "trial", "cell", "seed", "depth", "params", "images", "epochs", "compute")
 
 
@@ -60,7 +60,9 @@ def load_contenders(sources: Sequence[str | Path], features: str | None = None) 
         if "variant" in rows:
             rows = rows.sort_values("variant", na_position="last", kind="stable")
         rows = rows.drop_duplicates([names["run"], names["data"]])
-    rows = rows.assign(contender=_contenders(rows, names["family"]))
+    if "contender" not in rows:
+        rows = rows.assign(contender=kinds_of_rows(rows, names["family"]))
+    rows["contender"] = rows["contender"].astype(str)
     _refuse_mixed(rows, DATA)
     points = _measured(rows, names)
     notes = _without_fid(rows, points)
@@ -76,17 +78,6 @@ def load_contenders(sources: Sequence[str | Path], features: str | None = None) 
         )
     points.attrs["notes"] = (*notes, *more)
     return points.reset_index(drop=True)
-
-
-def _contenders(rows: pd.DataFrame, family: str | None) -> pd.Series:
-    if "contender" in rows:
-        return rows["contender"].astype(str)
-    found = rows[family].astype(str) if family else rows["variant"].astype(str)
-    for column in TELLING:
-        if family and column in rows:
-            differs = rows.groupby(family)[column].transform("nunique") > 1
-            found = found.where(~differs, found + "-" + rows[column].astype(str))
-    return found.where(rows["variant"].isna(), rows["variant"].astype(str)) if "variant" in rows else found
 
 
 def _refuse_mixed(rows: pd.DataFrame, parts: dict[str, str]) -> None:

@@ -9,6 +9,7 @@ from typing import Unpack
 from analysis.errors import Note
 from analysis.rows.budgets import budgets_of_data
 from analysis.rows.columns import Columns, csv_columns, derive, study_columns
+from analysis.rows.families import of_one_kind
 from analysis.rows.load import load_runs
 from analysis.rows.table import check_table, without_missing
 from analysis.study.record import StudyLaws
@@ -21,6 +22,7 @@ def study_of(
     params: str = "params_total",
     compute: str = "train_flops",
     targets: tuple[str, ...] | None = None,
+    family: str | None = None,
     **options: Unpack[FitOptions],
 ) -> StudyLaws:
     """Load run folders and fit all laws; writes nothing.
@@ -30,6 +32,7 @@ def study_of(
         params: column of N.
         compute: column of C.
         targets: columns to fit; None takes losses, errors and FIDs that are there.
+        family: whose rows, by variant or family, where the study has several: losses of two share no law.
         **options: see :class:`analysis.study.study.FitOptions`.
 
     Raises:
@@ -40,6 +43,8 @@ def study_of(
     name = str(rows.attrs.get("study", Path(path).name))
     if rows.empty:
         return fit_study(rows, Columns(), name=name)
+    rows = of_one_kind(rows, family)
+    name += f", {family}" if family else ""
     columns = study_columns(rows, params, compute, targets)
     attrs = dict(rows.attrs)
     # scores of one evaluation may be missing or below zero for some rows: each law looks at its own

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
@@ -76,6 +77,10 @@ def fit_laws(
 
         where = rows.locate()
         is_csv = where.is_file()
+        target = folder or (where.with_name(where.stem + "_laws") if is_csv else where / "laws")
+        kinds = rows.kinds(where)  # losses of two families share no law: each has its own, in a folder of its own
+        asked = [(replace(rows, family=kind), target / kind) for kind in kinds] or [(rows, target)]
+        found: list[tuple[StudyLaws, list[Path]]] = []
         with err.status(Text(f"fitting {where}")) as status:
 
             def progress(part: str) -> None:
@@ -86,32 +91,39 @@ def fit_laws(
                 show_study(study)
                 status.start()
 
-            study = rows.laws(
-                where,
-                tuple(y) or None,
-                holdout=holdout,
-                holdout_by=holdout_by,
-                offsets=tuple(offset),
-                delta=delta,
-                progress=progress,
-                meanwhile=import_figures if figures else None,
-            )
-            target = folder or (where.with_name(where.stem + "_laws") if is_csv else where / "laws")
-            written: list[Path] = []
-            if study.fitted or not is_csv:
-                shown = None if json else tell
-                written = write_laws(
-                    study, target, figures=figures, published=published, progress=progress, meanwhile=shown
+            for part, place in asked:
+                study = part.laws(
+                    where,
+                    tuple(y) or None,
+                    holdout=holdout,
+                    holdout_by=holdout_by,
+                    offsets=tuple(offset),
+                    delta=delta,
+                    progress=progress,
+                    meanwhile=import_figures if figures else None,
                 )
-    symptoms = [] if is_csv or json else _symptoms(where)
+                written: list[Path] = []
+                if study.fitted or not is_csv:
+                    shown = None if json else tell
+                    written = write_laws(
+                        study, place, figures=figures, published=published, progress=progress, meanwhile=shown
+                    )
+                found.append((study, written))
+    documents = [document(study) | {"files": [str(path) for path in written]} for study, written in found if json]
     if json:
-        print_json(plain(document(study) | {"files": [str(path) for path in written]}))
-    elif written:
-        out.print(f"{len(written)} files in {written[0].parent}", soft_wrap=True)
+        whole = {"families": dict(zip(kinds, documents, strict=True))} if kinds else documents[0]
+        print_json(plain(whole))
     else:
-        show_study(study)
-    for words in symptoms:
+        for study, written in found:
+            if written:
+                out.print(f"{len(written)} files in {written[0].parent}", soft_wrap=True)
+            else:
+                show_study(study)
+        if kinds:
+            out.print("families beside one another, by FID: var-scaling compare", soft_wrap=True)
+    for words in [] if is_csv or json else _symptoms(where):
         out.print(f"look: {words}", soft_wrap=True)
+    study = found[0][0]
     if is_csv and not study.fitted:
         laws: dict[tuple[str, str], list[str]] = {}
         for record in study.refused:

@@ -51,6 +51,9 @@ class Rows:
     params: Annotated[
         str | None, typer.Option("--params", help="Which count of parameters is N. Default: params_total.")
     ] = None
+    family: Annotated[
+        str | None, typer.Option("--family", help="Of a study of several: whose rows, by variant or family.")
+    ] = None
     keep_duplicates: Annotated[
         bool, typer.Option("--keep-duplicates", help="CSV: equal rows are runs of their own.")
     ] = False
@@ -74,9 +77,18 @@ class Rows:
         unused = [f"--{name.replace('_', '-')}" for name in CSV_ONLY if getattr(self, name)]
         if unused and where.is_dir():
             raise RequestProblem(f"{where} holds trials, whose columns are known: leave out {', '.join(unused)}")
+        if self.family and where.is_file():
+            raise RequestProblem(f"--family is for studies; leave only rows of {self.family} in {where}")
         if self.x and self.params and where.is_file():
             raise RequestProblem("--x and --params both name the CSV's column of sizes; give one of them")
         return where
+
+    def kinds(self, where: Path) -> list[str]:
+        """Whose rows there are where a study has several families' and none was named; else none."""
+        from analysis.rows.families import kinds
+        from analysis.rows.load import load_runs
+
+        return [] if self.family is not None or where.is_file() else kinds(load_runs(where))
 
     def laws(self, where: Path, targets: tuple[str, ...] | None, **fit: Any) -> StudyLaws:
         """The laws of what :meth:`locate` found.
@@ -90,7 +102,7 @@ class Rows:
 
         if not where.is_file():
             params, compute = self.params or "params_total", self.compute or "train_flops"
-            return study_of(where, params=params, compute=compute, targets=targets, **fit)
+            return study_of(where, params=params, compute=compute, targets=targets, family=self.family, **fit)
         named = {name: getattr(self, name) for name in CSV_ONLY} | {"x": self.x or self.params}
         return study_of_csv(where, y=targets or (), compute=self.compute, **named, **fit)
 
