@@ -76,6 +76,13 @@ def load_contenders(sources: Sequence[str | Path], features: str | None = None) 
             f"only one family has a FID here, {contenders[0]} ({len(points)} rows): a comparison needs two; add the "
             "sweep of another, as in `var-scaling compare depth raster`, or launch sweeps/compare.yaml"
         )
+    unnamed = points["depth"].isna() & points["params"].isna() & points["cell"].str.endswith(" nan")
+    if unnamed.any():
+        sentence = (
+            f"{int(unnamed.sum())} rows say neither cell, depth nor params_total: those of a contender at equal images "
+            "(or FLOPs) are taken for seeds of one model, and their mean for its FID"
+        )
+        more.append(Note("mixed_conventions", sentence, int(unnamed.sum())))
     points.attrs["notes"] = (*notes, *more)
     return points.reset_index(drop=True)
 
@@ -115,12 +122,13 @@ def _measured(rows: pd.DataFrame, names: dict[str, str | None]) -> pd.DataFrame:
         return rows[name] if name is not None and name in rows else pd.Series(np.nan, rows.index)
 
     params, cell = column(names["params"]), column("cell")
+    size = params.where(params.notna(), column("depth"))
     base = pd.DataFrame(
         {
             "contender": rows["contender"],
             "family": rows["contender"] if names["family"] is None else rows[names["family"]].astype(str),
             "trial": column(names["run"]) if names["run"] else rows.index.astype(str),
-            "cell": cell.where(cell.notna(), rows["contender"] + " " + params.map("{:.6g}".format)),
+            "cell": cell.where(cell.notna(), rows["contender"] + " " + size.map("{:.6g}".format)),
             "seed": column(names["seed"]),
             "depth": column("depth"),
             "params": params,

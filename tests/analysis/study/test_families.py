@@ -166,6 +166,14 @@ def test_a_name_that_is_nowhere_lists_the_sweeps(tmp_path):
     assert code == 2 and "compair" in refusal and "sweeps under" in refusal and "compare" in refusal
 
 
+def test_rows_that_name_no_model_are_said_to_be_taken_for_seeds(tmp_path):
+    bare = planted_rows()[["family", "fid", "images_seen"]]
+    notes = compared(written(tmp_path, bare))["notes"]
+    assert any("taken for seeds of one model" in note["sentence"] for note in notes)
+    notes = compared(written(tmp_path, planted_rows().drop(columns=["cell", "params_total"])))["notes"]
+    assert not any("taken for seeds" in note["sentence"] for note in notes), "a depth names a model"
+
+
 def test_one_seed_is_said(tmp_path):
     found = compared(written(tmp_path, planted_rows(seeds=(0,))))
     assert any("one seed" in note["sentence"] for note in found["notes"])
