@@ -356,7 +356,7 @@ def test_recipes_fill_what_is_left_open():
 def test_the_family_draws_a_sample_from_its_own_row_of_noise(sampler):
     model_config = config()
     model, labels = alive(model_config), some_labels(model_config)
-    numbers = training.noise(model_config, sampler, 5, torch.Generator().manual_seed(0))
+    numbers = training.noise(model, sampler, 5, torch.Generator().manual_seed(0))
     whole = training.draw(model, labels, None, sampler, numbers)["latents"]
     part = {name: value[2:4] for name, value in numbers.items()}
     torch.testing.assert_close(
