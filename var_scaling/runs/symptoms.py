@@ -118,7 +118,7 @@ def of_sweep(runs: Path, study: Report) -> list[str]:
     found: dict[str, list[str]] = {}
     for entry in study["trials"]:
         name = str(entry["folder"]).partition("-")[2][:-4]
-        stages = {each.split("/")[1]: runs / each / "result" for each in entry["stages"]}
+        stages = {each.split("/")[1]: runs / each / "result" for each in entry.get("stages", ())}
         tokenizer = store.read_json(stages["tokenizer"] / "report.json") or {} if "tokenizer" in stages else {}
         last: tuple[str, ...] = ()
         for budget in entry["budgets"]:
