@@ -1,7 +1,5 @@
 """A quickly trained feature network on the real images, attempts, and a toy model."""
 
-import weakref
-
 import numpy as np
 import pytest
 import torch
@@ -60,16 +58,22 @@ def populations(images, extractor):
     }
 
 
+COMPLETE = VARConfig(depth=2, patch_nums=(1, 2), vocab_size=7, latent_dim=4, num_classes=10)
+
+
 class ToyModel(torch.nn.Linear):
     """Draws real images of the class that is asked for: the best model there is (a `generation.Trained`)."""
 
-    num_classes, device, config = 10, torch.device("cpu"), VARConfig(patch_nums=(1, 2))
+    num_classes, device, config = 10, torch.device("cpu"), COMPLETE
 
     def __init__(self, images):
         super().__init__(2, 3)
-        self.module = weakref.proxy(self)
         self.of_class = [np.flatnonzero(images.train_labels == c) for c in range(10)]
         self.images, self.calls = images, []
+
+    @property
+    def module(self):
+        return self  # not an attribute: torch would take it for a part of itself, without end
 
     def noise(self, sampler, count, generator):
         return {"uniform": torch.rand(count, 1, generator=generator)}

@@ -59,7 +59,7 @@ def test_a_perfect_model_is_near_zero_and_everything_is_named(model, evaluation,
     labels = np.concatenate([call[0] for call in model.calls])
     assert np.bincount(labels).tolist() == [40] * 10
     assert np.bincount(labels[:200]).tolist() == [20] * 10, "each half is balanced"
-    assert {call[1:] for call in model.calls} == {(1.5, 0, 0.0)}
+    assert {call[1] for call in model.calls} == {VARSampler(guidance=1.5)}
 
 
 def test_an_interrupted_evaluation_goes_on_to_the_same_numbers(
