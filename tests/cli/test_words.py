@@ -94,7 +94,9 @@ def _without_encoding(tree: ast.AST) -> Iterator[ast.Call]:
         owner = getattr(getattr(call.func, "value", None), "id", "")
         if "encoding" in given or None in given:
             continue
-        if name in ("read_text", "write_text") and owner != "yaml" and method:  # yaml.read_text is ours
+        # yaml.read_text is ours; a distribution's read_text takes a file's name (Path's first argument is an encoding).
+        named = name == "read_text" and bool(call.args)
+        if name in ("read_text", "write_text") and owner != "yaml" and method and not named:
             yield call
         elif name == "open" and not method:
             mode = given.get("mode", call.args[1] if len(call.args) > 1 else None)
