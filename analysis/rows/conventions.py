@@ -10,6 +10,7 @@ from analysis.rows import checks
 from analysis.rows.budgets import ENOUGH_SIZES, ONE_SIZE, most_unique, shared_computes
 from analysis.rows.columns import SIX_ND, Columns
 from analysis.rows.counting import amount_name
+from analysis.rows.load import DESCRIPTIONS
 from analysis.rows.names import plain_name, usual
 from analysis.rows.recipe import HYPERS, MOST_KINDS
 
@@ -20,13 +21,8 @@ LEAST_COUNT = 1e4  # the largest model, and the longest run, of a ladder have at
 def convention_notes(rows: pd.DataFrame, columns: Columns) -> tuple[Note, ...]:
     """`mixed_conventions`: more than one family, tokenizer, data set or evaluation in one fit."""
     notes = []
-    evaluation = [
-        name
-        for name in rows
-        if name.startswith(
-            ("fid_features_", "fid_reference_", "fid_samples_", "fid_guidance_", "fid_top_k_", "fid_top_p_")
-        )
-    ]
+    labels = [name.removeprefix("fid_samples_") for name in rows if name.startswith("fid_samples_")]
+    evaluation = [f"fid_{name}_{label}" for label in labels for name in DESCRIPTIONS]
     for name in (*CONVENTIONS, *evaluation):
         if name not in rows or (name == "family" and columns.x is None and columns.compute is None):
             continue  # FID given loss is fitted one family at a time

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from analysis import load_runs
+from analysis.rows.conventions import convention_notes
 from analysis.study.sources import study_of
 from tests.support.fake_study import write_study
 from tests.support.tiny import STUDY, Tiny
@@ -36,3 +37,15 @@ def test_rows_of_training_are_read_and_every_law_is_a_fit_or_a_refusal(real: Pat
     assert {record.refusal.code for record in study.refused} <= {"too_few_sizes", "one_ray"}
     assert study.columns.depth == "depth"
     json.dumps(study.conventions)
+
+
+def test_what_an_evaluation_measures_is_no_convention(tmp_path: Path) -> None:
+    """`fid_reference_bias` was taken for the name of a reference: ten values, ten kinds of FID."""
+    write_study(tmp_path)
+    rows = load_runs(tmp_path)
+    label = next(name.removeprefix("fid_samples_") for name in rows if name.startswith("fid_samples_"))
+    rows[f"fid_reference_bias_{label}"] = range(len(rows))
+    columns = study_of(tmp_path).columns
+    assert not [note for note in convention_notes(rows, columns) if "fid_" in note.sentence]
+    rows[f"fid_reference_{label}"] = ["train", "validation"] * (len(rows) // 2) + ["train"] * (len(rows) % 2)
+    assert [note for note in convention_notes(rows, columns) if "fid_reference" in note.sentence], "the premise"
