@@ -9,6 +9,7 @@ import torch
 from var_scaling import worker
 from var_scaling.errors import EnvironmentProblem, NodeProblem
 from var_scaling.evaluation.generation import generate
+from var_scaling.families.var.config import VARSampler
 from var_scaling.planning.resolve import resolve
 from var_scaling.planning.trial import TrialConfig
 from var_scaling.runs.health import Note, common_bug
@@ -98,26 +99,33 @@ def test_a_nodes_fault_holds_a_sweep_only_where_three_nodes_have_it() -> None:
 
 
 class Small(torch.nn.Module):
-    """Draws from its own rows alone, thirty at most at once."""
+    """Draws from its own rows alone, so many at most at once (a `generation.Trained`)."""
 
-    tokens = 2
+    device = torch.device("cpu")
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
         super().__init__()
-        self.asked: list[int] = []
+        self.most, self.asked = most, list[int]()
 
-    def sample(self, labels_B, tokenizer, guidance, top_k, top_p, uniform_BL):  # noqa: ANN001, ANN201
+    @property
+    def module(self) -> torch.nn.Module:
+        return self
+
+    def noise(self, sampler: VARSampler, count: int, generator: torch.Generator) -> dict[str, torch.Tensor]:
+        return {"uniform": torch.rand(count, 2, generator=generator)}
+
+    def draw(self, labels_B: torch.Tensor, sampler: VARSampler, noise: dict[str, torch.Tensor]) -> torch.Tensor:
         self.asked.append(len(labels_B))
-        if len(labels_B) > 30:
+        if len(labels_B) > self.most:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return (uniform_BL.mean(1) + labels_B).view(-1, 1, 1, 1) / 20
+        return (noise["uniform"].mean(1) + labels_B).view(-1, 1, 1, 1) / 20
 
 
 def test_samples_that_do_not_fit_at_once_are_the_same_samples() -> None:
     labels = np.arange(130) % 10
-    small, whole = Small(), Small()
-    whole.sample = lambda labels_B, *_, uniform_BL, **__: (uniform_BL.mean(1) + labels_B).view(-1, 1, 1, 1) / 20
-    ours = torch.cat([images for _, images in generate(small, None, labels, guidance=0.0)])
-    all_at_once = torch.cat([images for _, images in generate(whole, None, labels, guidance=0.0)])
+    small, whole = Small(30), Small(100)
+    ours = torch.cat([images for _, images in generate(small, labels, VARSampler())])
+    all_at_once = torch.cat([images for _, images in generate(whole, labels, VARSampler())])
+    assert whole.asked == [100, 30], "the premise: nothing was in its way"
     assert torch.equal(ours, all_at_once) and len(ours) == 130
     assert small.asked == [100, 50, 25, 25, 25, 25, 25, 5], "it learns once what fits"

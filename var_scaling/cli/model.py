@@ -221,6 +221,7 @@ def sample(
       var-scaling sample var-d6-s0 --class coat --class 9 --per-class 20
     """
     extras.need("train")
+    given = _settings(guidance, sampler)
     folder, budget = _trained(runs, trial, images)
     names = _class_names(folder)
     chosen = [_class(name, names) for name in classes] or None
@@ -232,7 +233,7 @@ def sample(
     err.print(f"sampling {folder.name} at {budget:,} images")
     model = load_model(runs, folder, budget)
     try:
-        drawn = sampler_of(model.config, fid_of(model.config, FidConfig.model_validate(_settings(guidance, sampler))))
+        drawn = sampler_of(model.config, fid_of(model.config, FidConfig.model_validate(given)))
     except ValueError as error:
         raise RequestProblem(str(error).replace("evaluate.fid.", "--sampler ")) from None
     try:
