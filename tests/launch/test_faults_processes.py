@@ -74,7 +74,7 @@ def test_a_worker_that_sleeps_while_a_rival_takes_over_harms_nothing(fake_study:
     store.write_json(path, claim)
     assert [t.state for t in read_status(runs, "fake").trials if t.folder == sleeper.folder] == ["unknown"]
     (runs / "step_seconds").write_text("0.002")
-    commands.run("launch", fake_study, "--no-mlflow", runs=runs)
+    commands.run("launch", fake_study, "--no-mlflow", runs=runs, expect=1)  # one trial is not there, and it says so
     assert store.attempt_numbers(folder) == [0], "unknown is not dead: a plain launch left it alone"
     commands.run("retry", "fake", "--take-over", runs=runs)
     assert store.attempt_numbers(folder) == [0, 1]
