@@ -39,18 +39,18 @@ def attempt(folder, stop_after=None):
     return taken
 
 
-def run(folder, config, stops=(), make=vq.make):
+def run(folder, config, stops=(), make=vq.make, **options):
     """Trains with stops in between; returns weights, journal and report."""
     for stop_after in stops:
         taken = attempt(folder, stop_after)
         out = taken.scratch("result")
         with pytest.raises(store.Stopped):
-            train_tokenizer(config, images(), attempt=taken, out=out, make=make)
+            train_tokenizer(config, images(), attempt=taken, out=out, make=make, **options)
         assert list(out.iterdir()) == [], "a stopped attempt publishes nothing"
         taken.end("stopped")
     taken = attempt(folder)
     out = taken.scratch("result")
-    report = train_tokenizer(config, images(), attempt=taken, out=out, make=make)
+    report = train_tokenizer(config, images(), attempt=taken, out=out, make=make, **options)
     assert json.loads((out / "report.json").read_text()) == report
     lines = [
         {k: v for k, v in line.items() if k not in ("time", "train/images_per_second")}
