@@ -65,5 +65,12 @@ def check(runs: Path, sweep: str, uri: str) -> int:
         count += len(stored)
     launches = len(list((runs / "sweeps" / sweep / "launches").glob("*/launch.json")))
     everything = client.search_runs([experiment], max_results=5000)
-    assert len(everything) == len(trials) + launches, "no ghost run"
+    kinds = {
+        kind: [r.data.tags[kind] for r in everything if kind in r.data.tags]
+        for kind in ("launch", "trial", "row", "stage")
+    }
+    assert len(kinds["trial"]) == len(trials) and len(kinds["launch"]) == launches, "no ghost run"
+    assert sum(map(len, kinds.values())) == len(everything), "every run is one of these"
+    for kind in ("row", "stage"):
+        assert len(set(kinds[kind])) == len(kinds[kind]), f"a {kind} has two runs"
     return count

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from analysis import fit_repeated
 from analysis.errors import CannotFit
 from analysis.laws.overfit import fit_overfit
-from analysis.laws.parametric import fit_repeated
 
 SIZE, UNIQUE, SEEN = (
     part.ravel() for part in np.meshgrid([6e4, 1.6e5, 6.4e5], [1250.0, 2500.0, 5000.0, 2e4], [1e4, 3e4, 9e4])
