@@ -122,7 +122,6 @@ class Designer:
         for name in dict.fromkeys(names):
             places = np.flatnonzero(names == name)
             self._groups[name] = _Group(places, x[:, places], reach)
-        self._group_of = names
         self._wanted(target)
         self._mixtures: dict[Hashable, _Mixture] | None = None
 

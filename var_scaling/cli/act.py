@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -42,7 +41,7 @@ from var_scaling.launch.places import place_of
 from var_scaling.launch.protocol import Place
 from var_scaling.launch.slurm.profile import card_of
 from var_scaling.launch.sweep import ask_to_withdraw, free_bytes, last_launch, leaving
-from var_scaling.planning.tuned import TunedRecipe, load_recipe
+from var_scaling.planning.tuned import load_recipe, recipe_of_launch
 from var_scaling.runs import holders, store
 from var_scaling.tracking.address import read_ui_address, shown, tracking_uri
 from var_scaling.tracking.filesystem import check_store
@@ -277,9 +276,13 @@ def retry(
     launcher, how = launcher or last.launcher, dict(last.how)
     place = place_of(launcher, (profile or last.profile) if launcher == "slurm" else None, cores, how.get("address"))
     place.check(runs)
-    recipe = TunedRecipe.model_validate_json(dumps(how["recipe"])) if how.get("recipe") else None
     planned = plan_of(
-        folder / "study.yaml", [*how.get("set", ()), *set_], runs, card_of(place.profile), recipe, to_launch=True
+        folder / "study.yaml",
+        [*how.get("set", ()), *set_],
+        runs,
+        card_of(place.profile),
+        recipe_of_launch(how),
+        to_launch=True,
     )
     chosen = {t.folder for t in state.select(state.read_status(runs, folder.name).trials, filters)}
     wanted = to_retry(planned, chosen, take_over)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from json import dumps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -373,10 +372,10 @@ def _candidates(study: StudyLaws, where: Path) -> tuple[pd.DataFrame, str]:
         from var_scaling.launch.sweep import last_launch
         from var_scaling.planning.candidates import candidate_table
         from var_scaling.planning.study import load_study
-        from var_scaling.planning.tuned import TunedRecipe
+        from var_scaling.planning.tuned import recipe_of_launch
 
         how = last_launch(where).how
-        recipe = TunedRecipe.model_validate_json(dumps(how["recipe"])) if how.get("recipe") else None
+        recipe = recipe_of_launch(how)
         study_file, configs = load_study(file, how.get("set", ()))
         changed = [f"--set {text}" for text in how.get("set", ())] + ([f"recipe {recipe.name}"] if recipe else [])
         table = pd.DataFrame(candidate_table(study_file, configs, recipe))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from pydantic import Field, ValidationError
 
@@ -54,6 +56,11 @@ def load_recipe(path: Path) -> TunedRecipe:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise RequestProblem(f"{path} is no recipe of `var-sweep tune`: `{where}`: {first['msg']}") from None
+
+
+def recipe_of_launch(how: Mapping[str, Any]) -> TunedRecipe | None:
+    """The recipe that a launch wrote down with how it was asked for, if it had one."""
+    return TunedRecipe.model_validate_json(json.dumps(how["recipe"])) if how.get("recipe") else None
 
 
 def apply_recipe(configs: Iterable[TrialConfig], recipe: TunedRecipe) -> tuple[TrialConfig, ...]:

@@ -155,8 +155,8 @@ class Mirror:
                 looks[name] = look
         if parents:
             last = list(parents)[-1]
+            status = points.sweep_status(self.runs, study["trials"], self.live, self.ask)
             for number, run_id in parents.items():
-                status = points.sweep_status(self.runs, study["trials"], self.live, self.ask)
                 self._status(f"launch:{number}", run_id, status if number == last else "FINISHED", None)
             with self._apart("laws and notes"):
                 sent += self._summary(study, f"launch:{last}", parents[last])

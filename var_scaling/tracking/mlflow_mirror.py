@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import shutil
 import signal
 import sys
 import time
@@ -72,7 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
         )
         return 3
     for number in store.attempt_numbers(folder / "mirror")[:-1]:  # a mirror's past is of no use
-        _remove(folder / "mirror" / "attempts" / f"{number:03d}")
+        shutil.rmtree(folder / "mirror" / "attempts" / f"{number:03d}", ignore_errors=True)
     stop = attempt.stop
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -127,12 +128,6 @@ def _try(mirror: Mirror) -> int:
         print(f"{now} refused: {words_of(error)}", file=sys.stderr)
         return 3
     return 0
-
-
-def _remove(folder: Path) -> None:
-    import shutil
-
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

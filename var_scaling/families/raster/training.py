@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -17,7 +16,7 @@ from var_scaling.config.train import TrainConfig
 from var_scaling.families.base import Batch
 from var_scaling.families.raster.config import RasterConfig, RasterSampler
 from var_scaling.families.raster.model import Raster, build_raster
-from var_scaling.families.transformer.training import cross_entropy, draws, groups, means_of_scales, sums_of_scales
+from var_scaling.families.transformer.training import cross_entropy, draws, groups, noise, summarise, sums_of_scales
 
 __all__ = ["build", "draw", "draws", "groups", "loss", "noise", "reads", "summarise", "validate"]
 
@@ -38,17 +37,6 @@ def validate(module: Raster, batch: Batch, positions: NDArray[np.int64]) -> dict
     """Sums over each scale's tokens, (B, K): no label dropped, nothing drawn."""
     logits_BLV = module(batch.labels, batch.latents["codes"][:, :-1])
     return sums_of_scales(logits_BLV, batch.latents["tokens"], module.sizes)
-
-
-def summarise(config: RasterConfig, sums: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
-    """Loss (nats per token) and token error: of all scales, the last, and each."""
-    assert config.patch_nums is not None, "resolve the config first"
-    return means_of_scales(sums, [side * side for side in config.patch_nums])
-
-
-def noise(module: Raster, sampler: RasterSampler, count: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """One uniform number a token."""
-    return {"uniform": torch.rand(count, module.tokens, generator=generator)}
 
 
 def draw(

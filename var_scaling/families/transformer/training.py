@@ -58,6 +58,17 @@ def path_keeps(seed: int, drop_path: float, depth: int, positions: NDArray[np.in
     return torch.from_numpy(keeps_DB.T.astype(np.float32))
 
 
+def noise(module: Any, sampler: Any, count: int, generator: torch.Generator) -> dict[str, Tensor]:
+    """One uniform number a token."""
+    return {"uniform": torch.rand(count, module.tokens, generator=generator)}
+
+
+def summarise(config: TokenModelConfig, sums: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
+    """Loss (nats per token) and token error: of all scales, the last, and each."""
+    assert config.patch_nums is not None, "resolve the config first"
+    return means_of_scales(sums, [side * side for side in config.patch_nums])
+
+
 def cross_entropy(logits_BLV: Tensor, tokens_BL: Tensor, smoothing: float) -> Tensor:
     """Mean over all tokens of a batch, in nats."""
     return F.cross_entropy(logits_BLV.float().flatten(0, 1), tokens_BL.flatten(), label_smoothing=smoothing)

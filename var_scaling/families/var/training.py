@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from var_scaling.config.train import TrainConfig
 from var_scaling.families.base import Batch
-from var_scaling.families.transformer.training import cross_entropy, draws, groups, means_of_scales, sums_of_scales
+from var_scaling.families.transformer.training import cross_entropy, draws, groups, noise, summarise, sums_of_scales
 from var_scaling.families.var.config import VARConfig, VARSampler
 from var_scaling.families.var.model import VAR, build_var
 
@@ -37,17 +37,6 @@ def validate(module: VAR, batch: Batch, positions: NDArray[np.int64]) -> dict[st
     """Sums over each scale's tokens, (B, K): no label dropped, nothing drawn."""
     logits_BLV = module(batch.labels, batch.latents["features"])
     return sums_of_scales(logits_BLV, batch.latents["tokens"], module.sizes)
-
-
-def summarise(config: VARConfig, sums: Mapping[str, NDArray[np.float64]]) -> dict[str, float]:
-    """Loss (nats per token) and token error: of all scales, the last, and each."""
-    assert config.patch_nums is not None, "resolve the config first"
-    return means_of_scales(sums, [side * side for side in config.patch_nums])
-
-
-def noise(module: VAR, sampler: VARSampler, count: int, generator: torch.Generator) -> dict[str, Tensor]:
-    """One uniform number a token."""
-    return {"uniform": torch.rand(count, module.tokens, generator=generator)}
 
 
 def draw(

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from var_scaling.tokenizers.autoencoder import Attention, Decoder, Encoder, ResidualBlock
+from var_scaling.tokenizers.autoencoder import Attention, Decoder, Encoder, initialised
 from var_scaling.tokenizers.kl.config import KLTokenizerConfig
 
 LOG_VARIANCE_RANGE = (-30.0, 20.0)  # published clamp
@@ -182,15 +182,14 @@ class KLTokenizer(nn.Module):
 def build_kl_tokenizer(config: KLTokenizerConfig) -> KLTokenizer:
     """A freshly initialised tokenizer; weights are a function of the config (its training seed included) alone.
 
-    Every residual block starts as the identity, as in the VQ tokenizer. A fixed scale is set; a measured one is not
+    A fixed scale is set; a measured one is not
     known before training.
 
     Args:
         config: resolved (`config.resolve_kl_tokenizer`).
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.train.seed)
-        tokenizer = KLTokenizer(
+    tokenizer = initialised(
+        lambda: KLTokenizer(
             latent_channels=config.latent_channels,
             resolution=config.resolution,
             image_channels=config.image_channels,
@@ -202,10 +201,9 @@ def build_kl_tokenizer(config: KLTokenizerConfig) -> KLTokenizer:
             stem_stride=config.stem_stride,
             norm_groups=config.norm_groups,
             variances=config.train.kl != "off",
-        )
-    for module in tokenizer.modules():
-        if isinstance(module, ResidualBlock):
-            nn.init.zeros_(module.conv2.weight)
+        ),
+        config.train.seed,
+    )
     if config.latent_scale != "measured":
         tokenizer.set_scale(config.latent_scale)
     return tokenizer

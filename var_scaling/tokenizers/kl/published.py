@@ -17,9 +17,8 @@ from torch import Tensor
 
 from var_scaling.errors import RequestProblem
 from var_scaling.state_dicts import StateDict, count, fit, locate, nearest
+from var_scaling.tokenizers.kl.config import F8_SCALE
 from var_scaling.tokenizers.kl.model import KLTokenizer
-
-SCALE = 0.18215  # of the latents of the f8 autoencoder with four channels
 
 # Names of theirs, and ours, where it is a matter of another word.
 RENAMED = (
@@ -41,7 +40,7 @@ SIZE_GIVERS = {
 QUERY_KEY_VALUE = (("to_q", "to_k", "to_v"), ("query", "key", "value"))  # today's names, and those of older files
 
 
-def load_kl_tokenizer(state_dict: Mapping[str, Any], resolution: int, scale: float = SCALE) -> KLTokenizer:
+def load_kl_tokenizer(state_dict: Mapping[str, Any], resolution: int, scale: float = F8_SCALE) -> KLTokenizer:
     """A published autoencoder as a tokenizer in evaluation mode.
 
     Args:
@@ -86,7 +85,7 @@ def load_kl_tokenizer(state_dict: Mapping[str, Any], resolution: int, scale: flo
     return fit(model, {**our_names(state), **kept}, "KL autoencoder")
 
 
-def read_kl_tokenizer(path: Path, resolution: int, scale: float = SCALE) -> KLTokenizer:
+def read_kl_tokenizer(path: Path, resolution: int, scale: float = F8_SCALE) -> KLTokenizer:
     """The same from a file, `diffusion_pytorch_model.safetensors` of a published autoencoder.
 
     Raises:
@@ -102,7 +101,7 @@ def read_kl_tokenizer(path: Path, resolution: int, scale: float = SCALE) -> KLTo
 
 def our_names(state_dict: StateDict) -> dict[str, Tensor]:
     """The same weights under this project's names; what is not known keeps its name."""
-    state = {name: value for name, value in state_dict.items()}
+    state = dict(state_dict)
     for side in ("encoder", "decoder"):
         attention = f"{side}.mid_block.attentions.0"
         for words in QUERY_KEY_VALUE:
