@@ -7,11 +7,11 @@ from typing import Any, Literal
 from pydantic import Field
 
 from var_scaling.tokenizers.autoencoder_config import (
+    PAPER_TRAINING,
+    SMALL_TRAINING,
     AutoencoderConfig,
     AutoencoderTrainConfig,
-    GanConfig,
     Off,
-    PerceptualConfig,
     filled,
     problems,
 )
@@ -55,21 +55,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         stem_stride=4,
         norm_groups=8,
         latent_scale="measured",
-        train=dict(
-            images=74_880,
-            batch_size=32,
-            learning_rate=3e-3,
-            final_learning_rate=0.01,
-            warmup_images=1_280,
-            betas=(0.9, 0.95),
-            weight_decay=0.01,
-            gradient_clip=1.0,
-            l1=0.5,
-            l2=1.0,
-            kl=1e-6,
-            perceptual="off",
-            gan="off",
-        ),
+        train=dict(SMALL_TRAINING, images=74_880, kl=1e-6),
     ),
     "paper-kl": dict(
         latent_channels=4,
@@ -81,21 +67,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         stem_stride=1,
         norm_groups=32,
         latent_scale=F8_SCALE,
-        train=dict(
-            images=250 * 1_281_167,
-            batch_size=768,
-            learning_rate=3e-4,
-            final_learning_rate=0.3,
-            warmup_images=1_281_167,
-            betas=(0.5, 0.9),
-            weight_decay=0.005,
-            gradient_clip=2.0,
-            l1=0.2,
-            l2=1.0,
-            kl=1e-6,
-            perceptual=PerceptualConfig(network="lpips", weight=1.0),
-            gan=GanConfig(weight=0.4, start=0.22, learning_rate=3e-4, betas=(0.5, 0.9), channels=64, layers=3),
-        ),
+        train=dict(PAPER_TRAINING, kl=1e-6),
     ),
 }
 

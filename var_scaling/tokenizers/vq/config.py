@@ -10,10 +10,10 @@ from pydantic import Field
 
 from var_scaling.config.base import Strict
 from var_scaling.tokenizers.autoencoder_config import (
+    PAPER_TRAINING,
+    SMALL_TRAINING,
     AutoencoderConfig,
     AutoencoderTrainConfig,
-    GanConfig,
-    PerceptualConfig,
     downsampling,
     filled,
     problems,
@@ -60,25 +60,11 @@ class VQConfig(AutoencoderConfig):
         return sum(side * side for side in self.patch_nums)
 
 
-_SMALL_TRAINING: dict[str, Any] = dict(
-    images=38_400,
-    batch_size=32,  # steps count for more than images: 0.8 dB above batch 64 at 20,480 images
-    learning_rate=3e-3,
-    final_learning_rate=0.01,
-    warmup_images=1_280,
-    betas=(0.9, 0.95),
-    weight_decay=0.01,
-    gradient_clip=1.0,
-    l1=0.5,
-    l2=1.0,
-    quantiser=1.0,
-    perceptual="off",
-    gan="off",
-    codebook=CodebookConfig(update="ema"),
+_SMALL_VQ_TRAINING: dict[str, Any] = dict(
+    SMALL_TRAINING, images=38_400, quantiser=1.0, codebook=CodebookConfig(update="ema")
 )
 
-# Sizes that train in CPU minutes were found by measurement (docs/log.md). The paper's are those of its released
-# weights; its recipe was never published, so this one follows the single-scale trainer that its authors released.
+# Sizes that train in CPU minutes were found by measurement (docs/log.md); the paper's are of its released weights.
 PRESETS: dict[str, dict[str, Any]] = {
     "tiny": dict(
         patch_nums=(1, 2, 3, 4),
@@ -92,7 +78,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         stem_stride=4,
         norm_groups=8,
         phi_count=4,
-        train=_SMALL_TRAINING,
+        train=_SMALL_VQ_TRAINING,
     ),
     "small": dict(
         patch_nums=(1, 2, 3, 4, 6, 8),
@@ -106,7 +92,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         stem_stride=4,
         norm_groups=8,
         phi_count=4,
-        train=dict(_SMALL_TRAINING, images=28_800, batch_size=16, learning_rate=4e-3),
+        train=dict(_SMALL_VQ_TRAINING, images=28_800, batch_size=16, learning_rate=4e-3),
     ),
     "paper": dict(
         patch_nums=(1, 2, 3, 4, 5, 6, 8, 10, 13, 16),
@@ -120,22 +106,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         stem_stride=1,
         norm_groups=32,
         phi_count=4,
-        train=dict(
-            images=250 * 1_281_167,
-            batch_size=768,
-            learning_rate=3e-4,
-            final_learning_rate=0.3,
-            warmup_images=1_281_167,
-            betas=(0.5, 0.9),
-            weight_decay=0.005,
-            gradient_clip=2.0,
-            l1=0.2,
-            l2=1.0,
-            quantiser=1.0,
-            perceptual=PerceptualConfig(network="lpips", weight=1.0),
-            gan=GanConfig(weight=0.4, start=0.22, learning_rate=3e-4, betas=(0.5, 0.9), channels=64, layers=3),
-            codebook=CodebookConfig(update="gradient"),
-        ),
+        train=dict(PAPER_TRAINING, quantiser=1.0, codebook=CodebookConfig(update="gradient")),
     ),
 }
 
