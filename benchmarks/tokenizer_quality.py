@@ -34,10 +34,9 @@ from var_scaling.evaluation.reconstruction import reconstruction_report, sanity_
 from var_scaling.launch.local import MALLOC
 from var_scaling.runs import store
 from var_scaling.runs.journal import Journal
+from var_scaling.tokenizers.autoencoder_config import GanConfig, PerceptualConfig
 from var_scaling.tokenizers.vq.config import (
     CodebookConfig,
-    GanConfig,
-    PerceptualConfig,
     TokenizerTrainConfig,
     VQConfig,
     resolve_tokenizer,

@@ -178,13 +178,13 @@ def test_what_the_account_may_not_queue_is_held_for_later_launches(
             time.sleep(0.2)
 
     runs.mkdir()
-    (runs / "step_seconds").write_text("2")  # no job ends before the second launch
+    (runs / "stage_seconds").write_text("600")  # no job ends before the second launch
     first = launch().submitted
     assert sum(len(array.folders) for array in first.arrays) == 4
     assert len(first.held) == 2 and first.held_by == f"MaxSubmitJobs of account {small_account}"
     full = launch().submitted
     assert not full.arrays and len(full.held) == 2, "nothing more while the queue is full, and no refusal"
-    (runs / "step_seconds").write_text("0.002")
+    (runs / "stage_seconds").write_text("0")
     settle()
     assert not launch().submitted.held
     settle()

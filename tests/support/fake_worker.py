@@ -43,8 +43,8 @@ def do(kind: str, runs: Path, folder: Path, attempt: Attempt) -> None:
         if (runs / "bad_node").read_text() == os.environ.get("SLURMD_NODENAME"):
             raise OSError(5, "Input/output error")
     if kind != "trial":
-        end = time.monotonic() + _setting(runs, "stage_seconds", 0.0)
-        while time.monotonic() < end:
+        begin = time.monotonic()
+        while time.monotonic() < begin + _setting(runs, "stage_seconds", 0.0):
             if attempt.stop_requested():
                 raise attempt.stopped()
             time.sleep(0.02)

@@ -9,8 +9,9 @@ from safetensors.torch import load_file
 
 from var_scaling.runs import store
 from var_scaling.runs.journal import Journal, read_effective
+from var_scaling.tokenizers.autoencoder_config import GanConfig, PerceptualConfig
 from var_scaling.tokenizers.vq import training as vq
-from var_scaling.tokenizers.vq.config import CodebookConfig, GanConfig, PerceptualConfig
+from var_scaling.tokenizers.vq.config import CodebookConfig
 from var_scaling.training.tokenizer import train_tokenizer
 
 BATCH = 5

@@ -5,9 +5,9 @@ from itertools import pairwise
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from var_scaling.tokenizers.autoencoder_config import GanConfig
 from var_scaling.tokenizers.vq.config import (
     CodebookConfig,
-    GanConfig,
     TokenizerTrainConfig,
     VQConfig,
     ladder,
