@@ -6,11 +6,11 @@ from safetensors.torch import load_file
 
 from tests.support.tokenizer_runs import BATCH, EVERYTHING, attempt, images, run
 from var_scaling.runs.failures import Diverged
+from var_scaling.tokenizers.autoencoder_config import GanConfig
 from var_scaling.tokenizers.vq import training as vq
 from var_scaling.tokenizers.vq.codebook import Codebook
 from var_scaling.tokenizers.vq.config import (
     CodebookConfig,
-    GanConfig,
     TokenizerTrainConfig,
     VQConfig,
     resolve_tokenizer,
