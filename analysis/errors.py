@@ -27,6 +27,7 @@ CODES: dict[str, str] = {
     "mixed_conventions": "rows that count parameters, compute, data or features in different ways",
     "recipe_moves": "hyper-parameters that move with the size of the model",
     "rows_left_out": "diverged, failed or unfinished trials that the fit does not contain",
+    "pinned": "coefficients that were given and not fitted: intervals are conditional on them",
     "no_collapse": "normalised training curves that do not fall on one another",
 }
 

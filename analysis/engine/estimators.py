@@ -175,6 +175,10 @@ class NewtonEstimator:
         found = newton.minimize(plain, self.theta[None, 1:], self.response, self.weights, self.delta)
         return replace(self, terms=plain, theta=found.theta[0]) if found.converged[0] else None
 
+    def whole(self, theta: np.ndarray) -> tuple[NewtonEstimator, np.ndarray]:
+        """The estimator of the form itself, and (S, p) its parameters: what is pinned of a form is put back."""
+        return self, theta
+
     @property
     def _steps(self) -> tuple[int, int]:
         return STEPS_OF_SQUARES if np.isinf(self.delta) else STEPS_OF_ROBUST

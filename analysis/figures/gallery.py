@@ -28,7 +28,7 @@ from analysis.figures import published as panel
 from analysis.figures.captions import caption, codes, fid_words, legend_title, rows_behind, target_groups
 from analysis.figures.scaling import budget_words, judged
 from analysis.laws.isoflop import IsoFlop
-from analysis.laws.parametric import CHINCHILLA
+from analysis.laws.plane import CHINCHILLA
 from analysis.laws.power import OFFSET
 from analysis.plans.candidates import candidates_of_rows
 from analysis.plans.predict import joint_record

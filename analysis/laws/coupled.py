@@ -13,7 +13,7 @@ without any coupling.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,9 +22,11 @@ from analysis.engine.coupled_terms import STEEPEST, CoupledTerms
 from analysis.engine.estimators import LOG_NO_FLOOR, NewtonEstimator
 from analysis.engine.terms import PowerTerms
 from analysis.errors import CannotFit, Note
+from analysis.laws import pinned
 from analysis.laws.form import Form, Number
 from analysis.laws.law import ParametricLaw
-from analysis.laws.parametric import (
+from analysis.laws.parametric import pins_of
+from analysis.laws.plane import (
     AGREE,
     NO_FLOOR,
     STARTS,
@@ -91,7 +93,7 @@ class CoupledLaw(ParametricLaw):
     """Its best size for a budget has no closed form: it is searched along the budget, within FAR of the rows."""
 
     def _optimum(self, theta: np.ndarray, budget: float, cost: float) -> dict[str, np.ndarray]:
-        fit = self.estimator
+        fit, theta = self.estimator.whole(theta)
         at = theta if fit.terms.offset else np.column_stack([np.full(len(theta), LOG_NO_FLOOR), theta])
         floor, a, alpha, b, beta, lift, drift = at.T[:, :, None]
 
@@ -124,6 +126,7 @@ def fit_coupled(
     weights=None,
     seed: int = 0,
     conventions: Mapping[str, str] | None = None,
+    fix: Mapping[str, float] | None = None,
 ) -> ParametricLaw:
     """Fit loss = E + A/N^alpha + B (N/N0)^p / (D/D0)^(beta (N/N0)^q) on logs; arguments as :func:`fit_chinchilla`.
 
@@ -136,6 +139,7 @@ def fit_coupled(
         weights: (n,) multiplicities.
         seed: of the random starts.
         conventions: how the columns were counted, kept on the law.
+        fix: coefficients that are given and not fitted, by name; every interval is then conditional on them.
 
     Returns:
         Coefficients E, A, B, alpha, beta, p, q.
@@ -150,10 +154,10 @@ def fit_coupled(
     if rows.delta == 0:
         raise ValueError("fit_coupled has no least-absolute form; use a small delta such as 1e-4")
     params, data = rows.inputs
-    notes = require_plane(params, data, rows.weights, parameters=PARAMETERS)
+    notes = require_plane(params, data, rows.weights, parameters=PARAMETERS, given=len(fix or ()))
     for name, values in (("model sizes", params), ("data sizes", data)):
         found = len(np.unique(np.round(np.log(values[rows.weights > 0]), 9)))
-        if found < FEWEST_SIZES:
+        if found < FEWEST_SIZES and not fix:
             raise CannotFit(
                 "too_few_sizes",
                 f"{found} distinct {name}, a coupled law needs {FEWEST_SIZES} of each: add some, or take Chinchilla's",
@@ -163,6 +167,9 @@ def fit_coupled(
     guesses = _exponent_guesses(4 * STARTS, spans, seed)
     plain = _choose_starts(guesses, PowerTerms(logs, offset=True), rows)
     terms = CoupledTerms(logs)
+    if fix:
+        law = _pinned(fix, terms, centres, spans, guesses, rows, notes)
+        return _described(law, law.estimator, centres)
     begin = _chosen(logs, _descend(logs, _coupled(plain), np.log(rows.loss), rows.weights), rows)
     solution = _solve(terms, begin, rows)
     if solution.lost_floor or not solution.minimum:
@@ -178,7 +185,13 @@ def fit_coupled(
     law = _law("chinchilla", rows, terms, centres, solution, notes)
     fit = law.estimator
     estimator = CoupledEstimator(fit.terms, fit.centres, fit.theta, fit.response, fit.weights, fit.delta, "coupled")
-    names = {name: float(value[0]) for name, value in estimator.natural(fit.theta[None]).items()}
+    return _described(law, estimator, centres)
+
+
+def _described(law: ParametricLaw, estimator: NewtonEstimator, centres: tuple[float, float]) -> CoupledLaw:
+    """The law by its own names, with the middles of the rows that it is written about."""
+    names = {name: float(value[0]) for name, value in estimator.natural(estimator.theta[None]).items()}
+    names |= {name: law.coefficients[name] for name in law.given if name in law.coefficients}
     size, amount = (float(np.exp(centre)) for centre in centres)
     given = {name: getattr(law, name) for name in law.__dataclass_fields__}
     return CoupledLaw(
@@ -187,9 +200,24 @@ def fit_coupled(
             "form": f"E + A/N^alpha + B (N/N0)^p / (D/D0)^(beta (N/N0)^q), N0 = {size:.6g}, D0 = {amount:.6g}",
             "coefficients": names,
             "estimator": estimator,
-            "kind": COUPLED,
+            "kind": COUPLED if law.kind.floor_fitted else replace(COUPLED, floor_fitted=False),
         }
     )
+
+
+def _pinned(fix, terms: CoupledTerms, centres, spans, guesses, rows, notes) -> ParametricLaw:
+    """The same beside given coefficients; B and beta are meant at the middles of the rows."""
+    plain = pins_of(centres, PARAMETERS)
+    own = {
+        "B": lambda value: (pinned.axis(3, PARAMETERS), np.log(value)),
+        "p": lambda value: (pinned.axis(5, PARAMETERS), value),
+        "q": lambda value: (pinned.axis(6, PARAMETERS), value),
+    }
+    pins = pinned.Pins({**plain.equations, **own}, plain.signs)
+    given = pins.checked(fix, "the coupled form")
+    guesses = pinned.given_exponents(guesses, given, ("alpha", "beta"))
+    begin = _coupled(pinned.starts_of(terms.logs, guesses, rows, given.get("E")))
+    return pinned.fit_on_plane("chinchilla", rows, terms, centres, given, pins, begin, spans, notes, CoupledEstimator)
 
 
 def _coupled(plain: np.ndarray) -> np.ndarray:

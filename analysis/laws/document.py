@@ -14,6 +14,7 @@ def document_of(law: Law, intervals: bool = True, level: float = 0.95) -> dict:
     result = {
         "form": law.form,
         "coefficients": dict(law.coefficients),
+        "given": list(law.given),
         "objective": law.objective,
         "objective_definition": law.objective_definition,
         "rows_used": law.rows_used,

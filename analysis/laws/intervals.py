@@ -40,7 +40,7 @@ def of_number(law: Law, name: str, level: float = 0.95) -> tuple[float, float]:
     if name not in names:
         raise KeyError(f"the law has no {name!r}; it has {', '.join(names)}")
     fixed = {"E"} - set(law.free_names)
-    if name in fixed:
+    if name in fixed or name in law.given:
         return float(law.coefficients[name]), float(law.coefficients[name])
     limits = quantiles(enough(law).draws[name].to_numpy(), level)
     if name not in FLOORS:

@@ -223,6 +223,11 @@ class Law:
         return None if plain is None else replace(self, estimator=plain)
 
     @property
+    def given(self) -> tuple[str, ...]:
+        """Names of the coefficients that were pinned; every interval is conditional on them."""
+        return getattr(self.estimator, "given", ())
+
+    @property
     def free_names(self) -> tuple[str, ...]:
         return getattr(self.estimator, "free_names", tuple(self.coefficients))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -12,11 +12,13 @@ from scipy.special import stdtrit
 from analysis.engine import newton, starts
 from analysis.engine.collapse_rows import design_points
 from analysis.engine.estimators import LOG_NO_FLOOR, LineEstimator, NewtonEstimator
+from analysis.engine.fixed_offsets import at_fixed_offsets
 from analysis.engine.terms import PowerTerms
 from analysis.errors import CannotFit, Note
 from analysis.laws import outliers
 from analysis.laws.form import Form, Number
 from analysis.laws.law import Certificate, Law
+from analysis.laws.pinned_power import pinned_power
 from analysis.rows import checks
 
 STARTS = 8
@@ -33,7 +35,7 @@ class PowerLaw(Law):
     """A fitted E + (beta x)^alpha; alpha is below 0 for a falling loss.
 
     Attributes:
-        offset: "none", "fixed" or "fit".
+        offset: "none", "fixed" or "fit"; beside pinned coefficients "given" (E is one) or "beside given" (it is not).
         correlation: Pearson's r of log(y - E) against log x, none where a y lies below E; never evidence for an offset
             (laws.md, finding 4).
     """
@@ -67,7 +69,7 @@ class PowerLaw(Law):
         # dense near the optimum, and out to both ends
         inner = best + (top - best) * np.linspace(-1, 0.98, points)
         grid = np.unique(np.clip(np.concatenate([inner, np.linspace(0, 0.999 * top, points), [best]]), 0, 0.9995 * top))
-        slope, log_a, cost = _at_fixed_offsets(self.estimator, grid)
+        slope, log_a, cost = at_fixed_offsets(self.estimator, grid)
         with np.errstate(over="ignore", divide="ignore"):
             beta = np.exp(log_a / slope)
         inside = cost <= self._profile_limit(level)
@@ -83,9 +85,9 @@ class PowerLaw(Law):
         best, top = self.coefficients["E"], float(np.exp(self.estimator.response.min())) * (1 - 1e-6)
 
         def outside(offsets: np.ndarray) -> np.ndarray:
-            return _at_fixed_offsets(self.estimator, offsets)[2] > limit
+            return at_fixed_offsets(self.estimator, offsets)[2] > limit
 
-        if _at_fixed_offsets(self.estimator, np.array([best]))[2][0] >= limit:  # an exact law: the limit is its minimum
+        if at_fixed_offsets(self.estimator, np.array([best]))[2][0] >= limit:  # an exact law: the limit is its minimum
             return best, best
         ends = np.array([0.0, max(top, best)])
         inner, outer = np.array([best, best]), ends.copy()
@@ -110,6 +112,7 @@ def fit_power_law(
     weights=None,
     seed: int = 0,
     conventions: Mapping[str, str] | None = None,
+    fix: Mapping[str, float] | None = None,
 ) -> PowerLaw:
     """Fit y = E + (beta x)^alpha.
 
@@ -124,6 +127,8 @@ def fit_power_law(
         weights: (n,) multiplicities; a row of weight 2 is that row twice.
         seed: of the random starts.
         conventions: how x and y were counted, kept on the law.
+        fix: coefficients that are given and not fitted, by name (E, alpha, beta, A = beta^alpha), in the units of the
+            inputs; every interval is then conditional on them, and the residuals are those of log y.
 
     Raises:
         CannotFit: ``not_positive``, ``not_finite``, ``too_few_sizes``, ``offset_too_high``, ``loss_rises``,
@@ -136,6 +141,10 @@ def fit_power_law(
     weights = checks.weights_or_ones(weights, rows)
     run_codes = checks.run_codes(runs, rows)
     kind, fixed = _read_offset(offset)
+    if fix:
+        if kind == "fixed":
+            raise ValueError("fix and a fixed offset were both given; fix E with offset='fit' instead")
+        return _pinned(x, y, kind, run_codes, weights, seed, conventions, fix)
     parameters = 3 if kind == "fit" else 2
     used = weights > 0
     size_codes = checks.group_sizes(x)
@@ -200,6 +209,41 @@ def fit_power_law(
         conventions=dict(conventions or {}),
         offset=kind,
         correlation=correlation,
+    )
+
+
+def _pinned(
+    x: np.ndarray, y: np.ndarray, kind: str, run_codes: np.ndarray, weights: np.ndarray, seed: int, conventions, fix
+) -> PowerLaw:
+    found = pinned_power(x, y, kind == "fit", run_codes, weights, seed, fix)
+    used, size_codes = weights > 0, checks.group_sizes(x)
+    names = {name: float(value[0]) for name, value in found.estimator.natural(found.estimator.theta[None]).items()}
+    names |= found.given
+    if names["alpha"] >= 0:
+        raise CannotFit(
+            "loss_rises", f"y rises with x (exponent {names['alpha']:+.3g}) beside what is given", names["alpha"]
+        )
+    above = y[used] - names["E"]
+    straight = _correlation(np.log(x[used]), np.log(above), weights[used]) if (above > 0).all() else float("nan")
+    form = PLAIN if kind == "none" else replace(OFFSET, floor_fitted="E" not in found.given)
+    return PowerLaw(
+        kind=form,
+        form="(beta x)^alpha" if kind == "none" else "E + (beta x)^alpha",
+        coefficients={name: names[name] for name in ("E", "alpha", "beta")},
+        objective=found.objective,
+        objective_definition="half the sum of weight x squared residual of log y",
+        notes=found.notes,
+        rows_used=int(used.sum()),
+        sizes=len(np.unique(size_codes[used])),
+        certificate=found.certificate,
+        inputs=("x",),
+        ranges=((float(x[used].min()), float(x[used].max())),),
+        estimator=found.estimator,
+        run_codes=run_codes,
+        size_codes=size_codes,
+        conventions=dict(conventions or {}),
+        offset="given" if "E" in found.given else "none" if kind == "none" else "beside given",
+        correlation=straight,
     )
 
 
@@ -324,63 +368,6 @@ def _flat_profile(estimator, objective: float, freedom: int) -> tuple[Note, ...]
             ratio,
         ),
     )
-
-
-def _at_fixed_offsets(
-    estimator: NewtonEstimator | LineEstimator, offsets: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Best line of E + A x^slope on log y for each E: a batched Gauss-Newton of two parameters.
-
-    Returns:
-        slope, log A and objective, each (S,).
-    """
-    log_x, log_y, weights, within = _log_x(estimator), estimator.response, estimator.weights, 0.0
-    points = design_points(log_x[None])
-    if points is not None:
-        within = points.within(log_y, weights)
-        log_x, (log_y, weights) = points.values[0], points.means(log_y, weights)
-    centre = float((weights * log_x).sum() / weights.sum())
-    away = log_x - centre
-    y, offsets = np.exp(log_y), np.asarray(offsets, float)[:, None]
-
-    def solve(target: np.ndarray, load: np.ndarray) -> np.ndarray:
-        """Weighted straight lines, (S, 2): level, slope."""
-        total = load.sum(1)
-        mean_x, mean_t = (load * away).sum(1) / total, (load * target).sum(1) / total
-        from_mean = away - mean_x[:, None]
-        slope = (load * from_mean * target).sum(1) / np.maximum((load * from_mean**2).sum(1), 1e-300)
-        return np.stack([mean_t - slope * mean_x, slope], 1)
-
-    def cost_of(theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        with np.errstate(over="ignore"):
-            term = np.exp(theta[:, :1] + theta[:, 1:] * away)
-        with np.errstate(invalid="ignore"):
-            cost = 0.5 * (weights * (log_y - np.log(offsets + term)) ** 2).sum(1)
-        return np.where(np.isfinite(cost), cost, np.inf), term
-
-    theta = solve(np.log(np.maximum(y - offsets, 1e-12 * y)), weights * np.maximum(1 - offsets / y, 1e-12) ** 2)
-    cost, term = cost_of(theta)
-    length = np.ones(len(theta))
-    for _ in range(120):
-        part = term / (offsets + term)
-        residual = log_y - np.log(offsets + term)
-        step = solve(residual / np.maximum(part, 1e-12), weights * np.maximum(part, 1e-12) ** 2)
-        tried = theta + length[:, None] * step
-        new_cost, new_term = cost_of(tried)
-        better = new_cost < cost
-        settled = ~better & ((length < 1e-6) | (cost - new_cost > -1e-15 * cost))
-        done = settled | (better & (cost - new_cost <= 1e-13 * cost) & (length == 1))
-        theta[better], cost[better], term[better] = tried[better], new_cost[better], new_term[better]
-        length = np.where(better, np.minimum(2 * length, 1.0), np.where(settled, length, length / 2))
-        if done.all():
-            break
-    return theta[:, 1], theta[:, 0] - theta[:, 1] * centre, cost + within
-
-
-def _log_x(estimator: NewtonEstimator | LineEstimator) -> np.ndarray:
-    if isinstance(estimator, LineEstimator):
-        return estimator.log_x + estimator.centre
-    return estimator.terms.logs[0] + estimator.centres[0]
 
 
 def _correlation(log_x: np.ndarray, log_y: np.ndarray, weights: np.ndarray) -> float:

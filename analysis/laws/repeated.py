@@ -14,8 +14,10 @@ import numpy as np
 from analysis.engine import starts
 from analysis.engine.terms import PowerTerms, RepeatedTerms, log_epoch_gain
 from analysis.errors import CannotFit, Note
+from analysis.laws import pinned
 from analysis.laws.law import ParametricLaw
-from analysis.laws.parametric import (
+from analysis.laws.parametric import pins_of
+from analysis.laws.plane import (
     NO_FLOOR,
     STARTS,
     _centred,
@@ -43,6 +45,7 @@ def fit_repeated(
     weights=None,
     seed: int = 0,
     conventions: Mapping[str, str] | None = None,
+    fix: Mapping[str, float] | None = None,
 ) -> ParametricLaw:
     """Fit loss = E + A/params^alpha + B/D'^beta with D' = U (1 + R (1 - exp(-(epochs - 1)/R))).
 
@@ -58,6 +61,7 @@ def fit_repeated(
         weights: (n,) multiplicities.
         seed: of the random starts.
         conventions: how the columns were counted, kept on the law.
+        fix: coefficients that are given and not fitted, by name; every interval is then conditional on them.
 
     Returns:
         Coefficients E, A, B, alpha, beta, R.
@@ -75,19 +79,28 @@ def fit_repeated(
     seen_once = unique * np.minimum(epochs, 1.0)
     extra = np.maximum(epochs - 1.0, 0.0)
     distinct = len(np.unique(np.round(epochs[used], 9)))
-    if distinct < 3 or not (extra[used] > 0).any():
+    if (distinct < 3 or not (extra[used] > 0).any()) and "R" not in (fix or ()):
         raise CannotFit(
             "too_few_sizes",
             f"{distinct} distinct epoch counts; the reuse constant needs at least three, some "
             "above 1: repeat a part of the data",
             distinct,
         )
-    notes = require_plane(params, seen_once * (1 + extra), rows.weights, parameters=6, third=epochs)
+    notes = require_plane(
+        params, seen_once * (1 + extra), rows.weights, parameters=6, third=epochs, given=len(fix or ())
+    )
     centres, (log_params, log_unique), _ = _centred(rows, params, seen_once)
     seen = log_unique + np.log1p(extra)
     spans = [max(float(np.ptp(values[used])), 1e-9) for values in (log_params, seen)]
     guesses = _exponent_guesses(3 * STARTS, spans, seed)
     terms = RepeatedTerms(log_params, log_unique, extra)
+    if fix:
+        plain = pins_of(centres, 6)
+        pins = pinned.Pins({**plain.equations, "R": lambda value: (pinned.axis(5, 6), np.log(value))}, plain.signs)
+        given = pins.checked(fix, "the law of repeated data")
+        guesses = pinned.given_exponents(guesses, given, ("alpha", "beta"))
+        begin = _pinned_starts(terms, guesses, rows, given)
+        return pinned.fit_on_plane("repeated", rows, terms, centres, given, pins, begin, spans, notes)
     solution = _solve(terms, _repeated_starts(terms, guesses, rows), rows)
     if solution.lost_floor:
         terms = RepeatedTerms(log_params, log_unique, extra, offset=False)
@@ -132,6 +145,18 @@ def _repeated_starts(terms: RepeatedTerms, guesses: np.ndarray, rows: _Rows) -> 
         theta, _ = starts.project(near, logs, rows.loss, rows.weights, terms.offset)
         best.append(np.column_stack([theta, np.full(len(theta), np.log(reuse))]))
     return np.concatenate(best)
+
+
+def _pinned_starts(terms: RepeatedTerms, guesses: np.ndarray, rows: _Rows, given: Mapping[str, float]) -> np.ndarray:
+    """(S, 6), at several reuse constants or the one that is given."""
+    most = max(float(terms.extra_epochs.max()), 1e-3)
+    begin = []
+    for reuse in [given["R"]] if "R" in given else most * np.array([0.03, 0.1, 0.3, 1.0, 3.0]):
+        gain, _, _ = log_epoch_gain(terms.extra_epochs, np.log(reuse))
+        logs = np.stack([terms.log_params, terms.log_unique + gain])
+        theta = pinned.starts_of(logs, guesses, rows, given.get("E"))
+        begin.append(np.column_stack([theta, np.full(len(theta), np.log(reuse))]))
+    return np.concatenate(begin)
 
 
 def _reuse_at_its_bound(

@@ -16,8 +16,9 @@ import numpy as np
 
 from analysis.engine.collapse_rows import DesignPoints, few_rows, on_points
 from analysis.engine.leastsquares import Model, minimize_squares, relative_excess, with_floor
+from analysis.engine.subspace import Subspace, subspace
 from analysis.errors import CannotFit, Note
-from analysis.laws import outliers
+from analysis.laws import outliers, pinned
 from analysis.laws.form import Form, Number
 from analysis.laws.law import Certificate, Law
 from analysis.rows import checks
@@ -120,8 +121,47 @@ class SmoothEstimator:
         return np.minimum(np.exp(response), self.ceiling)
 
 
+@dataclass(frozen=True, eq=False)
+class PinnedSmooth(SmoothEstimator):
+    """The same beside given coefficients; theta is the coordinates that are left.
+
+    Attributes:
+        space: of (floor, position, slope).
+        given: what is pinned, by name.
+    """
+
+    space: Subspace
+    given: tuple[str, ...]
+
+    def refit(self, response: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """From the optimum."""
+        (x,), response, weights = few_rows(self.x[None], response, weights)
+        problems = len(response) if np.ndim(response) == 2 else len(np.atleast_2d(weights))
+        begin, lowest = np.repeat(self.theta[None], problems, 0), self.space.lowest(LOWEST)
+        theta, _, converged = minimize_squares(self._model(x), begin, response, weights, lowest)
+        excess, _ = relative_excess(self._model(x), theta, response, weights, lowest)
+        return theta, converged | (excess < CLOSE)
+
+    def without_floor(self) -> None:
+        """Not looked at: the interval of what is left is that of its own resamples."""
+
+    def _model(self, x: np.ndarray) -> Model:
+        return self.space.model(_model(self.shape, x, self.ceiling, self.unit))
+
+    def natural(self, theta: np.ndarray) -> dict[str, np.ndarray]:
+        """Coefficients by name."""
+        return super().natural(self.space.whole(theta))
+
+
 def fit_saturating(
-    x, y, ceiling: float = 1.0, runs=None, *, weights=None, conventions: Mapping[str, str] | None = None
+    x,
+    y,
+    ceiling: float = 1.0,
+    runs=None,
+    *,
+    weights=None,
+    conventions: Mapping[str, str] | None = None,
+    fix: Mapping[str, float] | None = None,
 ) -> Law:
     """Fit y = floor + (ceiling - floor) / (1 + (beta x)^-alpha), alpha below 0: an error rate between two limits.
 
@@ -135,6 +175,7 @@ def fit_saturating(
         runs: (n,) name of the run of each row.
         weights: (n,) multiplicities.
         conventions: how x and y were counted.
+        fix: coefficients that are given and not fitted, by name; every interval is then conditional on them.
 
     Returns:
         Coefficients floor, alpha (below 0), beta.
@@ -154,11 +195,18 @@ def fit_saturating(
             float(y.max()),
             tuple(bad),
         )
-    return _fit("saturating", np.log(x), x, y, ceiling, runs, weights, conventions)
+    return _fit("saturating", np.log(x), x, y, ceiling, runs, weights, conventions, fix)
 
 
 def fit_fid_given_loss(
-    loss, fid, runs=None, *, families=None, weights=None, conventions: Mapping[str, str] | None = None
+    loss,
+    fid,
+    runs=None,
+    *,
+    families=None,
+    weights=None,
+    conventions: Mapping[str, str] | None = None,
+    fix: Mapping[str, float] | None = None,
 ) -> Law:
     """Fit FID = floor + scale exp(rate loss) within one family of models.
 
@@ -169,6 +217,7 @@ def fit_fid_given_loss(
         families: (n,) family of each row; more than one is refused.
         weights: (n,) multiplicities.
         conventions: how loss and FID were taken.
+        fix: coefficients that are given and not fitted, by name; every interval is then conditional on them.
 
     Returns:
         Coefficients floor, scale, rate (above 0: a lower loss gives a lower FID).
@@ -189,17 +238,17 @@ def fit_fid_given_loss(
                 "quality across families: fit each alone",
                 len(found),
             )
-    return _fit("given loss", loss, loss, fid, np.inf, runs, weights, conventions)
+    return _fit("given loss", loss, loss, fid, np.inf, runs, weights, conventions, fix)
 
 
-def _fit(shape: str, raw: np.ndarray, x, y, ceiling: float, runs, weights, conventions) -> Law:
+def _fit(shape: str, raw: np.ndarray, x, y, ceiling: float, runs, weights, conventions, fix=None) -> Law:
     rows = checks.same_length(x=x, y=y)
     weights = checks.weights_or_ones(weights, rows)
     run_codes = checks.run_codes(runs, rows)
     used = weights > 0
     size_codes = checks.group_sizes(x)
     sizes = len(np.unique(size_codes[used]))
-    notes = checks.require_sizes(sizes, 3, "sizes" if shape == "saturating" else "losses")
+    notes = checks.require_sizes(sizes, 3 - len(fix or ()), "sizes" if shape == "saturating" else "losses")
     centre = float((weights * raw).sum() / weights.sum())
     centred, log_y = raw - centre, np.log(y)
     span, low = max(float(np.ptp(centred[used])), 1e-12), float(y[used].min())
@@ -214,11 +263,15 @@ def _fit(shape: str, raw: np.ndarray, x, y, ceiling: float, runs, weights, conve
         for factor in (0.5, 1.0, 2.0):
             starts.append([share, -level, -slope * factor])
         starts.append([share, -level, -np.sign(slope) * 2 / span])
-    model = _model(shape, centred, ceiling, low)
+    model, given, space = _model(shape, centred, ceiling, low), {}, None
+    lowest, begin = LOWEST, np.array(starts)
     (few,), mean, load = few_rows(centred[None], log_y, weights)
-    theta, cost, converged = minimize_squares(
-        _model(shape, few, ceiling, low), np.array(starts), mean, load, LOWEST, 300
-    )
+    searched = _model(shape, few, ceiling, low)
+    if fix:
+        given, space = _given(shape, fix, y, weights, centre, low)
+        lowest, begin = space.lowest(LOWEST), space.nearest(begin)
+        model, searched = space.model(model), space.model(searched)
+    theta, cost, converged = minimize_squares(searched, begin, mean, load, lowest, 300)
     if len(few) < len(centred):
         cost = cost + 0.5 * float((weights * log_y**2).sum() - (load * mean**2).sum())
     cost = np.where(np.isfinite(theta).all(1), cost, np.inf)
@@ -228,12 +281,16 @@ def _fit(shape: str, raw: np.ndarray, x, y, ceiling: float, runs, weights, conve
     if len(passed):
         best = int(passed[np.argmin(cost[passed])])
     agreeing = int((cost <= cost[best] * (1 + 1e-7) + 1e-20 * weights.sum()).sum())
-    excess, firmness = relative_excess(model, theta[best][None], log_y, weights, LOWEST)
+    excess, firmness = relative_excess(model, theta[best][None], log_y, weights, lowest)
     if not converged[best] and excess[0] > AGREE:
         raise CannotFit(
             "not_converged", "no start reached a minimum; the rows hardly bend, so use a power law", float(excess[0])
         )
-    if theta[best, 0] == 0:
+    fitted = theta[best]
+    if space is not None:
+        notes += (pinned.note_of(given),)
+        theta = space.whole(theta)
+    if theta[best, 0] == 0 and "floor" not in given:
         words = "the floor is 0, its bound: the rows show no floor, so it has no lower limit"
         notes += (Note("at_bound", words, 0.0),)
     falls = theta[best, 2] < 0
@@ -245,17 +302,19 @@ def _fit(shape: str, raw: np.ndarray, x, y, ceiling: float, runs, weights, conve
         raise CannotFit(
             "loss_rises", f"FID falls as loss rises (rate {theta[best, 2]:.3g}): loss says nothing here", theta[best, 2]
         )
-    estimator = SmoothEstimator(shape, centred, centre, ceiling, low, theta[best], log_y, weights)
-    prediction, jacobian = model(theta[best][None])
+    estimator = SmoothEstimator(shape, centred, centre, ceiling, low, fitted, log_y, weights)
+    if space is not None:
+        estimator = PinnedSmooth(shape, centred, centre, ceiling, low, fitted, log_y, weights, space, tuple(given))
+    prediction, jacobian = model(fitted[None])
     gradient = np.abs(jacobian[0].T @ (weights * (log_y - prediction[0]))).max() / weights.sum()
-    names = {name: float(value[0]) for name, value in estimator.natural(theta[best][None]).items()}
-    notes += outliers.outlier_note(estimator.residual, 3, weights)
+    names = {name: float(value[0]) for name, value in estimator.natural(fitted[None]).items()} | given
+    notes += outliers.outlier_note(estimator.residual, len(fitted), weights)
     form = {
         "saturating": f"floor + ({ceiling:g} - floor)/(1 + (beta x)^-alpha)",
         "given loss": "floor + scale exp(rate loss)",
     }
     return Law(
-        kind={"saturating": SATURATING, "given loss": GIVEN_LOSS}[shape],
+        kind=replace({"saturating": SATURATING, "given loss": GIVEN_LOSS}[shape], floor_fitted="floor" not in given),
         form=form[shape],
         coefficients=names,
         objective=float(cost[best]),
@@ -273,6 +332,28 @@ def _fit(shape: str, raw: np.ndarray, x, y, ceiling: float, runs, weights, conve
         size_codes=size_codes,
         conventions=dict(conventions or {}),
     )
+
+
+def _given(
+    shape: str, fix: Mapping[str, float], y: np.ndarray, weights: np.ndarray, centre: float, unit: float
+) -> tuple[dict[str, float], Subspace]:
+    """What is given, and the coordinates of (floor, position, slope) that are left."""
+    equations = {"floor": lambda value: (pinned.axis(0, 3), value / unit)}
+    if shape == "saturating":
+        equations |= {
+            "alpha": lambda value: (pinned.axis(2, 3), value),
+            "beta": lambda value: (pinned.axis(1, 3) - pinned.axis(2, 3, centre + np.log(value)), 0.0),
+        }
+    else:
+        equations |= {
+            "rate": lambda value: (pinned.axis(2, 3), value),
+            "scale": lambda value: (pinned.axis(1, 3) - pinned.axis(2, 3, centre), np.log(value)),
+        }
+    pins = pinned.Pins(equations, {"alpha": -1.0} if shape == "saturating" else {})
+    given = pins.checked(fix, "the saturating form" if shape == "saturating" else "FID given loss")
+    if "floor" in given:
+        pinned.below_all("floor", given["floor"], y, weights)
+    return given, subspace([equations[name](value) for name, value in given.items()], 3)
 
 
 def _model(shape: str, x: np.ndarray, ceiling: float, unit: float) -> Model:

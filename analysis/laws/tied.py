@@ -16,10 +16,11 @@ import numpy as np
 from analysis.engine.collapse_rows import DesignPoints, few_rows, on_points
 from analysis.engine.leastsquares import relative_excess, with_floor
 from analysis.errors import CannotFit, Note
-from analysis.laws import outliers
+from analysis.laws import outliers, pinned
 from analysis.laws.form import Form, Number
 from analysis.laws.law import Certificate, ParametricLaw
-from analysis.laws.parametric import require_plane
+from analysis.laws.pinned_tied import PinnedTied, pinned_tied
+from analysis.laws.plane import require_plane
 from analysis.rows import checks
 
 VANISHED = 1e-9  # share of the loss below which a term is rounding
@@ -127,7 +128,14 @@ class TiedEstimator:
 
 
 def fit_tied(
-    params, data, loss, runs=None, *, weights=None, conventions: Mapping[str, str] | None = None
+    params,
+    data,
+    loss,
+    runs=None,
+    *,
+    weights=None,
+    conventions: Mapping[str, str] | None = None,
+    fix: Mapping[str, float] | None = None,
 ) -> ParametricLaw:
     """Fit loss = E + (a M^eta + b M^-eta) C^-eta, M = data/params, C = 6 params data, by least squares on the loss.
 
@@ -138,6 +146,7 @@ def fit_tied(
         runs: (n,) name of the run that each row came from; None makes each row its own.
         weights: (n,) multiplicities; a row of weight 2 is that row twice.
         conventions: how the columns were counted, kept on the law.
+        fix: coefficients that are given and not fitted, by name; every interval is then conditional on them.
 
     Returns:
         Coefficients E, a, b, eta; derived alpha = 2 eta, A, B.
@@ -151,16 +160,47 @@ def fit_tied(
     rows = checks.same_length(params=params, data=data, loss=loss)
     weights = checks.weights_or_ones(weights, rows)
     run_codes = checks.run_codes(runs, rows)
-    notes = require_plane(params, data, weights, parameters=4)
+    notes = require_plane(params, data, weights, parameters=4, given=len(fix or ()))
     used = weights > 0
     centres = tuple(float((weights * np.log(values)).sum() / weights.sum()) for values in (params, data))
     logs = np.stack([np.log(params) - centres[0], np.log(data) - centres[1]])
     span = max(float(np.ptp(values[used])) for values in logs)
     largest = WIDEST / span
+    if fix:
+        estimator, certificate, given = _pinned(logs, centres, loss, weights, largest, fix)
+        notes += (pinned.note_of(given),)
+    else:
+        estimator, certificate, more = _free(logs, centres, loss, weights, largest)
+        notes, given = notes + more, {}
+    names = {name: float(value[0]) for name, value in estimator.natural(estimator.theta[None]).items()} | given
+    notes += outliers.outlier_note(estimator.residual, len(estimator.theta), weights)
+    size_codes = checks.group_sizes(params)
+    return ParametricLaw(
+        kind=replace(TIED, floor_fitted="E" not in given),
+        form="E + (a M^eta + b M^-eta) C^-eta, M = D/N, C = 6 N D",
+        coefficients={k: names[k] for k in ("E", "a", "b", "eta")},
+        objective=0.5 * float((weights * estimator.residual**2).sum()),
+        objective_definition="half the sum of weight x (loss - prediction)^2",
+        notes=notes,
+        rows_used=int(used.sum()),
+        sizes=len(np.unique(size_codes[used])),
+        certificate=certificate,
+        inputs=("params", "data"),
+        ranges=tuple((float(values[used].min()), float(values[used].max())) for values in (params, data)),
+        estimator=estimator,
+        run_codes=run_codes,
+        size_codes=size_codes,
+        conventions=dict(conventions or {}),
+    )
+
+
+def _free(
+    logs: np.ndarray, centres: tuple[float, float], loss: np.ndarray, weights: np.ndarray, largest: float
+) -> tuple[TiedEstimator, Certificate, tuple[Note, ...]]:
+    """The minimum over all four coefficients; raises what :func:`fit_tied` does."""
     found, certified = _search(*few_rows(logs, loss[None], weights[None]), largest, GRID, FREE)
-    theta = found[0]
+    theta, notes = found[0], ()
     estimator = TiedEstimator(logs, centres, theta, loss, weights, largest)
-    objective = 0.5 * float((weights * estimator.residual**2).sum())
     terms = theta[1:3] * np.exp(-2 * theta[3] * logs).max(1)
     if (terms <= VANISHED * loss.min()).all():
         raise CannotFit("loss_rises", "neither term falls: the loss does not fall with size or data in these rows", 0.0)
@@ -195,26 +235,26 @@ def fit_tied(
         1,
         f"scan of {GRID} exponents, linear coefficients projected out, Gauss-Newton",
     )
-    names = {name: float(value[0]) for name, value in estimator.natural(theta[None]).items()}
-    notes += outliers.outlier_note(estimator.residual, 4, weights)
-    size_codes = checks.group_sizes(params)
-    return ParametricLaw(
-        kind=TIED,
-        form="E + (a M^eta + b M^-eta) C^-eta, M = D/N, C = 6 N D",
-        coefficients={k: names[k] for k in ("E", "a", "b", "eta")},
-        objective=objective,
-        objective_definition="half the sum of weight x (loss - prediction)^2",
-        notes=notes,
-        rows_used=int(used.sum()),
-        sizes=len(np.unique(size_codes[used])),
-        certificate=certificate,
-        inputs=("params", "data"),
-        ranges=tuple((float(values[used].min()), float(values[used].max())) for values in (params, data)),
-        estimator=estimator,
-        run_codes=run_codes,
-        size_codes=size_codes,
-        conventions=dict(conventions or {}),
+    return estimator, certificate, notes
+
+
+def _pinned(
+    logs: np.ndarray, centres: tuple[float, float], loss: np.ndarray, weights: np.ndarray, largest: float, fix
+) -> tuple[PinnedTied, Certificate, dict[str, float]]:
+    """The minimum beside what is given, from exponents all over their range."""
+    etas = np.full(1, float(fix["eta"])) if "eta" in fix else largest * np.linspace(0.004, 1.0, GRID // 4) ** 1.5
+    floor = float(fix.get("E", 0.0))
+    same = [np.broadcast_to(part, (len(etas), len(loss))) for part in (loss - floor, weights)]
+    linear, _ = _project(etas, logs, *same, FREE_WITHOUT_FLOOR if "E" in fix else FREE)
+    starts = np.column_stack([linear, etas])
+    starts[:, 0] += floor
+    named = TiedEstimator(logs, centres, starts[0], loss, weights, largest)
+    estimator, given, excess, firmness = pinned_tied(named, loss, weights, starts, fix)
+    slope = estimator.jacobian.T @ (weights * estimator.residual)
+    certificate = Certificate(
+        float(np.abs(slope).max() / weights.sum()), excess, firmness, len(starts), 1, "Levenberg-Marquardt"
     )
+    return estimator, certificate, given
 
 
 def _search(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +27,9 @@ APART = 4  # widths of a budget between one budget and the next
 LEAST_MINIMA = 3  # that make a law
 
 
-def study_sensitivity(rows: pd.DataFrame, columns: Columns, delta: float) -> tuple[dict[str, pd.DataFrame], str]:
+def study_sensitivity(
+    rows: pd.DataFrame, columns: Columns, delta: float, fix: Mapping[str, float]
+) -> tuple[dict[str, pd.DataFrame], str]:
     """The first target's law, over all budgets if they carry one, repeated; and which law that is, in words."""
     target = columns.targets[0]
     table = rows[rows[target].notna()]
@@ -34,11 +37,11 @@ def study_sensitivity(rows: pd.DataFrame, columns: Columns, delta: float) -> tup
     try:
         if columns.data is None:
             raise CannotFit("too_few_sizes", "no data column", 0)
-        _joint(table, columns, target, columns.params, np.ones(len(table), bool), delta)
+        _joint(table, columns, target, columns.params, np.ones(len(table), bool), delta, fix)
         names, of = ("E", "alpha", "beta", "a_opt"), f"E + A/N^alpha + B/D^beta of {target}, all budgets"
 
         def fit(mask: np.ndarray, params: str = columns.params, delta: float = delta) -> Law:
-            return _joint(table, columns, target, params, mask, delta)
+            return _joint(table, columns, target, params, mask, delta, fix)
 
         tables["delta"] = sensitivity.deltas(lambda delta: fit(np.ones(len(table), bool), delta=delta), names)
     except CannotFit:
@@ -150,9 +153,9 @@ def _way_out(table: pd.DataFrame, columns: Columns) -> str:
     return f"; train {ENOUGH_SIZES} sizes at each of {LEAST_MINIMA} computes, or read the joint law"
 
 
-def _joint(table: pd.DataFrame, columns: Columns, target: str, params: str, mask: np.ndarray, delta: float) -> Law:
+def _joint(table: pd.DataFrame, columns: Columns, target: str, params: str, mask: np.ndarray, delta: float, fix) -> Law:
     part = table[mask]
-    return fit_chinchilla(part[params], part[columns.data], part[target], delta, run_names(part, columns))
+    return fit_chinchilla(part[params], part[columns.data], part[target], delta, run_names(part, columns), fix=fix)
 
 
 def _compute_conventions(table: pd.DataFrame, columns: Columns, target: str) -> pd.DataFrame:

@@ -13,7 +13,8 @@ from analysis.errors import CannotFit
 from analysis.laws.backtest import hold_out
 from analysis.laws.coupled import COUPLED, fit_coupled
 from analysis.laws.law import Law
-from analysis.laws.parametric import CHINCHILLA, EXACT, REPEATED, fit_chinchilla
+from analysis.laws.parametric import fit_chinchilla
+from analysis.laws.plane import CHINCHILLA, EXACT, REPEATED
 from analysis.laws.power import OFFSET, PLAIN, fit_power_law, fixed_offset
 from analysis.laws.repeated import fit_repeated
 from analysis.laws.saturating import GIVEN_LOSS, SATURATING, fit_fid_given_loss, fit_saturating
@@ -23,6 +24,7 @@ from analysis.rows.budgets import ENOUGH_SIZES, most_unique
 from analysis.rows.columns import Columns, run_names
 from analysis.rows.names import usual
 from analysis.study.comparison import best_form
+from analysis.study.fixing import Fixed
 from analysis.study.frontier import cell_frontier
 from analysis.study.record import LEVEL, LawRecord
 from analysis.study.trajectories import Trajectories
@@ -33,11 +35,19 @@ BACKTEST_RESAMPLES = 300  # one prediction interval each
 FRONTIER_SIZES = 3  # fewer draw a curve of training, not a frontier over models
 LEAST_DELTA = 1e-4  # the laws of repeated data and of coupling have no form of absolute deviations
 
+NOTHING = Fixed()  # is given
+
 Fit = Callable[[np.ndarray], Law]  # takes a boolean mask of rows
 
 
 def against_size(
-    table: pd.DataFrame, columns: Columns, target: str, conventions: dict, holdout: int, offsets: tuple[float, ...]
+    table: pd.DataFrame,
+    columns: Columns,
+    target: str,
+    conventions: dict,
+    holdout: int,
+    offsets: tuple[float, ...],
+    fixed: Fixed = NOTHING,
 ) -> list[LawRecord]:
     """A power law, the same with an offset, and for error rates the saturating form, at every budget."""
     against, words = columns.against, {"x": conventions["N" if columns.params else "D"]}
@@ -56,7 +66,7 @@ def against_size(
     }
     records = []
     for form, offset in forms:
-        fits = {budget: _one_variable(rows, offset, words, ceiling) for budget, rows in data.items()}
+        fits = {budget: _one_variable(rows, offset, words, ceiling, fixed) for budget, rows in data.items()}
         # one noise of new runs for all budgets: with five depths and three parameters a single one cannot know its own
         pooled = _pooled_noise(fits, data, 0)
         pooled_test = _pooled_noise(fits, data, holdout) if holdout else None
@@ -101,7 +111,9 @@ def _points(table: pd.DataFrame, columns: Columns, **parts: str | None) -> pd.Da
     return points
 
 
-def _one_variable(rows: pd.DataFrame, offset: str | float, words: dict, ceiling: float | None = None) -> Fit:
+def _one_variable(
+    rows: pd.DataFrame, offset: str | float, words: dict, ceiling: float | None = None, fixed: Fixed = NOTHING
+) -> Fit:
     """The fit of any subset of the rows, made once: the pooled noise and the law itself ask for the same."""
     x, y, runs = rows["x"].to_numpy(float), rows["y"].to_numpy(float), rows["run"].to_numpy()
     known: dict[bytes, Law | CannotFit] = {}
@@ -112,9 +124,11 @@ def _one_variable(rows: pd.DataFrame, offset: str | float, words: dict, ceiling:
         if key not in known:
             try:
                 if offset == SATURATING.name:
-                    law = fit_saturating(x[mask], y[mask], ceiling, runs[mask], conventions=words)
+                    fix = fixed.of(SATURATING)
+                    law = fit_saturating(x[mask], y[mask], ceiling, runs[mask], conventions=words, fix=fix)
                 else:
-                    law = fit_power_law(x[mask], y[mask], offset, runs[mask], conventions=words)
+                    fix = {"none": fixed.of(PLAIN), "fit": fixed.of(OFFSET)}.get(offset)
+                    law = fit_power_law(x[mask], y[mask], offset, runs[mask], conventions=words, fix=fix)
                 known[key] = replace(law, resamples=RESAMPLES)
             except CannotFit as refusal:
                 known[key] = refusal
@@ -163,7 +177,13 @@ def _pooled_noise(fits: dict, data: dict[float | None, pd.DataFrame], hidden: in
 
 
 def against_compute(
-    table: pd.DataFrame, columns: Columns, target: str, conventions: dict, holdout: int, offsets: tuple[float, ...]
+    table: pd.DataFrame,
+    columns: Columns,
+    target: str,
+    conventions: dict,
+    holdout: int,
+    offsets: tuple[float, ...],
+    fixed: Fixed = NOTHING,
 ) -> list[LawRecord]:
     """The frontier of cell means: the best single seed would be the luckiest one."""
     data = cell_frontier(table, columns, target)
@@ -174,7 +194,7 @@ def against_compute(
         refusal = CannotFit("too_few_sizes", f"{curve}; train {FRONTIER_SIZES} sizes or more", sizes)
         return [LawRecord(target, "compute", None, form, None, refusal, data) for form, _ in _forms(offsets)]
     return [
-        _record(target, "compute", None, form, _one_variable(data, offset, words), data, (x,), holdout)
+        _record(target, "compute", None, form, _one_variable(data, offset, words, fixed=fixed), data, (x,), holdout)
         for form, offset in _forms(offsets)
     ]
 
@@ -187,7 +207,9 @@ def _ceiling(values: pd.Series, target: str) -> float | None:
     return None if largest > 100 else 100.0 if largest > 1 else 1.0
 
 
-def given_loss(table: pd.DataFrame, columns: Columns, target: str, holdout: int) -> list[LawRecord]:
+def given_loss(
+    table: pd.DataFrame, columns: Columns, target: str, holdout: int, fixed: Fixed = NOTHING
+) -> list[LawRecord]:
     """FID given loss, one family at a time: equal loss is not equal quality across families."""
     loss, family = columns.loss, usual(table, "family")
     families = table[family] if family else pd.Series("all rows", index=table.index)
@@ -197,7 +219,8 @@ def given_loss(table: pd.DataFrame, columns: Columns, target: str, holdout: int)
         x, y, runs = (data[name].to_numpy() for name in ("x", "y", "run"))
 
         def fit(mask: np.ndarray, x=x, y=y, runs=runs) -> Law:
-            law = fit_fid_given_loss(x[mask], y[mask], runs[mask], conventions={"loss": loss})
+            given = fixed.of(GIVEN_LOSS)
+            law = fit_fid_given_loss(x[mask], y[mask], runs[mask], conventions={"loss": loss}, fix=given)
             return replace(law, resamples=RESAMPLES)
 
         # hidden: the lowest losses, which is where the curve will be asked
@@ -225,7 +248,14 @@ def against_trajectories(trunks: Trajectories, conventions: dict, holdout: int) 
 
 
 def against_both(
-    table: pd.DataFrame, columns: Columns, target: str, conventions: dict, holdout: int, delta: float, key: int
+    table: pd.DataFrame,
+    columns: Columns,
+    target: str,
+    conventions: dict,
+    holdout: int,
+    delta: float,
+    key: int,
+    fixed: Fixed = NOTHING,
 ) -> list[LawRecord]:
     """Chinchilla's form and the one with tied exponents, over all budgets; the coupled one where rows ask for it."""
     data = _points(table, columns, y=target, x=columns.params, data=columns.data)
@@ -234,16 +264,18 @@ def against_both(
     words = {"params": conventions["N"], "data": conventions["D"]}
 
     def chinchilla(mask: np.ndarray) -> Law:
-        law = fit_chinchilla(inputs[0][mask], inputs[1][mask], y[mask], delta, runs[mask], conventions=words)
+        given = inputs[0][mask], inputs[1][mask], y[mask], delta, runs[mask]
+        law = fit_chinchilla(*given, conventions=words, fix=fixed.of(CHINCHILLA))
         return replace(law, resamples=RESAMPLES)
 
     def tied(mask: np.ndarray) -> Law:
-        law = fit_tied(inputs[0][mask], inputs[1][mask], y[mask], runs[mask], conventions=words)
+        given = inputs[0][mask], inputs[1][mask], y[mask], runs[mask]
+        law = fit_tied(*given, conventions=words, fix=fixed.of(TIED))
         return replace(law, resamples=RESAMPLES)
 
     def coupled(mask: np.ndarray) -> Law:
         given = inputs[0][mask], inputs[1][mask], y[mask], delta or LEAST_DELTA, runs[mask]
-        return replace(fit_coupled(*given, conventions=words), resamples=RESAMPLES)
+        return replace(fit_coupled(*given, conventions=words, fix=fixed.of(COUPLED)), resamples=RESAMPLES)
 
     records = [
         _record(target, "params, data", None, CHINCHILLA.name, chinchilla, data, inputs, holdout, inputs[key]),
@@ -274,7 +306,14 @@ def _asks_for_coupling(plain: Law | None, coupled: Fit) -> bool:
 
 
 def repeated(
-    table: pd.DataFrame, columns: Columns, target: str, conventions: dict, holdout: int, delta: float, key: int
+    table: pd.DataFrame,
+    columns: Columns,
+    target: str,
+    conventions: dict,
+    holdout: int,
+    delta: float,
+    key: int,
+    fixed: Fixed = NOTHING,
 ) -> list[LawRecord]:
     """The joint law in which repeated data wear out."""
     parts = {"x": columns.params, "data": columns.data, "unique": columns.unique, "epochs": columns.epochs}
@@ -290,6 +329,7 @@ def repeated(
             runs[mask],
             delta=delta or LEAST_DELTA,
             conventions=words,
+            fix=fixed.of(REPEATED),
         )
         return replace(law, resamples=RESAMPLES)
 

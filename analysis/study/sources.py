@@ -12,6 +12,7 @@ from analysis.rows.columns import Columns, csv_columns, derive, study_columns
 from analysis.rows.families import of_one_kind
 from analysis.rows.load import load_runs
 from analysis.rows.table import check_table, without_missing
+from analysis.rows.wide import melted, part_of
 from analysis.study.record import StudyLaws
 from analysis.study.study import FitOptions, fit_study
 
@@ -71,6 +72,7 @@ def study_of_csv(
     group: str | None = None,
     budget: str | None = None,
     epochs: str | None = None,
+    wide: str | None = None,
     keep_duplicates: bool = False,
     drop_missing: bool = False,
     **options: Unpack[FitOptions],
@@ -87,6 +89,8 @@ def study_of_csv(
         budget: column whose values get laws of their own; without it, where one size has several D, each D that has
             four sizes gets them.
         epochs: column of passes over the unique data: fits the law of repeated data.
+        wide: what the table's columns are of, where it has one a size or a budget: `tokens` of columns "loss 1e9",
+            "loss 3e9"; see :mod:`analysis.rows.wide`.
         keep_duplicates: equal rows count as runs of their own instead of being refused.
         drop_missing: rows with an empty target are left out of its laws, and named, instead of being refused.
         **options: see :class:`analysis.study.study.FitOptions`.
@@ -95,10 +99,18 @@ def study_of_csv(
         CannotFit, ValueError, FileNotFoundError: a sentence with column and rows.
     """
     table = load_runs(path)
-    columns = csv_columns(table, x, y, data, compute, group, budget, epochs)
     notes: tuple[Note, ...] = ()
+    if wide is not None:
+        table, loss, note = melted(table, wide, y[0] if y else None)
+        y, notes = (loss, *y[1:]), (note,)
+        parts = {"x": x, "data": data, "compute": compute, "epochs": epochs}
+        if wide not in (*parts.values(), budget):
+            parts[part_of(wide)] = wide
+        x, data, compute, epochs = parts.values()
+    columns = csv_columns(table, x, y, data, compute, group, budget, epochs)
     if drop_missing:
-        table, notes = without_missing(table, columns)
+        table, missing = without_missing(table, columns)
+        notes += missing
     table, columns = derive(check_table(table, columns, keep_duplicates, gaps=drop_missing), columns)
     table, columns = budgets_of_data(table, columns)
     return fit_study(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypedDict, Unpack
@@ -12,6 +12,7 @@ import pandas as pd
 
 from analysis.engine.parallel import in_parallel
 from analysis.errors import CannotFit, Note
+from analysis.laws.plane import CHINCHILLA
 from analysis.rows.budgets import ENOUGH_SIZES
 from analysis.rows.columns import SIX_ND, Columns
 from analysis.rows.conventions import (
@@ -29,6 +30,7 @@ from analysis.rows.names import is_fid
 from analysis.rows.recipe import pooled_notes, recipe_notes
 from analysis.study import fits
 from analysis.study.diagnostics import study_collapse, study_isoflop, study_sensitivity
+from analysis.study.fixing import Fixed
 from analysis.study.record import LawRecord, StudyLaws
 from analysis.study.trajectories import Trajectories, study_trajectories
 
@@ -40,6 +42,7 @@ class FitOptions(TypedDict, total=False):
         holdout: how many of the largest sizes the backtests hide; 1, and 0 for none.
         holdout_by: whether joint laws hide sizes (the default) or budgets; laws at one budget always hide sizes.
         offsets: fixed offsets to show beside the fitted one.
+        fix: coefficients that are given and not fitted, by NAME or FORM.NAME: see :class:`analysis.study.fixing.Fixed`.
         delta: Huber's switch point of the law in size and data. The default, inf, is least squares on logs, which uses
             every row of runs of one recipe; 1e-3 is the field's choice for rows read off figures.
         progress: called with the names of the targets as their fits start.
@@ -50,6 +53,7 @@ class FitOptions(TypedDict, total=False):
     holdout_by: Literal["size", "budget"]
     offsets: tuple[float, ...]
     delta: float
+    fix: Mapping[str, float]
     progress: Callable[[str], None] | None
     meanwhile: Callable[[], object] | None
 
@@ -88,6 +92,8 @@ def fit_study(
     holdout, delta = options.get("holdout", 1), options.get("delta", np.inf)
     offsets, by_budget = options.get("offsets", ()), int(options.get("holdout_by") == "budget")
     progress, meanwhile = options.get("progress"), options.get("meanwhile")
+    fixed = Fixed(options.get("fix") or {}, bool(columns.params and (columns.data or columns.epochs)))
+    fixed.check()
     own = folders is not None  # a column of somebody's CSV is what they say it is, whatever its name
     conventions = _conventions(columns, own)
 
@@ -98,15 +104,15 @@ def fit_study(
             continue
         common = table, columns, target, conventions, holdout
         if columns.x:
-            laws.append(partial(fits.against_size, *common, offsets))
+            laws.append(partial(fits.against_size, *common, offsets, fixed))
         if columns.compute:
-            laws.append(partial(fits.against_compute, *common, offsets))
+            laws.append(partial(fits.against_compute, *common, offsets, fixed))
         if columns.params and columns.data:
-            laws.append(partial(fits.against_both, *common, delta, by_budget))
+            laws.append(partial(fits.against_both, *common, delta, by_budget, fixed))
         if columns.params and columns.epochs:
-            laws.append(partial(fits.repeated, *common, delta, by_budget))
+            laws.append(partial(fits.repeated, *common, delta, by_budget, fixed))
         if columns.loss and is_fid(target):
-            laws.append(partial(fits.given_loss, table, columns, target, holdout))
+            laws.append(partial(fits.given_loss, table, columns, target, holdout, fixed))
 
     def unfinished() -> tuple[Trajectories | None, list[LawRecord]]:
         trunks = None if folders is None else study_trajectories(rows, columns, folders)
@@ -114,7 +120,7 @@ def fit_study(
 
     tasks: list[Callable[[], Any]] = [partial(_with_draws, fit) for fit in laws]
     tasks += [
-        lambda: study_sensitivity(rows, columns, delta) if columns.params else ({}, ""),
+        lambda: study_sensitivity(rows, columns, delta, fixed.of(CHINCHILLA)) if columns.params else ({}, ""),
         lambda: study_isoflop(rows, columns),
         lambda: None if folders is None else study_collapse(rows, columns, folders),
         unfinished,

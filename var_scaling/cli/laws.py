@@ -37,6 +37,15 @@ def fit_laws(
         str, typer.Option("--holdout-by", help="Joint laws hide the largest: size or budget.")
     ] = "size",
     offset: Annotated[list[float], typer.Option("--offset", help="A fixed offset to show beside the fitted.")] = [],  # noqa: B006
+    fix: Annotated[
+        list[str],
+        typer.Option(
+            "--fix",
+            help="A coefficient that is given and not fitted: NAME=NUMBER (E=1.69, alpha=0.34) or FORM.NAME=NUMBER "
+            "(offset.E=0.8). Intervals are conditional on it. May be repeated.",
+            metavar="NAME=NUMBER",
+        ),
+    ] = [],  # noqa: B006
     delta: Annotated[
         float,
         typer.Option("--delta", help="Huber's delta of the law in size and data; inf: least squares, 0: absolute."),
@@ -60,6 +69,10 @@ def fit_laws(
       var-scaling fit-laws results.csv --x params --y loss --group run
 
       var-scaling fit-laws results.csv --x n_params --data n_tokens --y loss --offset 1.69
+
+      var-scaling fit-laws results.csv --x n_params --data n_tokens --y loss --fix E=1.69
+
+      var-scaling fit-laws wide.csv --x params --wide tokens
     """
     from rich.text import Text
 
@@ -74,6 +87,9 @@ def fit_laws(
             raise RequestProblem(f"--offset is {value:g}; a fixed offset is finite and not negative")
     with no_collection(), problems_as_requests():
         from analysis.report.files import document, import_figures, plain, write_laws
+        from analysis.study.fixing import read_fixes
+
+        fixes = read_fixes(fix)
 
         where = rows.locate()
         is_csv = where.is_file()
@@ -99,6 +115,7 @@ def fit_laws(
                     holdout_by=holdout_by,
                     offsets=tuple(offset),
                     delta=delta,
+                    fix=fixes,
                     progress=progress,
                     meanwhile=import_figures if figures else None,
                 )
@@ -241,8 +258,10 @@ def _law_cells(record: LawRecord) -> list[str | Text]:
     if record.law is None:
         return [against, record.form, "", Text(f"refused: {record.refusal.code}", "yellow")]
     law = record.law
+    form = ", ".join([record.form, *(f"{name} given" for name in law.given)])
     read_for = [
-        f"{name}{'' if name.endswith('^') else ' '}{number(value, 3)} [{span(*interval, 3)}]"
+        f"{name}{'' if name.endswith('^') else ' '}{number(value, 3)} "
+        + ("[given]" if interval[0] == interval[1] else f"[{span(*interval, 3)}]")
         for name, _, value, interval in exponents(record)
     ]
     floor = law.kind.floor
@@ -261,7 +280,7 @@ def _law_cells(record: LawRecord) -> list[str | Text]:
         ]
     return [
         against,
-        record.form,
+        form,
         str(law.rows_used),
         "\n".join(read_for),
         offset,

@@ -18,7 +18,7 @@ from var_scaling.errors import EnvironmentProblem, RequestProblem
 if TYPE_CHECKING:
     from analysis.study.record import StudyLaws
 
-CSV_ONLY = ("x", "data", "group", "budget", "epochs", "keep_duplicates", "drop_missing")
+CSV_ONLY = ("x", "data", "group", "budget", "epochs", "wide", "keep_duplicates", "drop_missing")
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,15 @@ class Rows:
             "--epochs",
             help="CSV: column of passes over the unique data; fits the law of repeated data. --data is the data seen, "
             "or (a column called unique_...) the unique data.",
+        ),
+    ] = None
+    wide: Annotated[
+        str | None,
+        typer.Option(
+            "--wide",
+            help="CSV with one column a size or a budget (loss 1e9, loss 3e9; or 1B, 3B): what those numbers are, such "
+            "as tokens or params.",
+            metavar="NAME",
         ),
     ] = None
     params: Annotated[
