@@ -170,6 +170,30 @@ def read(path: Path, channels: int, value_range: ValueRange | Literal["bytes"], 
         return upright.convert(mode)
 
 
+def read_alone(path: Path, channels: int) -> Image.Image:
+    """A picture that belongs to no set, with 8 bits a channel: decoding 2, where a deep grey one has its own range.
+
+    Black is 0 and white the largest value of the number of bits that it uses; of floats, its own least and largest.
+
+    Args:
+        path: its file.
+        channels: 3 or 1.
+
+    Raises:
+        Unreadable: not a picture, damaged, or not there.
+    """
+    try:
+        found = facts(path.read_bytes())
+    except OSError as error:
+        raise Unreadable((error.strerror or "it cannot be read").lower()) from None
+    value_range: ValueRange | Literal["bytes"] = "bytes"
+    if found.kind == "integers":
+        value_range = (min(found.low, 0.0), 2.0 ** (bit_depth(found.high) or 32) - 1)
+    elif found.kind == "floats":
+        value_range = (found.low, max(found.high, found.low + 1e-6))
+    return read(path, channels, value_range, DECODING)
+
+
 def _upright(image: Image.Image) -> Image.Image:
     """The picture turned as its camera noted; a note that cannot be read turns nothing."""
     from PIL.Image import Transpose

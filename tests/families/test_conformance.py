@@ -161,6 +161,48 @@ def test_sample_i_depends_on_its_own_address(built: Built) -> None:
     assert pictures.shape == (IMAGES, 1, 32, 32) and float(pictures.abs().max()) <= 1
 
 
+@pytest.mark.parametrize("built", OURS, indirect=True)
+def test_what_is_known_is_kept_and_the_rest_is_drawn(built: Built) -> None:
+    module, sampler = built.module.eval(), built.family.sampler()
+    noise = built.half.noise(module, sampler, IMAGES, torch.Generator().manual_seed(5))
+    images = torch.rand(IMAGES, 1, 32, 32, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    known, labels_B = built.tokenizer.latents(images), torch.arange(IMAGES)
+    mask = torch.ones(1, 1, 32, 32, dtype=torch.bool)
+    mask[..., 17:20] = False  # the third of four columns of cells; of two columns the right one
+
+    def draw(kept: torch.Tensor, rows: slice = slice(0, IMAGES)) -> torch.Tensor:
+        given = [{name: values[rows] for name, values in some.items()} for some in (noise, known)]
+        with torch.no_grad():
+            (found,) = built.half.draw(
+                module, labels_B[rows], built.tokenizer, sampler, given[0], known=given[1], mask=kept
+            ).values()
+        return found
+
+    (truth,) = known.values()
+    assert torch.equal(draw(torch.ones(1, 1, 32, 32)), truth), "all known: its own reconstruction"
+    found = draw(mask)
+    if built.family.latents == "tokens":
+        kept = torch.cat([kept_by_hand(side) for side in built.tokenizer.patch_nums]).expand_as(truth)
+        assert torch.equal(found[kept], truth[kept])
+        assert (found[~kept] != truth[~kept]).float().mean() > 0.5
+    else:
+        side = truth.shape[-1]
+        columns = kept_by_hand(side).view(side, side)[0]
+        assert torch.equal(found[..., columns], truth[..., columns])
+        assert (found[..., ~columns] != truth[..., ~columns]).all()
+    part = draw(mask, slice(2, 4))
+    if part.is_floating_point():
+        torch.testing.assert_close(part, found[2:4], rtol=1e-3, atol=1e-4)
+    else:
+        assert torch.equal(part, found[2:4])
+
+
+def kept_by_hand(side: int) -> torch.Tensor:
+    """(p * p) bool: cells without a pixel of columns 17 to 19 of 32."""
+    columns = [not any(int(c * 32 / side) <= x < -(-(c + 1) * 32 // side) for x in (17, 18, 19)) for c in range(side)]
+    return torch.tensor(columns).repeat(side)
+
+
 def test_validation_says_what_it_declares_and_draws_nothing(built: Built) -> None:
     module = built.module.eval()
     plain = Batch(built.batch.labels, built.batch.latents, {})

@@ -22,6 +22,8 @@ LauncherName = Annotated[str, typer.Option("--launcher", help="local, slurm or r
 Yes = Annotated[bool, typer.Option("--yes", help="Launch without asking, whatever it costs.")]
 MostHours = Annotated[float | None, typer.Option("--max-gpu-hours", help="Refuse a launch that may take more.", min=0)]
 SweepName = Annotated[str, typer.Argument(help="A sweep's name, or `last`.")]
+Base = Annotated[Path | None, typer.Option("--from", help="A sweep file whose base to start from.")]
+Cores = Annotated[int | None, typer.Option(help="Cores for local workers (default: all).", min=1)]
 Filters = Annotated[list[str], typer.Argument(help="Filters: depth=16, seed=0, state=failed, cause=node, or a trial.")]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from var_scaling.cli import compare, laws, model, plans
+from var_scaling.cli import compare, edit, evaluate, laws, model, plans, samples
 from var_scaling.cli.run import run
 
 app = typer.Typer(
@@ -18,6 +18,9 @@ laws.register(app)
 compare.register(app)
 plans.register(app)
 model.register(app)
+evaluate.register(app)
+samples.register(app)
+edit.register(app)
 
 
 def main() -> None:

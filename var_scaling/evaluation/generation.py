@@ -5,7 +5,9 @@ Dimension key: B batch, n samples, C channels, H height, W width.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,10 +60,64 @@ class Trained:
         return model_of(self.config).noise(self.module, sampler, count, generator)
 
     @torch.no_grad()
-    def draw(self, labels_B: Tensor, sampler: SamplerConfig, noise: Mapping[str, Tensor]) -> Tensor:
-        """Images in [0, 1], (B, C, H, W); image i depends on row i of labels and noise alone."""
-        latents = model_of(self.config).draw(self.module, labels_B, self.tokenizer, sampler, noise)
+    def draw(
+        self,
+        labels_B: Tensor,
+        sampler: SamplerConfig,
+        noise: Mapping[str, Tensor],
+        known: Mapping[str, Tensor] | None = None,
+        mask: Tensor | None = None,
+    ) -> Tensor:
+        """Images in [0, 1], (B, C, H, W); image i depends on row i of the arguments alone.
+
+        `known` and `mask`: see `families.base.FamilyModel.draw`; only where `cannot_edit` has nothing to say.
+        """
+        keeping = {} if known is None else {"known": known, "mask": mask}
+        latents = model_of(self.config).draw(self.module, labels_B, self.tokenizer, sampler, noise, **keeping)
         return (self.tokenizer.pictures(latents) + 1) / 2
+
+    def cannot_edit(self) -> str | None:
+        """Why no part of a picture can be kept while the rest is drawn, as a sentence."""
+        if {"known", "mask"} <= inspect.signature(model_of(self.config).draw).parameters.keys():
+            return None
+        return (
+            f"models of the family {self.config.family} draw whole pictures only: its `draw` takes no `known` and "
+            "`mask` (docs/extending.md), so that nothing can be edited with them; take a model of another family"
+        )
+
+
+@contextmanager
+def evaluating(module: nn.Module) -> Iterator[None]:
+    """A module in evaluation mode, and afterwards as it was."""
+    training = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(training)
+
+
+class Parts:
+    """Draws rows together, or in halves once the device's memory has ended: the random numbers of a row stay its own.
+
+    Args:
+        at_once: rows that are tried first.
+    """
+
+    def __init__(self, at_once: int = SAMPLES_AT_ONCE) -> None:
+        self.at_once = at_once
+
+    def __call__(self, draw: Callable[[slice], Tensor], count: int) -> Tensor:
+        """All of `count` rows; `draw` is called with some of them."""
+        parts: list[Tensor] = []
+        while (done := sum(map(len, parts))) < count:
+            try:
+                parts.append(draw(slice(done, min(done + self.at_once, count))))
+            except torch.OutOfMemoryError:
+                if self.at_once == 1:
+                    raise
+                self.at_once = -(-self.at_once // 2)
+        return torch.cat(parts)
 
 
 @torch.no_grad()
@@ -81,31 +137,45 @@ def generate(
         Numbers of the samples, and their images as uint8 (B, C, H, W) on the CPU.
     """
     assert first % SAMPLES_AT_ONCE == 0
-    training = model.module.training
-    model.module.eval()
-    at_once = SAMPLES_AT_ONCE  # fewer where the device's memory ends: what is drawn together changes no sample
-    try:
+    parts = Parts()
+    with evaluating(model.module):
         for start in range(first, len(labels_n), SAMPLES_AT_ONCE):
             rows = np.arange(start, min(start + SAMPLES_AT_ONCE, len(labels_n)))
-            # Drawn on the CPU, so that a seed means the same numbers on every device.
-            generator = torch.Generator("cpu")
-            generator.manual_seed(int(randomness.bits(seed, "sample", start // SAMPLES_AT_ONCE)[0] >> np.uint64(1)))
-            noise = {k: v.to(model.device) for k, v in model.noise(sampler, len(rows), generator).items()}
-            labels_B = torch.from_numpy(labels_n[rows]).to(model.device)
-            parts: list[Tensor] = []
-            while (done := sum(map(len, parts))) < len(rows):
-                part = slice(done, done + at_once)
-                try:
-                    images = model.draw(labels_B[part], sampler, {k: v[part] for k, v in noise.items()})
-                except torch.OutOfMemoryError:
-                    if at_once == 1:
-                        raise
-                    at_once = -(-at_once // 2)
-                    continue
-                parts.append(to_bytes(images).cpu())
-            yield rows, torch.cat(parts)
-    finally:
-        model.module.train(training)
+            yield rows, draw_block(model, labels_n[rows], sampler, seed, start // SAMPLES_AT_ONCE, len(rows), parts)
+
+
+def draw_block(
+    model: Trained,
+    labels_B: NDArray[np.int64],
+    sampler: SamplerConfig,
+    seed: int,
+    block: int,
+    numbers: int,
+    parts: Parts,
+) -> Tensor:
+    """One batch of samples from a generator of its own, uint8 (B, C, H, W) on the CPU; in evaluation mode.
+
+    Args:
+        model: draws them.
+        labels_B: the class of each.
+        sampler: of the model's family.
+        seed: of the samples.
+        block: number of the batch.
+        numbers: samples that random numbers are drawn for; those beyond the labels are not used. A few families'
+            numbers depend on how many are drawn.
+        parts: how many are drawn together.
+    """
+    # Drawn on the CPU, so that a seed means the same numbers on every device.
+    generator = torch.Generator("cpu")
+    generator.manual_seed(int(randomness.bits(seed, "sample", block)[0] >> np.uint64(1)))
+    drawn = model.noise(sampler, numbers, generator)
+    noise = {name: values[: len(labels_B)].to(model.device) for name, values in drawn.items()}
+    labels = torch.from_numpy(labels_B).to(model.device)
+
+    def draw(part: slice) -> Tensor:
+        return to_bytes(model.draw(labels[part], sampler, {k: v[part] for k, v in noise.items()})).cpu()
+
+    return parts(draw, len(labels_B))
 
 
 def sample_grid(

@@ -189,5 +189,19 @@ class FamilyModel(Protocol):
         tokenizer: Any,
         sampler: Any,
         noise: Mapping[str, Tensor],
+        known: Mapping[str, Tensor] | None = None,
+        mask: Tensor | None = None,
     ) -> dict[str, Tensor]:
-        """Latents of one image for each label, a function of weights, labels and noise."""
+        """Latents of one image for each label, a function of weights, labels and noise.
+
+        Args:
+            module: the model.
+            labels_B: (B) int64; `num_classes` draws without a class.
+            tokenizer: that the model stands on.
+            sampler: of the family.
+            noise: from `noise`, B rows.
+            known: arrays of images of which a part is kept (`Tokenizer.latents`), B rows: in-painting with no further
+                training. A family that cannot keep a part leaves `known` and `mask` out, and draws whole images.
+            mask: (1 or B, 1, H, W) in pixels: 1 where `known` is kept; how it becomes one of tokens or latents is
+                `families.masks`.
+        """

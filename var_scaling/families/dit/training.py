@@ -22,6 +22,7 @@ from var_scaling.families.dit.config import TIMESTEPS, DiTConfig, DiTSampler
 from var_scaling.families.dit.diffusion import GaussianDiffusion
 from var_scaling.families.dit.model import DiT, build_dit
 from var_scaling.families.dit.sampling import noises
+from var_scaling.families.masks import kept_cells
 from var_scaling.families.transformer.training import label_drops
 
 reads = ("latents",)
@@ -98,11 +99,25 @@ def noise(module: DiT, sampler: DiTSampler, count: int, generator: torch.Generat
 
 
 def draw(
-    module: DiT, labels_B: Tensor, tokenizer: Any, sampler: DiTSampler, noise: Mapping[str, Tensor]
+    module: DiT,
+    labels_B: Tensor,
+    tokenizer: Any,
+    sampler: DiTSampler,
+    noise: Mapping[str, Tensor],
+    known: Mapping[str, Tensor] | None = None,
+    mask: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Latents of one image for each label."""
+    """Latents of one image for each label; of a known one those that are kept, and the rest drawn."""
     steps = noise["steps"].transpose(0, 1) if "steps" in noise else ()
-    return {"latents": sampling.draw(module, labels_B, sampler, iter((noise["start"], *steps)))}
+    latents = sampling.draw(
+        module,
+        labels_B,
+        sampler,
+        iter((noise["start"], *steps)),
+        known=None if known is None else known["latents"],
+        mask=None if mask is None else kept_cells(mask, module.latent_size),
+    )
+    return {"latents": latents}
 
 
 def groups(module: nn.Module) -> list[dict[str, Any]]:

@@ -46,7 +46,15 @@ class Raster(TokenTransformer):
         self.register_buffer("lvl_1L", torch.tensor(levels(self.sizes))[None], persistent=False)
 
     @torch.no_grad()
-    def sample_tokens(self, labels_B: Tensor, tokenizer: Any, sampler: RasterSampler, uniform_BL: Tensor) -> Tensor:
+    def sample_tokens(
+        self,
+        labels_B: Tensor,
+        tokenizer: Any,
+        sampler: RasterSampler,
+        uniform_BL: Tensor,
+        known: Tensor | None = None,
+        kept: Tensor | None = None,
+    ) -> Tensor:
         """Draws the tokens of one image for each label, one after another, with cached keys and values.
 
         Args:
@@ -54,6 +62,8 @@ class Raster(TokenTransformer):
             tokenizer: `derive("codes", ...)` gives the vectors of tokens.
             sampler: guidance and filters.
             uniform_BL: (B, L) numbers in [0, 1): image i depends on row i alone.
+            known: (B, L) int64 tokens of images of which a part is kept.
+            kept: (B, L) bool: where the token of `known` stands, whatever was drawn: later tokens read it.
 
         Returns:
             (B, L) int64.
@@ -82,6 +92,9 @@ class Raster(TokenTransformer):
             else:
                 filtered_B1V = filter_logits(logits_B1V, sampler.top_k, sampler.top_p)
                 drawn_B1 = draw(filtered_B1V, uniform_BL[:, place : place + 1])
+            if known is not None and kept is not None:
+                here = slice(place, place + 1)
+                drawn_B1 = torch.where(kept[:, here], known[:, here], drawn_B1)
             tokens_BL[:, place : place + 1] = drawn_B1
             if place + 1 < self.tokens:
                 x_B1C = self.word_embed(tokenizer.derive("codes", {"tokens": drawn_B1}))

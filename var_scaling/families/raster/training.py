@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from var_scaling.config.train import TrainConfig
 from var_scaling.families.base import Batch
+from var_scaling.families.masks import kept_tokens
 from var_scaling.families.raster.config import RasterConfig, RasterSampler
 from var_scaling.families.raster.model import Raster, build_raster
 from var_scaling.families.transformer.training import cross_entropy, draws, groups, noise, summarise, sums_of_scales
@@ -40,7 +41,24 @@ def validate(module: Raster, batch: Batch, positions: NDArray[np.int64]) -> dict
 
 
 def draw(
-    module: Raster, labels_B: Tensor, tokenizer: Any, sampler: RasterSampler, noise: Mapping[str, Tensor]
+    module: Raster,
+    labels_B: Tensor,
+    tokenizer: Any,
+    sampler: RasterSampler,
+    noise: Mapping[str, Tensor],
+    known: Mapping[str, Tensor] | None = None,
+    mask: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Tokens of one image for each label."""
-    return {"tokens": module.sample_tokens(labels_B, tokenizer, sampler, noise["uniform"])}
+    """Tokens of one image for each label; of a known one those that are kept, and the rest drawn.
+
+    A token reads what stands before it: of a picture in raster order, nothing of what is kept to the right and below.
+    """
+    found = module.sample_tokens(
+        labels_B,
+        tokenizer,
+        sampler,
+        noise["uniform"],
+        known=None if known is None else known["tokens"],
+        kept=None if mask is None else kept_tokens(mask, tokenizer.patch_nums).expand(len(labels_B), -1),
+    )
+    return {"tokens": found}

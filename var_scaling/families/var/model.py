@@ -113,6 +113,8 @@ class VAR(TokenTransformer):
         top_p: float = 0.96,
         generator: torch.Generator | None = None,
         uniform_BL: Tensor | None = None,
+        known: Tensor | None = None,
+        kept: Tensor | None = None,
     ) -> list[Tensor]:
         """Draws the token maps of one image for each label, scale by scale, with cached keys and values.
 
@@ -128,6 +130,9 @@ class VAR(TokenTransformer):
             top_p: 0: off.
             generator: of the numbers drawn; None uses torch's global one.
             uniform_BL: (B, L) numbers in [0, 1) instead of a generator: image i then depends on row i alone.
+            known: (B, L) int64 tokens of images of which a part is kept.
+            kept: (B, L) bool: where the token of `known` stands, whatever was drawn: later scales read the picture
+                with it.
 
         Returns:
             One (B, p * p) int64 map a scale, coarse to fine.
@@ -162,6 +167,8 @@ class VAR(TokenTransformer):
                 tokens.append(logits_BlV.argmax(-1))
             else:
                 tokens.append(draw(filter_logits(logits_BlV, top_k, top_p), uniform_BL[:, begin:end]))
+            if known is not None and kept is not None:
+                tokens[-1] = torch.where(kept[:, begin:end], known[:, begin:end], tokens[-1])
             if k < last:
                 picture = tokenizer.add_scale(picture, k, tokens[-1])
                 x_BlC = self.word_embed(tokenizer.scale_input(picture, k + 1))

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from var_scaling.config.train import TrainConfig
 from var_scaling.families.base import Batch
+from var_scaling.families.masks import kept_tokens
 from var_scaling.families.transformer.training import cross_entropy, draws, groups, noise, summarise, sums_of_scales
 from var_scaling.families.var.config import VARConfig, VARSampler
 from var_scaling.families.var.model import VAR, build_var
@@ -40,10 +41,23 @@ def validate(module: VAR, batch: Batch, positions: NDArray[np.int64]) -> dict[st
 
 
 def draw(
-    module: VAR, labels_B: Tensor, tokenizer: Any, sampler: VARSampler, noise: Mapping[str, Tensor]
+    module: VAR,
+    labels_B: Tensor,
+    tokenizer: Any,
+    sampler: VARSampler,
+    noise: Mapping[str, Tensor],
+    known: Mapping[str, Tensor] | None = None,
+    mask: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Tokens of one image for each label."""
+    """Tokens of one image for each label; of a known one those that are kept at each scale, and the rest drawn."""
     tokens = module.sample_tokens(
-        labels_B, tokenizer, sampler.guidance, sampler.top_k, sampler.top_p, uniform_BL=noise["uniform"]
+        labels_B,
+        tokenizer,
+        sampler.guidance,
+        sampler.top_k,
+        sampler.top_p,
+        uniform_BL=noise["uniform"],
+        known=None if known is None else known["tokens"],
+        kept=None if mask is None else kept_tokens(mask, tokenizer.patch_nums).expand(len(labels_B), -1),
     )
     return {"tokens": torch.cat(tokens, dim=1)}
