@@ -67,4 +67,4 @@ def _point_words(line) -> str:
 
 
 def _short(value: float) -> str:
-    return page.plain_number(float(f"{value:.3g}"))
+    return page.short_number(value)

@@ -13,7 +13,7 @@ from analysis.study.frontier import cell_means
 from analysis.study.record import LawRecord, StudyLaws
 
 
-def caption(study: StudyLaws, records: list[LawRecord], more: str = "", held_out: bool = True) -> str:
+def caption(study: StudyLaws, records: list[LawRecord], more: str = "", held_out: bool = True, title: str = "") -> str:
     """What a figure rests on: conventions, trials, refusals and notes with their numbers.
 
     Args:
@@ -21,12 +21,13 @@ def caption(study: StudyLaws, records: list[LawRecord], more: str = "", held_out
         records: the laws that the figure shows.
         more: what only this figure has to say.
         held_out: whether to add the held-out error of the last of the laws; not where the figure shows it.
+        title: what the figure shows, first.
     """
     words = dict.fromkeys(study.conventions[name] for name in ("N", "D", "C") if name in study.conventions)
     if any(record.against == "params" for record in records) and "budget" in study.conventions:
         words[study.conventions["budget"]] = None
     runs = f"{study.rows[study.columns.run].nunique()} trials, " if study.columns.run else ""
-    parts = [f"{'; '.join(words)}." if words else "", f"{runs}{len(study.rows)} rows.", more]
+    parts = [title, f"{'; '.join(words)}." if words else "", f"{runs}{len(study.rows)} rows.", more]
     tests = [test for record in records for test in record.backtests]
     if held_out and tests:
         parts.append(f"Largest size held out: {percent(tests[-1].error)} %, {judged(tests[-1])}.")
@@ -68,11 +69,12 @@ def fid_words(study: StudyLaws, target: str) -> str:
     )
 
 
-def legend_title(study: StudyLaws, against: str) -> str | None:
+def legend_title(study: StudyLaws, against: str, form: str) -> str:
+    """The form of all laws, and what the names before the colons count."""
     if against != "params" or study.columns.budget is None or study.columns.budgets == ():
-        return None
+        return f"law: {form}"
     name = amount_name(study.columns.budget)
-    return "images seen" if name == "images" else name
+    return f"{'images seen' if name == 'images' else name}; law: {form}"
 
 
 def target_groups(study: StudyLaws, against: str) -> dict[str, list[str]]:

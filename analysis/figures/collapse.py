@@ -15,7 +15,7 @@ def draw_collapse(result: Collapse, ax: Axes | None = None) -> Axes:
     sizes = list(result.residuals["size"])
     for colour, size, ratio in zip(page.ordered_colours(len(sizes)), sizes, result.residuals["ratio"], strict=True):
         part = result.curves[result.curves["size"] == size]
-        label = page.plain_number(float(f"{size:.3g}")) + (f": {ratio:.1f} sd" if np.isfinite(ratio) else "")
+        label = page.short_number(size) + (f": {ratio:.1f} sd" if np.isfinite(ratio) else "")
         for place, (_, curve) in enumerate(part.groupby("seed")):
             ax.plot(curve["share"], curve["loss"], color=colour, linewidth=0.8, label=label if place == 0 else None)
     ax.set_xlabel("Share of the budget")

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from analysis.figures import page
+from analysis.figures.style import current
 from analysis.study.families import Comparison
 from analysis.study.frontier import frontier
 
@@ -72,7 +73,7 @@ def draw_against(means: pd.DataFrame, column: str, ax: Axes | None = None, *, ed
 def draw_scaling(means: pd.DataFrame, space: str) -> Figure:
     """Figure 3's form: against training compute and images (every row), and against size (the longest runs)."""
     has = [name for name in ("compute", "images", "params") if means[name].notna().any()]
-    figure, axes = plt.subplots(1, len(has), figsize=(page.TEXT + 1.5, 2.7), squeeze=False)
+    figure, axes = plt.subplots(1, len(has), figsize=(page.WIDE, 2.7), squeeze=False)
     for ax, column in zip(axes[0], has, strict=True):
         if column == "params":
             draw_against(largest_budget(means), column, ax, edge="points")
@@ -96,17 +97,17 @@ def draw_speed(means: pd.DataFrame, space: str) -> Figure | None:
     has = [name for name in ("sample_seconds", "sample_flops") if means[name].notna().any()]
     if not has:
         return None
-    figure, axes = plt.subplots(1, len(has), figsize=(page.COLUMN * len(has), 2.7), squeeze=False)
+    figure, axes = plt.subplots(1, len(has), figsize=(page.WIDE if len(has) > 1 else page.COLUMN, 2.7), squeeze=False)
     longest = largest_budget(means)
     for ax, column in zip(axes[0], has, strict=True):
         draw_against(longest, column, ax, edge="points")
         for row in longest[longest[column].notna() & longest["params"].notna()].itertuples():
             ax.annotate(
-                page.plain_number(float(f"{row.params:.3g}")),
+                page.short_number(row.params),
                 (getattr(row, column), row.fid),
                 xytext=(3, 3),
                 textcoords="offset points",
-                fontsize=5,
+                fontsize=current().small,
                 color="0.35",
             )
     page.legend_above(axes[0][0], ncols=4)
@@ -128,7 +129,7 @@ def draw_ratio(comparison: Comparison) -> Figure | None:
     ]
     if not meetings:
         return None
-    figure, ax = plt.subplots(figsize=(page.COLUMN + 1, 2.6))
+    figure, ax = plt.subplots(figsize=(page.COLUMN, 2.6))
     styles = looks(comparison.contenders)
     for each in meetings:
         other = each.second if each.first == base else each.first

@@ -10,101 +10,116 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import pandas as pd
 
-from analysis.errors import BadRequest, CannotFit
-from analysis.figures import (
-    allocation,
-    backtest,
-    collapse,
-    given_loss,
-    isoflop,
-    page,
-    profile,
-    residuals,
-    scaling,
-    sensitivity,
-    trajectories,
-)
-from analysis.figures import published as panel
-from analysis.figures.captions import caption, codes, fid_words, legend_title, rows_behind, target_groups
-from analysis.figures.scaling import budget_words, judged
-from analysis.laws.isoflop import IsoFlop
+from analysis.figures import backtest, gallery_study, overview, page, profile, residuals, scaling, sensitivity
+from analysis.figures.captions import caption, fid_words, legend_title, rows_behind, target_groups
+from analysis.figures.measured import interval_columns
+from analysis.figures.scaling import budget_words, figure_form
+from analysis.figures.style import SCREEN, Style, current, styled
 from analysis.laws.plane import CHINCHILLA
 from analysis.laws.power import OFFSET
-from analysis.plans.candidates import candidates_of_rows
-from analysis.plans.predict import joint_record
 from analysis.rows import checks
 from analysis.rows.budgets import MOST_BUDGETS
 from analysis.rows.counting import amount
-from analysis.rows.words import axis, percent, target_axis, target_words
+from analysis.rows.words import axis, target_words
 from analysis.study.comparison import best_form
+from analysis.study.reading import slope_known
 from analysis.study.record import LEVEL, LawRecord, StudyLaws
 from analysis.study.sensitivity import GROUPS
 
 MOST_BACKTESTS = 26  # lines that a page holds
 
 
-def figure_tasks(study: StudyLaws, folder: Path, published: str | None = None) -> list[Callable[[], list[Path]]]:
+def figure_tasks(
+    study: StudyLaws, folder: Path, published: str | None = None, style: Style = SCREEN
+) -> list[Callable[[], list[Path]]]:
     """Each figure that the study may carry as a call that draws it and returns the files written, none if it cannot.
 
     Args:
         study: what fit_study returned.
-        folder: exists; figures go beside laws.json, each with the rows behind it as CSV.
+        folder: exists; figures go there, each with the rows behind it as CSV.
         published: "var" draws the published laws beside these.
+        style: of all of them.
     """
-    tasks: list[Callable[[], list[Path]]] = []
+    draws: list[tuple[str, Callable[[Path], list[Path]]]] = []
     for against in (study.columns.against, "compute"):
         for kind, targets in target_groups(study, against).items():
-            tasks.append(partial(_styled, partial(_scaling, study, against, targets, folder / f"{kind}_{against}")))
+            draws.append((f"{kind}_{against}", partial(_scaling, study, against, targets)))
+        draws.append((f"row_{against}", partial(_row, study, against)))
     for draw, name in (
         (_residuals, "residuals"),
         (_profiles, "profile"),
         (_backtests, "backtest"),
         (_sensitivity, "sensitivity"),
-        (_collapse, "collapse"),
-        (_isoflop, "isoflop"),
-        (_given_loss, "fid_given_loss"),
-        (_trajectories, "trajectories"),
-        (_allocation, "allocation"),
+        (gallery_study.collapse_panel, "collapse"),
+        (gallery_study.isoflop_panel, "isoflop"),
+        (gallery_study.given_loss_panel, "fid_given_loss"),
+        (gallery_study.trajectories_panel, "trajectories"),
+        (gallery_study.allocation_panel, "allocation"),
     ):
-        tasks.append(partial(_styled, partial(draw, study, folder / name)))
+        draws.append((name, partial(draw, study)))
     if published:
-        tasks.append(partial(_styled, partial(_published, study, folder / f"published_{published}")))
-    return tasks
+        draws.append((f"published_{published}", partial(gallery_study.published_panel, study)))
+    return [partial(_drawn, draw, folder / name, style) for name, draw in draws]
 
 
-def _styled(draw: Callable[[], list[Path]]) -> list[Path]:
-    with page.paper_style():
-        return draw()
+def _drawn(draw: Callable[[Path], list[Path]], stem: Path, style: Style) -> list[Path]:
+    with styled(style):
+        return draw(stem)
 
 
 def _scaling(study: StudyLaws, against: str, targets: list[str], stem: Path) -> list[Path]:
-    if not any(record.law is not None for target in targets for record in study.find(target, against)):
+    form = figure_form(study, targets, against)
+    if form is None:
         return []
-    draw = scaling.draw_against_compute if against == "compute" else scaling.draw_against_size
     lines, wide = (len(targets) + 1) // 2, len(targets) > 1
     figure, grid = plt.subplots(
         lines,
         2 if wide else 1,
         squeeze=False,
-        figsize=(page.TEXT if wide else page.COLUMN, (3.0 if wide else 3.7) * lines),
+        figsize=(page.TEXT if wide else page.COLUMN, (current().panel if wide else current().panel + 0.3) * lines),
     )
+    draw = scaling.draw_against_compute if against == "compute" else scaling.draw_against_size
     for ax, target in zip(grid.flat, targets, strict=False):
-        draw(study, target, ax)
-        page.legend_above(ax, title=legend_title(study, against))
+        draw(study, target, ax, form)
+        page.legend(ax, title=legend_title(study, against, form))
     for ax in list(grid.flat)[len(targets) :]:
         ax.remove()
-    records = [record for target in targets for record in study.find(target, against)]
+    page.footnote(figure, _scaling_caption(study, against, targets, form))
+    return page.save(figure, stem, rows_behind(study, against, targets))
+
+
+def _row(study: StudyLaws, against: str, stem: Path) -> list[Path]:
+    """The paper's Figure 5 or 6: losses and errors side by side, all laws of one form."""
+    targets = overview.row_targets(study, against)
+    form = figure_form(study, targets, against)
+    if len(targets) < 2 or form is None:
+        return []
+    figure = overview.draw_row(study, against, targets, form)
+    page.footnote(figure, _scaling_caption(study, against, targets, form))
+    return page.save(figure, stem, rows_behind(study, against, targets))
+
+
+def _scaling_caption(study: StudyLaws, against: str, targets: list[str], form: str) -> str:
+    records = [record for target in targets for record in study.find(target, against, form)]
     method = next((record.law.unit_sentence for record in records if record.law is not None), None)
-    more = f"Bands: {LEVEL:.0%} interval of the law ({method})." if method else ""
+    more = f"Every law: {form}." + (f" Bands: {LEVEL:.0%} interval of the law ({method})." if method else "")
     if any(record.backtests for record in records):
         more += (
-            " Crosses: held-out sizes as predicted from the smaller ones, with the interval for new runs."
+            " Hollow: held-out sizes; crosses: as the law of the smaller ones predicts them, with the interval for new "
+            "runs."
             if against != "compute"
-            else " Held out: the largest point of the frontier."
+            else " Rings: the frontier; hollow: its largest point, held out; cross: as the others predict it."
         )
+    if any(record.law is not None and not slope_known(record) for record in records):
+        more += " Dotted: laws whose slope is not known from zero."
+    if any(interval_columns(study.rows, target) for target in targets):
+        more += " Bars: 95 % intervals of the measurements."
     more += "".join(f" {words}" for target in targets if (words := fid_words(study, target)))
-    page.footnote(figure, caption(study, records, more, held_out=False))
-    return page.save(figure, stem, rows_behind(study, against, targets))
+    words = [target_words(target) for target in targets]
+    over = axis(study.columns, against).replace("$", "")
+    over = over[0].lower() + over[1:] if " " in over.split("(")[0].strip() else over  # not a column's own name
+    title = f"{', '.join(words)} against {over}."
+    return caption(study, records, more, held_out=False, title=title[0].upper() + title[1:])
 
 
 def _main_records(study: StudyLaws) -> list[LawRecord]:
@@ -122,14 +137,14 @@ def _residuals(study: StudyLaws, stem: Path) -> list[Path]:
     if not records:
         return []
     figure, grid = plt.subplots(
-        1, len(records), squeeze=False, figsize=(max(page.COLUMN, min(1.85 * len(records), page.TEXT)), 2.3)
+        1, len(records), squeeze=False, figsize=(page.TEXT if records[1:] else page.COLUMN, 2.3)
     )
     tables = []
     for ax, record in zip(grid.flat, records, strict=True):
         residuals.draw_residuals(record, ax)
         ax.set_xlabel(axis(study.columns, study.columns.against))
         words = "" if record.budget is None else f"{budget_words(record.budget)}: "
-        ax.set_title(f"{words}{record.form}", fontsize=7)
+        ax.set_title(f"{words}{record.form}", fontsize=plt.rcParams["xtick.labelsize"])
         if ax is not grid.flat[0]:
             ax.set_ylabel("")
         tables.append(record.rows.assign(budget=record.budget, form=record.form, residual=record.law.residuals))
@@ -154,7 +169,9 @@ def _profiles(study: StudyLaws, stem: Path) -> list[Path]:
     for ax, record in zip(grid.flat, records, strict=True):
         profile.draw_profile(record.law, ax)
         if record.budget is not None:
-            ax.set_title(amount(study.columns.budget, budget_words(record.budget)), fontsize=7)
+            ax.set_title(
+                amount(study.columns.budget, budget_words(record.budget)), fontsize=plt.rcParams["xtick.labelsize"]
+            )
         tables.append(profile.profile_rows(record.law).assign(budget=record.budget))
     more = (
         f"{target_words(target)}. Dashed: the fitted offset; grey: its 95 % profile interval. An offset at one budget "
@@ -226,109 +243,3 @@ def _record_of_sensitivity(study: StudyLaws, name: str) -> LawRecord | None:
         records = study.find(target, study.columns.against, OFFSET)
     records = [record for record in records if record.law is not None]
     return records[-1] if records else None
-
-
-def _collapse(study: StudyLaws, stem: Path) -> list[Path]:
-    if study.collapse is None or study.collapse.curves.empty:
-        return []
-    ax = collapse.draw_collapse(study.collapse)
-    more = "".join(f" {note.code}: {note.sentence}." for note in study.collapse.notes)
-    if study.collapse.residuals["ratio"].isna().all():
-        more = f" {study.collapse.sentence}."
-    words = f"Training curves of the largest budget over their last value; sd: of seeds.{more}"
-    page.footnote(ax.figure, caption(study, [], words))
-    return page.save(ax.figure, stem, study.collapse.curves)
-
-
-def _isoflop(study: StudyLaws, stem: Path) -> list[Path]:
-    """Valleys, where the rows hold several sizes at equal compute."""
-    fit = study.isoflop
-    if not isinstance(fit, IsoFlop):
-        return []
-    figure, grid = plt.subplots(1, 2, figsize=(page.TEXT, 2.9))
-    isoflop.draw_valleys(fit, grid[0])
-    isoflop.draw_optimum(fit, grid[1])
-    grid[0].set_xlabel(axis(study.columns, "params"))
-    grid[0].set_ylabel(target_axis(study.columns.targets[0]))
-    grid[1].set_xlabel(axis(study.columns, "compute"))
-    more = (
-        f"{target_words(study.columns.targets[0])}; minima by interpolation (Akima) at budgets with four sizes or "
-        f"more; grey: budgets without a minimum inside; band: {LEVEL:.0%} interval."
-    )
-    if fit.held_out is not None:
-        more += f" Largest budget held out: N* {percent(fit.held_out.error)} %, {judged(fit.held_out)}."
-    more += f" Notes: {codes(list(fit.notes))}." if fit.notes else ""
-    page.footnote(figure, caption(study, [], more))
-    return page.save(figure, stem, fit.rows)
-
-
-def _given_loss(study: StudyLaws, stem: Path) -> list[Path]:
-    """FID against loss, each kind of FID on its own panel, each family with its own curve."""
-    records = [record for record in study.find(against="loss") if record.law is not None]
-    targets = list(dict.fromkeys(record.target for record in records))
-    if not targets:
-        return []
-    figure, grid = plt.subplots(1, len(targets), squeeze=False, figsize=(page.COLUMN * len(targets), 3.1))
-    tables = []
-    for ax, target in zip(grid.flat, targets, strict=True):
-        own = [record for record in records if record.target == target]
-        given_loss.draw_given_loss(own, ax)
-        page.legend_above(ax)
-        tables += [record.rows.assign(target=target, form=record.form) for record in own]
-    more = f"Bands: {LEVEL:.0%} interval of the law ({records[0].law.unit_sentence}); one curve a family, never pooled."
-    more += "".join(f" {words}" for target in targets if (words := fid_words(study, target)))
-    page.footnote(figure, caption(study, records, more))
-    return page.save(figure, stem, pd.concat(tables, ignore_index=True))
-
-
-def _trajectories(study: StudyLaws, stem: Path) -> list[Path]:
-    """The frontier of unfinished training curves, on a figure of its own."""
-    if study.trajectories is None:
-        return []
-    records = study.find(against="compute, trajectories")
-    best = best_form(records)
-    ax = trajectories.draw_trajectories(study, records)
-    page.legend_above(ax)
-    more = (
-        "Training loss on the trunk, smoothed, before any anneal: unfinished, so above what their compute could buy; "
-        "not comparable with the frontier of finished budgets."
-    )
-    page.footnote(ax.figure, caption(study, records if best is None else [best], more, held_out=False))
-    return page.save(ax.figure, stem, study.trajectories.curves)
-
-
-def _allocation(study: StudyLaws, stem: Path) -> list[Path]:
-    """Loss against size at several compute budgets by the joint law: where a budget is best spent."""
-    target = study.columns.targets[0]
-    try:
-        record = joint_record(study, target)
-        candidates = candidates_of_rows(study.rows, study.columns)
-    except (CannotFit, BadRequest):
-        return []
-    ax, table = allocation.draw_allocation(study, record, candidates)
-    page.legend_above(ax, title="training compute", ncols=2)
-    more = (
-        f"{target_words(target)} by {record.law.form}; band: {LEVEL:.0%} interval of the law; diamonds: best size, "
-        "where it lies between the sizes trained, with its interval."
-    )
-    page.footnote(ax.figure, caption(study, [record], more))
-    return page.save(ax.figure, stem, table)
-
-
-def _published(study: StudyLaws, stem: Path) -> list[Path]:
-    target = next((name for name in study.columns.targets if name.startswith("loss")), study.columns.targets[0])
-    records = [record for record in study.find(target, study.columns.against, OFFSET) if record.law is not None]
-    if not records:
-        return []
-    figure, grid = plt.subplots(1, 2, figsize=(page.TEXT, 3.1))
-    panel.draw_reducible(records, grid[0])
-    page.legend_above(grid[0])
-    panel.draw_exponents(records, grid[1])
-    more = (
-        f"{target_words(target)}. N in parameters, loss in nats/token; VAR's law is printed for N in billions and a "
-        "loss from which 5.0 (all scales) or 4.5 nats (last) were subtracted. Tokenizers differ, so levels do not "
-        "compare; exponents do, with offsets fitted (ours, Henighan et al.) or assumed (VAR). Hollow: no interval "
-        "published."
-    )
-    page.footnote(figure, caption(study, records, more))
-    return page.save(figure, stem, panel.exponent_rows(records))

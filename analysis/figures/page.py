@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import json
+import re
+import textwrap
 from pathlib import Path
 
 import matplotlib
@@ -12,25 +13,25 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from analysis.figures.fonts import small_font
+from analysis.figures.fonts import FAMILY
 from analysis.figures.recording import record
+from analysis.figures.style import current
 
-STYLE = Path(__file__).with_name("paper.mplstyle")
 FORMATS = ("png", "svg", "pdf")
 PNG_DPI = 220
-COLUMN, TEXT = 3.25, 5.5  # widths in inches: one column, a NeurIPS text block
+COLUMN, TEXT, WIDE = 3.25, 5.5, 6.75  # widths in inches: one column, a NeurIPS text block, a page of two columns
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
+LINE = 1.5  # of a font's size, from one line of a legend to the next
+LEFT = 0.25  # share of a panel that a legend in its right corner leaves free
+NARROW = 1.9  # inches; panels below have room for four ticks
+MOST_ROOM = 0.45  # of a panel's height, for a legend inside
+CAPTION = "caption_beside"  # an attribute of the figure
+CAPTION_FILE = ".caption.json"
 NAMED = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito
-
-
-@contextmanager
-def paper_style() -> Iterator[None]:
-    """The style sheet, for the figures drawn inside; nothing outside changes."""
-    with plt.style.context([str(STYLE), small_font()]):
-        yield
 
 
 def new_axes(ax: Axes | None, width: float = COLUMN, height: float = 2.5) -> Axes:
@@ -44,29 +45,55 @@ def ordered_colours(number: int) -> list:
 
 
 def save(figure: Figure, stem: Path, rows: pd.DataFrame | None = None) -> list[Path]:
-    """PNG, SVG and PDF, and the rows behind the picture as CSV; returns what was written. Closes the figure."""
+    """PNG, SVG and PDF, and the rows behind the picture as CSV; returns what was written. Closes the figure.
+
+    A caption that does not stand in the picture is left beside it, with the picture's width in inches, for
+    :func:`analysis.report.captions.gather`.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_pdf import FigureCanvasPdf
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
     paths = [stem.with_suffix(f".{kind}") for kind in FORMATS]
     figure.patch.set_facecolor("white")
+    for text in figure.findobj(Text):
+        text.set_text(minus(text.get_text()))
     recorded = record(figure, PNG_DPI)
     FigureCanvasAgg(recorded).print_png(paths[0], pil_kwargs={"compress_level": 2})
     # no dates inside: the same rows give the same bytes
     FigureCanvasSVG(recorded).print_svg(paths[1], metadata={"Date": None})
+    if matplotlib.rcParams["svg.fonttype"] == "none":
+        _name_fonts(paths[1])
     FigureCanvasPdf(recorded).print_pdf(paths[2], metadata={"CreationDate": None})
     plt.close(figure)
     if rows is not None:
         paths.append(stem.with_suffix(".csv"))
         rows.to_csv(paths[-1], index=False)
+    if (caption := getattr(figure, CAPTION, None)) is not None:
+        paths.append(stem.with_suffix(CAPTION_FILE))
+        paths[-1].write_text(json.dumps({"width": float(figure.get_size_inches()[0]), "caption": caption}))
     return paths
 
 
-def log_ticks(axis, low: float, high: float, powers: bool = False) -> None:
+def _name_fonts(svg: Path) -> None:
+    """Fonts that whoever opens the file may have: text that is text is set by the viewer, not by us."""
+    text = svg.read_text(encoding="utf-8").replace(f"'{FAMILY}'", FAMILY).replace(f"{FAMILY}, ", "")
+    svg.write_text(text.replace(FAMILY, "'DejaVu Sans', Arial, Helvetica, sans-serif"), encoding="utf-8")
+
+
+def minus(text: str) -> str:
+    """With a minus before a number, where a hyphen stood; formulas between dollars have theirs."""
+    parts = text.split("$") if r"\$" not in text else [text]
+    for place in range(0, len(parts), 2):
+        parts[place] = re.sub(r"(?<![\w.])-(?=\d|\.\d)", "\N{MINUS SIGN}", parts[place])
+    return "$".join(parts)
+
+
+def log_ticks(axis, low: float, high: float, powers: bool = False, narrow: bool = False) -> None:
     """Ticks that suit a log axis: decades when it is long, 1-2-5 when shorter, round numbers when very short.
 
     `powers` writes 3 x 10^12 where a short axis would write 3T: right for FLOPs, wrong for parameters and losses.
+    `narrow`: with room for few.
     """
     decades = np.log10(high / low)
     if decades >= 2.2:
@@ -80,7 +107,7 @@ def log_ticks(axis, low: float, high: float, powers: bool = False) -> None:
         axis.set_minor_locator(LogLocator(base=10, subs=between, numticks=99))
         axis.set_major_formatter(FuncFormatter(power_of_ten))
     else:
-        axis.set_major_locator(FixedLocator(round_values(low, high, 4 if powers else 6)))
+        axis.set_major_locator(FixedLocator(round_values(low, high, 4 if powers or narrow else 6)))
         axis.set_minor_locator(NullLocator())
         axis.set_major_formatter(FuncFormatter(scientific if powers else plain_number))
     axis.set_minor_formatter(NullFormatter())
@@ -109,14 +136,19 @@ def power_of_ten(value: float, _position: int | None = None) -> str:
 
 
 def plain_number(value: float, _position: int | None = None) -> str:
-    """Without needless zeros; k, M and G above a thousand."""
-    for size, letter in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+    """Without needless zeros; K, M and B above a thousand."""
+    for size, letter in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K")):
         if size <= value < 1000 * size:
             return f"{value / size:.4g}{letter}"
     if value >= 1e15 or value < 1e-3:
         mantissa, power = f"{value:.1e}".split("e")
         return f"{float(mantissa):g}×10{superscript(int(power))}"
     return f"{value:.4g}"
+
+
+def short_number(value: float, digits: int = 3) -> str:
+    """:func:`plain_number` in so many digits: how sizes and budgets are called."""
+    return plain_number(float(f"{value:.{digits}g}"))
 
 
 def scientific(value: float, _position: int | None = None) -> str:
@@ -147,16 +179,32 @@ def log_axes(
         margin = max((high / low) ** pad, 1.004)
         scale("log")
         limits(low / margin, high * margin)
-        log_ticks(axis, low / margin, high * margin, powers=flops and axis is ax.xaxis)
+        along = axis is ax.xaxis
+        log_ticks(axis, low / margin, high * margin, powers=flops and along, narrow=along and _inches(ax) < NARROW)
+
+
+def _inches(ax: Axes) -> float:
+    """The width of an axes and its labels."""
+    place = ax.get_subplotspec()
+    return float(ax.figure.get_size_inches()[0]) / (place.get_gridspec().ncols if place else 1)
+
+
+def legend(ax: Axes, title: str | None = None, **options) -> None:
+    """Over the axes, where it hides no data; of formulas inside them, in room that is made above the data."""
+    if current().formulas:
+        legend_inside(ax, title, **options)
+    else:
+        legend_above(ax, title, **options)
 
 
 def legend_above(ax: Axes, title: str | None = None, **options) -> None:
     """A legend over the axes, where it hides no data."""
+    small = current().small
     options = {
         "loc": "lower left",
         "bbox_to_anchor": (-0.02, 1.0),
-        "fontsize": 5.6,
-        "title_fontsize": 5.6,
+        "fontsize": small,
+        "title_fontsize": small,
         "alignment": "left",
         "borderpad": 0.1,
         "labelspacing": 0.35,
@@ -164,10 +212,55 @@ def legend_above(ax: Axes, title: str | None = None, **options) -> None:
     ax.legend(title=title, **options)
 
 
-def footnote(figure: Figure, text: str) -> None:
-    """Conventions, intervals and warnings under a figure, wrapped to its width."""
-    import textwrap
+def legend_inside(ax: Axes, title: str | None = None, below: float = 36.0, **options) -> None:
+    """A legend in the upper right corner of axes with log y; what falls leaves room there, the rest is made.
 
+    `below`: points of a row of panels that all but the frames take.
+    """
+    small = current().small
+    names = ax.get_legend_handles_labels()[1]
+    if not names:
+        return
+    lines = -(-sum(name.count("\n") + 1 for name in names) // options.get("ncols", 1)) + (title is not None)
+    _make_room(ax, lines * LINE * small, below)
+    options = {
+        "loc": "upper right",
+        "fontsize": small,
+        "title_fontsize": small,
+        "alignment": "right",
+        "borderpad": 0.1,
+        "labelspacing": 0.25,
+        "handletextpad": 0.3,
+        "handlelength": 1.0,
+        "columnspacing": 0.8,
+    } | options
+    ax.legend(title=title, **options)
+
+
+def _make_room(ax: Axes, points: float, below: float) -> None:
+    """Raise the upper limit of a log axis so that nothing drawn reaches into so many points below it."""
+    figure = ax.figure
+    height = 72 * figure.get_size_inches()[1] / ax.get_subplotspec().get_gridspec().nrows - below
+    share = min(points / height, MOST_ROOM)
+    low, high = ax.get_ylim()
+    left, right = ax.get_xlim()
+    below_legend = left * (right / left) ** LEFT
+    reached = [low]
+    for line in ax.lines:  # bands may lie under the legend; lines and points may not
+        if line.get_transform() == ax.transData:
+            x, y = (np.asarray(values, float) for values in line.get_data())
+            reached += list(y[np.isfinite(y) & (x > below_legend)])
+    needed = low * (max(reached) / low) ** (1 / (1 - share))
+    if needed > high:
+        ax.set_ylim(low, needed)
+        log_ticks(ax.yaxis, low, needed)
+
+
+def footnote(figure: Figure, text: str) -> None:
+    """Conventions, intervals and warnings under a figure, wrapped to its width; on paper kept for its caption."""
+    if not current().caption_inside:
+        setattr(figure, CAPTION, minus(text))
+        return
     width = int(figure.get_size_inches()[0] * 23)
     lines = "\n".join(line for part in text.split("\n") for line in textwrap.wrap(part, width))
-    figure.supxlabel(lines, fontsize=5.6, color="0.3", x=0.01, ha="left")
+    figure.supxlabel(lines, fontsize=current().small, color="0.3", x=0.01, ha="left")

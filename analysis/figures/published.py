@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 
 from analysis import published
 from analysis.figures import page
+from analysis.figures.style import current
 from analysis.study.record import LEVEL, LawRecord
 
 SCALES = {"loss_all_scales": "all", "loss_last_scale": "last"}
@@ -22,7 +23,7 @@ def draw_reducible(records: list[LawRecord], ax: Axes | None = None) -> Axes:
         x, y = record.rows["x"].to_numpy(float), record.rows["y"].to_numpy(float) - law.coefficients["E"]
         above = y > 0
         line = np.geomspace(x.min(), x.max(), 40)
-        name = "" if record.budget is None else f" at {page.plain_number(float(f'{record.budget:.3g}'))}"
+        name = "" if record.budget is None else f" at {page.short_number(record.budget)}"
         ax.plot(x[above], y[above], linestyle="none", marker="o", color=colour, label=f"ours,{name}, E fitted")
         ax.plot(line, law.predict(line) - law.coefficients["E"], color=colour)
         xs += [x]
@@ -61,7 +62,7 @@ def exponent_rows(records: list[LawRecord]) -> pd.DataFrame:
     lines = []
     for record in records:
         low, high = record.law.interval("alpha", LEVEL)
-        budget = "" if record.budget is None else f", at {page.plain_number(float(f'{record.budget:.3g}'))}"
+        budget = "" if record.budget is None else f", at {page.short_number(record.budget)}"
         lines.append(
             {
                 "label": f"ours{budget}",
@@ -106,7 +107,7 @@ def draw_exponents(records: list[LawRecord], ax: Axes | None = None) -> Axes:
         if ours:
             ax.plot([line.low, line.high], [place, place], color=colour, linewidth=1)
         ax.plot(line.exponent, place, marker="o", color=colour, markerfacecolor=colour if ours else "white")
-    ax.set_yticks(range(len(table)), table["label"], fontsize=5.6)
+    ax.set_yticks(range(len(table)), table["label"], fontsize=current().small)
     ax.set_ylim(len(table) - 0.5, -0.5)
     ax.grid(axis="y", visible=False)
     ax.set_xlabel("Exponent in $N$")

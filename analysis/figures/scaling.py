@@ -7,16 +7,41 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.figures import page
+from analysis.figures.formulas import exponent_words, formula
+from analysis.figures.measured import draw_floors, draw_intervals
+from analysis.figures.style import current
 from analysis.laws.backtest import Backtest
+from analysis.rows.budgets import ONE_SIZE
+from analysis.rows.checks import spread
 from analysis.rows.columns import Columns
-from analysis.rows.words import axis, number, percent, target_axis
-from analysis.study.comparison import best_form
+from analysis.rows.words import axis, percent, target_axis
+from analysis.study.comparison import common_form
+from analysis.study.reading import slope_known
 from analysis.study.record import LEVEL, LawRecord, StudyLaws
 
 CURVE_POINTS = 80
 MOST_TOLD = 6  # budgets whose held-out error a legend has room for; the backtest figure has them all
+MOST_FORMULAS = 4  # laws that a panel has room for
 WIDE = 10.0  # an interval over a factor of this is no prediction
 MOST_SIZES = 14  # that can be joined and named one by one
+
+
+def figure_form(study: StudyLaws, targets: list[str], against: str) -> str | None:
+    """The one form of all laws of a figure; None where nothing was fitted."""
+    return common_form([group for target in targets for group in by_budget(study, target, against).values()])
+
+
+def by_budget(study: StudyLaws, target: str, against: str) -> dict[float | None, list[LawRecord]]:
+    """The records of one target, by rising budget."""
+    groups: dict[float | None, list[LawRecord]] = {}
+    for record in study.find(target, against):
+        groups.setdefault(record.budget, []).append(record)
+    return dict(sorted(groups.items(), key=lambda item: (item[0] is not None, item[0])))
+
+
+def of_form(records: list[LawRecord], form: str | None) -> LawRecord:
+    """The record of that form, else the first, which then says why there is no law."""
+    return next((record for record in records if record.form == form), records[0])
 
 
 def law_curve(record: LawRecord, beyond: float = 1.0) -> pd.DataFrame:
@@ -27,14 +52,25 @@ def law_curve(record: LawRecord, beyond: float = 1.0) -> pd.DataFrame:
     return pd.DataFrame({"x": x, "y": record.law.predict(x), "low": low, "high": high})
 
 
-def law_label(record: LawRecord, held_out: bool = True) -> str:
-    """Exponent with interval, and what was held out: never r alone."""
-    law = record.law
-    low, high = law.interval("alpha", LEVEL)
-    text = f"α {number(law.coefficients['alpha'], 3)} [{number(low, 3)}, {number(high, 3)}]"
-    floor = law.kind.floor
-    if floor is not None:
-        text += f", {floor} {number(law.coefficients[floor], 3)}"
+def draw_law(record: LawRecord, ax: Axes, colour: str | tuple, line: object = "-") -> None:
+    """Line and band; of a law whose slope is not known from zero a thin dotted line alone."""
+    curve = law_curve(record)
+    if not slope_known(record):
+        ax.plot(curve["x"], curve["y"], color=colour, linestyle=(0, (1, 2.5)), linewidth=0.7)
+        return
+    ax.fill_between(curve["x"], curve["low"], curve["high"], color=colour, alpha=0.16, linewidth=0)
+    ax.plot(curve["x"], curve["y"], color=colour, linestyle=line, linewidth=1.1)
+
+
+def law_label(record: LawRecord, held_out: bool = True, brief: bool = False) -> str:
+    """A formula on paper; on a screen the exponent with its interval, and what was held out; `brief`: a short one."""
+    if record.law is None:
+        return f"no law, {record.refusal.code}"
+    if not slope_known(record):
+        return "slope not known from 0" + ("" if brief else f"\n({exponent_words(record)})")
+    if brief or current().formulas:
+        return formula(record, brief)
+    text = exponent_words(record)
     if record.backtests and held_out:
         test = record.backtests[-1]
         text += f"\nheld out: {percent(test.error)} %, {judged(test)}"
@@ -50,104 +86,143 @@ def judged(test: Backtest) -> str:
 
 def budget_words(budget: float) -> str:
     """A budget on a legend."""
-    return f"{page.plain_number(float(f'{budget:.3g}'))}"
+    return page.short_number(budget)
 
 
-def draw_against_size(study: StudyLaws, target: str, ax: Axes | None = None) -> Axes:
-    """Rows and best law of each budget against parameters, or data; crosses: held-out sizes as they were predicted."""
+def draw_tests(tests: tuple[Backtest, ...], ax: Axes, colour: str | tuple) -> list[float]:
+    """Crosses: hidden points as the others predict them, with the interval for new runs; returns heights to hold."""
+    heights: list[float] = []
+    for test in tests:
+        errors = [[max(test.predicted - test.low, 0)], [max(test.high - test.predicted, 0)]]
+        looks = {"color": colour, "markersize": 4.5, "capsize": 2, "linewidth": 0.8, "zorder": 4}
+        ax.errorbar(test.inputs[0], test.predicted, yerr=errors, fmt="x", **looks)
+        heights.append(test.predicted)
+        if 0 < test.high < WIDE * test.low:  # a wider bar is cut at the frame
+            heights += [test.low, test.high]
+    return heights
+
+
+def hidden(x: pd.Series, tests: tuple[Backtest, ...]) -> np.ndarray:
+    """Which points the tests hid."""
+    logs = np.log(x.to_numpy(float))
+    near = [np.abs(logs - np.log(test.inputs[0])) <= ONE_SIZE for test in tests]
+    return np.any(near, axis=0) if near else np.zeros(len(x), bool)
+
+
+def draw_against_size(
+    study: StudyLaws, target: str, ax: Axes | None = None, form: str | None = None, named: bool = True
+) -> Axes:
+    """Rows and law of each budget against parameters, or data, one form for all.
+
+    Args:
+        study: whose rows and laws they are.
+        target: what is drawn.
+        ax: where.
+        form: of the laws; None takes the one that suits all budgets.
+        named: whether the legend names each budget.
+
+    Hollow: sizes that were held out; crosses: as the law of the smaller ones predicts them. Bars: intervals of FIDs.
+    """
     ax, against = page.new_axes(ax), study.columns.against
-    budgets = sorted(
-        {record.budget for record in study.find(target, against)}, key=lambda value: (value is None, value)
-    )
-    colours = page.ordered_colours(len(budgets)) if len(budgets) > 1 else [page.NAMED[0]]
+    form = form or figure_form(study, [target], against)
+    groups = by_budget(study, target, against)
+    colours = page.ordered_colours(len(groups)) if len(groups) > 1 else [page.NAMED[0]]
+    told = spread(len(groups), MOST_FORMULAS) if current().formulas else range(len(groups))
     xs, ys = [], []
-    for place, (budget, colour) in enumerate(zip(budgets, colours, strict=True)):
-        records = [record for record in study.find(target, against) if record.budget == budget]
-        rows = records[0].rows
+    for place, ((budget, records), colour) in enumerate(zip(groups.items(), colours, strict=True)):
+        record = of_form(records, form)
+        rows, marker = record.rows, page.MARKERS[place % len(page.MARKERS)]
+        words = "" if budget is None or not named else budget_words(budget) + ": "
+        label = words + law_label(record, len(groups) <= MOST_TOLD, brief=not named) if place in told else None
         xs.append(rows["x"])
-        ys.append(rows["y"])
-        marker = page.MARKERS[place % len(page.MARKERS)]
-        best = best_form(records)
-        words = "" if budget is None else budget_words(budget) + ": "
-        if best is None:
-            label = f"{words}no law, {records[0].refusal.code}"
-        else:
-            curve = law_curve(best)
-            ax.fill_between(curve["x"], curve["low"], curve["high"], color=colour, alpha=0.16, linewidth=0)
-            ax.plot(curve["x"], curve["y"], color=colour, linestyle=page.LINES[place % len(page.LINES)], linewidth=1.1)
-            for test in best.backtests:
-                ax.errorbar(
-                    test.inputs[0],
-                    test.predicted,
-                    yerr=[[test.predicted - test.low], [test.high - test.predicted]],
-                    fmt="x",
-                    color=colour,
-                    markersize=4.5,
-                    capsize=2,
-                    linewidth=0.8,
-                    zorder=4,
-                )
-                xs.append([test.inputs[0]])
-                ys.append([test.predicted])
-            label = words + law_label(best, held_out=len(budgets) <= MOST_TOLD)
+        ys += [rows["y"], draw_intervals(_rows_at(study, budget), study.columns.x, target, ax, colour)]
+        if record.law is not None:
+            draw_law(record, ax, colour, page.LINES[place % len(page.LINES)])
+            ys.append(draw_tests(record.backtests, ax, colour))
+        aside = hidden(rows["x"], record.backtests)
+        looks = {"linestyle": "none", "marker": marker, "color": colour, "zorder": 3}
         ax.plot(
-            rows["x"],
-            rows["y"],
-            linestyle="none",
-            marker=marker,
-            color=colour,
-            markeredgecolor="white",
-            markeredgewidth=0.4,
-            label=label,
-            zorder=3,
+            rows["x"][~aside], rows["y"][~aside], markeredgecolor="white", markeredgewidth=0.4, label=label, **looks
         )
-    page.log_axes(ax, np.concatenate(xs), np.concatenate([*ys, _draw_floor(study, target, ax)]))
+        ax.plot(rows["x"][aside], rows["y"][aside], markerfacecolor="white", markeredgewidth=0.9, **looks)
+    page.log_axes(ax, np.concatenate(xs), np.concatenate([*ys, draw_floors(study.rows, target, ax)]))
     ax.set_xlabel(axis(study.columns, against))
     ax.set_ylabel(target_axis(target))
     return ax
 
 
-def draw_against_compute(study: StudyLaws, target: str, ax: Axes | None = None) -> Axes:
-    """All finished budgets against compute, one line a size, and the law through their frontier."""
+def _rows_at(study: StudyLaws, budget: float | None) -> pd.DataFrame:
+    return study.rows if budget is None else study.rows[study.rows[study.columns.budget] == budget]
+
+
+def draw_against_compute(
+    study: StudyLaws, target: str, ax: Axes | None = None, form: str | None = None, named: bool = True
+) -> Axes:
+    """All finished budgets against compute, one line a size, and the law through their frontier.
+
+    Args:
+        study: whose rows and laws they are.
+        target: what is drawn.
+        ax: where.
+        form: of the law; None takes the one that predicted the held-out point best.
+        named: whether the legend names the frontier.
+    """
     ax = page.new_axes(ax)
     columns, rows = study.columns, study.rows[study.rows[target].notna()]
     sizes = np.sort(rows[columns.params].unique()) if columns.params else np.zeros(1)
+    colours = np.array(page.ordered_colours(len(sizes)))
     if len(sizes) <= MOST_SIZES:
-        _draw_sizes(rows, columns, target, sizes, ax)
+        draw_sizes(rows, columns, target, sizes, ax)
     else:
-        colours = np.array(page.ordered_colours(len(sizes)))[np.searchsorted(sizes, rows[columns.params])]
-        ax.scatter(rows[columns.compute], rows[target], s=5.5, c=colours, linewidths=0)
-    records = study.find(target, "compute")
-    best = best_form(records)
-    points = records[0].rows
-    label = f"frontier of {len(points)} points\n"
-    if best is not None:
-        curve = law_curve(best)
-        ax.fill_between(curve["x"], curve["low"], curve["high"], color="black", alpha=0.12, linewidth=0)
-        ax.plot(curve["x"], curve["y"], color="black", linestyle="--", linewidth=1.1, zorder=4)
-        label += law_label(best)
-    else:
-        label += f"no law, {records[0].refusal.code}"
-    ax.plot(
-        points["x"],
-        points["y"],
-        linestyle="none",
-        marker="o",
-        markerfacecolor="none",
-        markeredgecolor="black",
-        markersize=5.5 if len(points) < 40 else 3,
-        markeredgewidth=0.9,
-        label=label,
-        zorder=5,
+        of_rows = colours[np.searchsorted(sizes, rows[columns.params])]
+        ax.scatter(rows[columns.compute], rows[target], s=5.5, c=of_rows, linewidths=0)
+    heights = [rows[target].to_numpy(float)]
+    for size, colour in zip(sizes, colours, strict=True):
+        own = rows[rows[columns.params] == size] if columns.params else rows
+        heights.append(draw_intervals(own, columns.compute, target, ax, colour))
+    record = of_form(study.find(target, "compute"), form or figure_form(study, [target], "compute"))
+    if record.law is not None:
+        draw_law(record, ax, "black", "--")
+        heights.append(np.array(draw_tests(record.backtests, ax, "black")))
+    draw_frontier(record, ax, named)
+    page.log_axes(
+        ax,
+        rows[columns.compute].to_numpy(float),
+        np.concatenate([*heights, draw_floors(study.rows, target, ax)]),
+        flops=True,
+        pad=0.1,
     )
-    values = np.concatenate([rows[target].to_numpy(float), _draw_floor(study, target, ax)])
-    page.log_axes(ax, rows[columns.compute].to_numpy(float), values, flops=True, pad=0.1)
     ax.set_xlabel(axis(columns, "compute"))
     ax.set_ylabel(target_axis(target))
     return ax
 
 
-def _draw_sizes(rows: pd.DataFrame, columns: Columns, target: str, sizes: np.ndarray, ax: Axes) -> None:
+def draw_frontier(record: LawRecord, ax: Axes, named: bool = True) -> None:
+    """Rings about the points that nothing cheaper beats; the hidden one has lost its filling."""
+    points = record.rows
+    few = len(points) < 40
+    aside = hidden(points["x"], record.backtests)
+    head = "frontier: " if current().formulas else f"frontier of {len(points)} points\n"
+    head = head if named else ""
+    looks = {
+        "linestyle": "none",
+        "marker": "o",
+        "markeredgecolor": "black",
+        "markersize": 5.5 if few else 3,
+        "markeredgewidth": 0.9,
+        "zorder": 5,
+    }
+    ax.plot(
+        points["x"][~aside],
+        points["y"][~aside],
+        markerfacecolor="none",
+        label=head + law_label(record, brief=not named),
+        **looks,
+    )
+    ax.plot(points["x"][aside], points["y"][aside], markerfacecolor="white", **looks)
+
+
+def draw_sizes(rows: pd.DataFrame, columns: Columns, target: str, sizes: np.ndarray, ax: Axes) -> None:
     """One named line a size, through the means over its seeds."""
     size = rows[columns.params] if columns.params else pd.Series(0.0, index=rows.index)
     length = rows[columns.budget or columns.compute]
@@ -158,25 +233,11 @@ def _draw_sizes(rows: pd.DataFrame, columns: Columns, target: str, sizes: np.nda
         ax.plot(compute, y, color=colour, linewidth=0.7, marker="o", markersize=2.4)
         if columns.params:
             ax.annotate(
-                page.plain_number(float(f"{size:.2g}")) if depth is None else f"d{depth[size]:g}",
+                page.short_number(size, 2) if depth is None else f"d{depth[size]:g}",
                 (compute[0], y[0]),
                 xytext=(2, 3),
                 textcoords="offset points",
-                fontsize=5.5,
+                fontsize=current().small,
                 color=colour,
                 clip_on=True,
             )
-
-
-def _draw_floor(study: StudyLaws, target: str, ax: Axes) -> np.ndarray:
-    """The tokenizer's own rFID under a FID: no model can be read near it. Returns the values drawn."""
-    label = target.removeprefix("fid_corrected_").removeprefix("fid_")
-    column = f"tokenizer_rfid_{label}"
-    if not target.startswith("fid_") or column not in study.rows:
-        return np.empty(0)
-    floors = study.rows[column].dropna().unique()
-    for place, floor in enumerate(floors):
-        ax.axhline(
-            floor, color="0.45", linewidth=0.9, linestyle=(0, (1, 1)), label=None if place else "tokenizer's own rFID"
-        )
-    return np.asarray(floors, float)

@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 
 from analysis.figures import page
+from analysis.figures.style import current
 
 WORDS = {
     "drop_worst": "highest losses dropped",
@@ -40,7 +41,14 @@ def draw_sensitivity(
     ax.plot(places, table[quantity], marker="o", markersize=size, linestyle=linestyle, color=page.NAMED[0])
     for place, refused in zip(places, table.get("refused", pd.Series([""] * len(table))), strict=True):
         if refused:
-            ax.annotate(refused, (place, 0.5), xycoords=("data", "axes fraction"), rotation=90, ha="center", fontsize=5)
+            ax.annotate(
+                refused,
+                (place, 0.5),
+                xycoords=("data", "axes fraction"),
+                rotation=90,
+                ha="center",
+                fontsize=current().small,
+            )
     step = max(1, int(np.ceil(len(labels) / (8 if len(labels) < 16 else 5))))
     ax.set_xticks(places[::step], labels[::step])
     ax.set_xlim(-0.5, len(table) - 0.5)
@@ -54,4 +62,4 @@ def _label(value) -> str:
         return SHORT.get(value, value)
     if np.isinf(value):
         return "∞"
-    return page.plain_number(float(f"{value:.2g}")) if value > 0 else "0"
+    return page.short_number(value, 2) if value > 0 else "0"

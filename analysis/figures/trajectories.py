@@ -6,6 +6,7 @@ from matplotlib.axes import Axes
 
 from analysis.figures import page
 from analysis.figures.scaling import MOST_SIZES, law_curve, law_label
+from analysis.figures.style import current
 from analysis.study.comparison import best_form
 from analysis.study.record import LawRecord, StudyLaws
 
@@ -20,11 +21,11 @@ def draw_trajectories(study: StudyLaws, records: list[LawRecord], ax: Axes | Non
         ax.plot(part["x"], part["y"], color=colour, linewidth=0.9)
         if len(sizes) <= MOST_SIZES:
             ax.annotate(
-                page.plain_number(float(f"{size:.2g}")),
+                page.short_number(size, 2),
                 (part["x"].iloc[0], part["y"].iloc[0]),
                 xytext=(2, 3),
                 textcoords="offset points",
-                fontsize=5.5,
+                fontsize=current().small,
                 color=colour,
             )
     best = best_form(records)

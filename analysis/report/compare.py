@@ -11,13 +11,16 @@ from analysis.study.beside_published import published_rows
 from analysis.study.families import Comparison
 
 
-def write_comparison(comparison: Comparison, folder: Path, *, figures: bool = True) -> list[Path]:
+def write_comparison(
+    comparison: Comparison, folder: Path, *, figures: bool = True, style: str = "screen"
+) -> list[Path]:
     """Write compare.json, points.csv, laws.csv, exponents.csv, meetings.csv, claims.csv, published.csv and the figures.
 
     Args:
         comparison: what was found.
         folder: made if it is not there.
         figures: whether to draw.
+        style: of the figures: "screen", or "paper", whose figures and captions go to ``paper/``.
     """
     folder.mkdir(parents=True, exist_ok=True)
     whole = comparison.as_dict()
@@ -33,14 +36,18 @@ def write_comparison(comparison: Comparison, folder: Path, *, figures: bool = Tr
     for name, table in tables.items():
         table.to_csv(folder / f"{name}.csv", index=False)
         written.append(folder / f"{name}.csv")
-    return written + (_draw(comparison, folder) if figures else [])
+    return written + (_draw(comparison, folder, style) if figures else [])
 
 
-def _draw(comparison: Comparison, folder: Path) -> list[Path]:
+def _draw(comparison: Comparison, folder: Path, style: str) -> list[Path]:
     from analysis.figures import compare, page
+    from analysis.figures.style import style_named, styled
+    from analysis.report.captions import gather
 
-    written = []
-    with page.paper_style():
+    written, look = [], style_named(style)
+    folder = folder / look.folder
+    folder.mkdir(exist_ok=True)
+    with styled(look):
         means, space = comparison.means, comparison.space
         written += page.save(compare.draw_scaling(means, space), folder / "scaling", means)
         if (figure := compare.draw_speed(means, space)) is not None:
@@ -49,4 +56,4 @@ def _draw(comparison: Comparison, folder: Path) -> list[Path]:
             meetings = [each for each in comparison.meetings if each.axis == "compute"]
             rows = [each.course.assign(first=each.first, second=each.second) for each in meetings]
             written += page.save(figure, folder / "ratio", pd.concat(rows))
-    return written
+    return gather(written)

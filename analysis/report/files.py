@@ -20,7 +20,13 @@ Progress = Callable[[str], None] | None
 
 
 def laws_of(
-    path: str | Path, folder: str | Path | None = None, *, figures: bool = True, progress: Progress = None, **options
+    path: str | Path,
+    folder: str | Path | None = None,
+    *,
+    figures: bool = True,
+    style: str = "screen",
+    progress: Progress = None,
+    **options,
 ) -> tuple[StudyLaws, list[Path]]:
     """Load a sweep (or any folder of trials), fit all its laws and write them; what `fit-laws` does.
 
@@ -28,6 +34,7 @@ def laws_of(
         path: what :func:`analysis.load_runs` accepts, in the project's own row format.
         folder: where to write; None writes to ``<path>/laws``.
         figures: whether to draw.
+        style: of the figures, as :func:`write_laws`.
         progress: called with a word as each part starts.
         **options: of :func:`study_of`.
 
@@ -40,7 +47,7 @@ def laws_of(
     """
     study = study_of(path, progress=progress, meanwhile=import_figures if figures else None, **options)
     target = Path(folder) if folder is not None else Path(path) / "laws"
-    return study, write_laws(study, target, figures=figures, progress=progress)
+    return study, write_laws(study, target, figures=figures, style=style, progress=progress)
 
 
 def import_figures() -> None:
@@ -54,6 +61,7 @@ def write_laws(
     *,
     figures: bool = True,
     published: str | None = None,
+    style: str = "screen",
     progress: Progress = None,
     meanwhile: Callable[[], object] | None = None,
 ) -> list[Path]:
@@ -64,11 +72,12 @@ def write_laws(
         folder: made if it is not there.
         figures: whether to draw.
         published: "var" draws the published laws beside these.
+        style: of the figures: "screen", or "paper", whose figures and captions go to ``paper/``.
         progress: called with a word as each part starts.
         meanwhile: called in this process while another draws already, for instance to tell somebody the laws.
 
     Raises:
-        ValueError: an unknown name of published laws.
+        ValueError: an unknown name of published laws, or of a style.
     """
     if published not in (None, "var"):
         raise BadRequest(f"no published laws {published!r} to draw; there are: var")
@@ -76,11 +85,16 @@ def write_laws(
     tasks = [partial(_write_tables, study, folder)]
     if figures and study.fitted:
         from analysis.figures.gallery import figure_tasks
+        from analysis.figures.style import style_named
+        from analysis.report.captions import gather
 
         if progress is not None:
             progress("figures")
-        tasks = figure_tasks(study, folder, published) + tasks
-    return [path for paths in in_parallel(tasks, meanwhile) for path in paths]
+        look = style_named(style)
+        (folder / look.folder).mkdir(exist_ok=True)
+        tasks = figure_tasks(study, folder / look.folder, published, look) + tasks
+    written = [path for paths in in_parallel(tasks, meanwhile) for path in paths]
+    return gather(written) if figures and study.fitted else written
 
 
 def _write_tables(study: StudyLaws, folder: Path) -> list[Path]:

@@ -21,10 +21,10 @@ def latex_table(study: StudyLaws) -> str:
         r"\midrule",
     ]
     for record in study.records:
-        budget = "" if record.budget is None else f", {amount(_tex(study.columns.budget), _tex_number(record.budget))}"
-        name = f"{_tex(target_words(record.target))} & {AGAINST_WORDS[record.against]}{budget}, {_tex(record.form)}"
+        budget = "" if record.budget is None else f", {amount(tex(study.columns.budget), _tex_number(record.budget))}"
+        name = f"{tex(target_words(record.target))} & {AGAINST_WORDS[record.against]}{budget}, {tex(record.form)}"
         if record.law is None:
-            refused = rf"refused: \texttt{{{_tex(record.refusal.code)}}}"
+            refused = rf"refused: \texttt{{{tex(record.refusal.code)}}}"
             lines.append(rf"{name} & & \multicolumn{{4}}{{l}}{{{refused}}} \\")
             continue
         law = record.law
@@ -42,7 +42,7 @@ def latex_table(study: StudyLaws) -> str:
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
-def _tex(text: str) -> str:
+def tex(text: str) -> str:
     words = {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}"}
     return re.sub(r"[\\^~&#${}_%]", lambda sign: words.get(sign[0], "\\" + sign[0]), text)
 

@@ -152,7 +152,7 @@ def _measured(rows: pd.DataFrame, names: dict[str, str | None]) -> pd.DataFrame:
             fid=value,
             fid_low=of("fid_low"),
             fid_high=of("fid_high"),
-            floor=of("tokenizer_rfid", "rfid", "floor"),
+            floor=of("tokenizer_rfid_corrected", "tokenizer_rfid", "rfid", "floor"),
             sample_seconds=of("sample_seconds"),
             sample_flops=of("sample_flops"),
             **{f"space_{part}": values for part, values in space.items()},

@@ -87,6 +87,35 @@ def ends(low: float, high: float, digits: int = 4) -> tuple[str, str]:
     return number(low, digits), number(high, digits)
 
 
+def carried(value: float, low: float, high: float) -> tuple[str, str, str]:
+    """A value and its interval in as many digits as the interval carries: one of half its width, two if that is small.
+
+    The rule is the Review of Particle Physics': two digits of an uncertainty below 0.355, one from there to 0.949,
+    times any power of ten. What has no interval, or an infinite one, keeps three significant digits.
+    """
+    if not 0 < high - low < math.inf:
+        return number(value, 3), number(low, 3), number(high, 3)
+    half = (high - low) / 2
+    power = math.floor(math.log10(half))
+    leading = half / 10**power  # 1 to 10
+    places = -power + (1 if leading < 3.55 or leading >= 9.5 else 0) - (1 if leading >= 9.5 else 0)
+    if places > 8 or max(abs(value), abs(low), abs(high)) >= 1e6:
+        return number(value, 3), *ends(low, high, 3)
+    # up to two more where the sign of an end would be lost: whether an interval holds zero is its first message
+    places += _to_see(low, high, places)
+    texts = (f"{round(each, places):.{max(places, 0)}f}" for each in (value, low, high))
+    shown, bottom, top = (text[1:] if text.startswith("-") and not float(text) else text for text in texts)
+    return shown, bottom, top
+
+
+def _to_see(low: float, high: float, places: int) -> int:
+    """How many more decimals, up to two, no end rounds to zero in."""
+    for more in range(2):
+        if all(not end or round(end, places + more) for end in (low, high)):
+            return more
+    return 2
+
+
 def percent(share: float, digits: int = 2) -> str:
     """A share as signed per cent, without the unit; what rounds to nothing has no sign."""
     text = f"{100 * share:+.{digits}f}"

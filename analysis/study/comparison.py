@@ -8,7 +8,10 @@ import pandas as pd
 from analysis.laws.backtest import Backtest
 from analysis.laws.power import OFFSET
 from analysis.rows.budgets import ONE_SIZE
+from analysis.study.reading import slope_known
 from analysis.study.record import LawRecord, StudyLaws
+
+SMALLEST_SCORE = 1e-12  # a relative error of 1e-6: printed losses have no more digits
 
 
 def best_form(records: list[LawRecord]) -> LawRecord | None:
@@ -28,6 +31,38 @@ def best_form(records: list[LawRecord]) -> LawRecord | None:
         if record.law.kind == OFFSET and not any(note.code in ("flat_profile", "at_bound") for note in record.law.notes)
     ]
     return (with_offset or fitted or [None])[0]
+
+
+def common_form(groups: list[list[LawRecord]]) -> str | None:
+    """One form for several groups, each the records of one budget or quantity: unlike exponents do not compare.
+
+    Of the forms fitted in most groups, those whose slope is known in most; of these the one with the smallest product
+    of :func:`held_out_score` over the groups in which all of them have one; else, and where scores are equal, the one
+    that :func:`best_form` takes most often.
+    """
+    fitted: dict[str, dict[int, LawRecord]] = {}
+    for place, group in enumerate(groups):
+        for record in group:
+            if record.law is not None:
+                fitted.setdefault(record.form, {})[place] = record
+    if not fitted:
+        return None
+    most = max(map(len, fitted.values()))
+    fitted = {form: found for form, found in fitted.items() if len(found) == most}
+    known = {form: sum(map(slope_known, found.values())) for form, found in fitted.items()}
+    forms = [form for form in fitted if known[form] == max(known.values())]
+    shared = [
+        place
+        for place in range(len(groups))
+        if all(place in fitted[form] and fitted[form][place].backtests for form in forms)
+    ]
+    chosen = [best.form for group in groups if (best := best_form(group)) is not None]
+
+    def rank(form: str) -> tuple[float, int]:
+        scores = [held_out_score(fitted[form][place]) for place in shared]
+        return float(np.sum(np.log(np.maximum(scores, SMALLEST_SCORE)))), -chosen.count(form)
+
+    return min(forms, key=rank)
 
 
 def held_out_score(record: LawRecord) -> float:

@@ -27,3 +27,10 @@ def exponents(record: LawRecord) -> list[tuple[str, str, float, tuple[float, flo
             name, tex = f"{letter}^", f"${letter}$: "
         lines.append((name, tex, value, (low, high)))
     return lines
+
+
+def slope_known(record: LawRecord) -> bool:
+    """Whether the interval of what the law is read for first leaves out zero: else it says not even that y falls."""
+    lines = exponents(record)
+    low, high = lines[0][3] if lines else (-1.0, -1.0)
+    return bool(low > 0 or high < 0)

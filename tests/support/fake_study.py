@@ -161,4 +161,7 @@ def _fid(row: dict, rng: np.random.Generator) -> dict:
         "fid_high": value + 0.2,
         "samples_per_dimension": 31.25,
         "tokenizer_rfid": 3.2,
+        "tokenizer_rfid_corrected": 3.1,
+        "tokenizer_rfid_low": 3.0,
+        "tokenizer_rfid_high": 3.2,
     }

@@ -31,6 +31,9 @@ def compare(
         str | None, typer.Option("--features", help="Compare in these FID features, where rows have several.")
     ] = None,
     figures: Annotated[bool, typer.Option(help="Draw the figures.")] = True,
+    style: Annotated[
+        str, typer.Option("--style", help="Of the figures: screen, or paper (captions beside them, in paper/).")
+    ] = "screen",
     folder: Annotated[
         Path | None, typer.Option("--out", help="Where to write. Default: compare/ beside the first rows.")
     ] = None,
@@ -52,6 +55,8 @@ def compare(
     A CSV has the columns family, fid, train_flops, images_seen and, where known, params_total, depth, seed, fid_low,
     fid_high, tokenizer_rfid, sample_seconds, sample_flops, features, reference.
     """
+    if style not in ("screen", "paper"):
+        raise RequestProblem(f"--style is {style!r}; it is screen or paper")
     with problems_as_requests():
         from analysis.report.compare import write_comparison
         from analysis.report.files import plain
@@ -62,7 +67,7 @@ def compare(
         comparison = compare_families(places, features)
         first = places[0]
         target = folder or (first.with_name(first.stem + "_compare") if first.is_file() else first / "compare")
-        written = write_comparison(comparison, target, figures=figures)
+        written = write_comparison(comparison, target, figures=figures, style=style)
     if json:
         print_json(plain(comparison.as_dict() | {"files": [str(path) for path in written]}))
         return

@@ -54,6 +54,9 @@ def fit_laws(
         str | None, typer.Option("--published", help="Draw published laws beside these: var.", metavar="NAME")
     ] = None,
     figures: Annotated[bool, typer.Option(help="Draw the figures.")] = True,
+    style: Annotated[
+        str, typer.Option("--style", help="Of the figures: screen, or paper (captions beside them, in paper/).")
+    ] = "screen",
     folder: Annotated[
         Path | None, typer.Option("--out", help="Where to write. Default: laws/ beside the rows.")
     ] = None,
@@ -73,6 +76,8 @@ def fit_laws(
       var-scaling fit-laws results.csv --x n_params --data n_tokens --y loss --fix E=1.69
 
       var-scaling fit-laws wide.csv --x params --wide tokens
+
+      var-scaling fit-laws depth --style paper
     """
     from rich.text import Text
 
@@ -80,6 +85,8 @@ def fit_laws(
 
     if holdout_by not in ("size", "budget"):
         raise RequestProblem(f"--holdout-by is {holdout_by!r}; it is size or budget")
+    if style not in ("screen", "paper"):
+        raise RequestProblem(f"--style is {style!r}; it is screen or paper")
     if not delta >= 0:
         raise RequestProblem(f"--delta is {delta:g}; it is 0 (absolute deviations), a positive number, or inf")
     for value in offset:
@@ -123,7 +130,13 @@ def fit_laws(
                 if study.fitted or not is_csv:
                     shown = None if json else tell
                     written = write_laws(
-                        study, place, figures=figures, published=published, progress=progress, meanwhile=shown
+                        study,
+                        place,
+                        figures=figures,
+                        published=published,
+                        style=style,
+                        progress=progress,
+                        meanwhile=shown,
                     )
                 found.append((study, written))
     documents = [document(study) | {"files": [str(path) for path in written]} for study, written in found if json]

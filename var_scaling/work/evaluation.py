@@ -61,6 +61,8 @@ def evaluate(context: Context, config: TrialConfig, asked: Asked, tokenizer: Any
             rfid = f"rfid_{evaluation.fid.reference}"
             if floor and rfid in floor:
                 result["tokenizer_rfid"] = floor[rfid]
+                ends = {part: floor.get(f"{rfid}_{part}") for part in ("corrected", "low", "high")}
+                result |= {f"tokenizer_rfid_{part}": value for part, value in ends.items() if value is not None}
             context.attempt.check_owner()
             store.write_json(folder / "evaluations" / request["name"], result)
     if lacking:

@@ -121,10 +121,11 @@ def test_a_csv_whose_every_fit_is_refused_draws_nothing(tmp_path):
 
 def test_the_same_rows_give_the_same_bytes(study, tmp_path):
     from analysis.figures import page, residuals
+    from analysis.figures.style import styled
 
     pictures = []
     for name in ("a", "b"):
-        with page.paper_style():
+        with styled():
             record = next(record for record in study.find("loss_all_scales", "params") if record.law is not None)
             ax = residuals.draw_residuals(record)
             page.save(ax.figure, tmp_path / name)

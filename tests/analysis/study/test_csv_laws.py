@@ -1,13 +1,12 @@
 """Somebody's CSV: what its columns are taken for, which laws it gets, and what is said about the rest."""
 
 import json
-from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from analysis.figures.gallery import _backtests, _styled
+from analysis.figures.gallery import _backtests
 from analysis.figures.scaling import draw_against_compute, draw_against_size
 from analysis.rows.budgets import budgets_of_data
 from analysis.rows.columns import Columns, csv_columns, derive
@@ -237,7 +236,7 @@ def test_many_held_out_points_are_drawn_and_told_in_part(tmp_path):
     columns = Columns(params="params", data="tokens", targets=("loss",), budget="tokens", budgets=(1e11,))
     study = fit_study(rows, columns)
     assert [len(record.backtests) for record in study.find("loss", "params, data")] == [27, 27]
-    files = _styled(partial(_backtests, study, tmp_path / "backtest"))
+    files = _backtests(study, tmp_path / "backtest")
     assert len(pd.read_csv(next(file for file in files if file.suffix == ".csv"))) == 2 + 2 * 27
     with out.capture() as told:
         show_study(study)
