@@ -7,6 +7,7 @@ import hashlib
 import logging
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,6 +19,39 @@ Module = TypeVar("Module", bound=nn.Module)
 MOST_DEEP = 3  # keys above the weights: trainer.var_wo_ddp has two
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Given:
+    """What no shape tells of weights; None: nobody said."""
+
+    patch_nums: tuple[int, ...] | None = None
+    heads: int | None = None
+    norm_groups: int | None = None
+    phi_ratio: float | None = None
+    resolution: int | None = None  # of a continuous tokenizer, whose convolutions fit any
+    latent_scale: float | None = None  # of a continuous tokenizer
+    latent_mean: tuple[float, ...] | None = None  # the same, a number a channel
+    latent_std: tuple[float, ...] | None = None
+    target: str | None = None  # of a diffusion transformer
+
+    def under(self, other: Given) -> Given:
+        """This, where the other says nothing."""
+        return replace(self, **{name: value for name, value in vars(other).items() if value is not None})
+
+    def as_dict(self) -> dict[str, Any]:
+        """What was said."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in vars(self).items()
+            if value is not None
+        }
+
+
+def given_of(raw: Mapping[str, Any]) -> Given:
+    """The same from plain values; names that are no fields are left out."""
+    known = {name: value for name, value in raw.items() if name in Given.__dataclass_fields__}
+    return Given(**{name: tuple(value) if isinstance(value, list) else value for name, value in known.items()})
 
 
 def fit(model: Module, state: StateDict, what: str) -> Module:
@@ -38,6 +72,7 @@ def fit(model: Module, state: StateDict, what: str) -> Module:
     problems += [f"{name} is unknown{nearest(name, missing)}" for name in unknown]
     problems += [
         f"{name} has shape {theirs[name]}, expected {ours[name]}"
+        + (", its transpose" if len(ours[name]) > 1 and theirs[name] == ours[name][::-1] else "")
         for name in ours.keys() & theirs.keys()
         if ours[name] != theirs[name]
     ]
@@ -83,10 +118,38 @@ def locate(checkpoint: object, size_givers: Mapping[str, int], what: str) -> dic
                 f"{'is no tensor' if shape is None else f'has shape {shape}'} where one of {dimensions} dimensions is "
                 "expected"
             )
-    return weights
+    return as_float32(weights, what)
+
+
+def as_float32(state: StateDict, what: str) -> dict[str, Tensor]:
+    """Weights in float32, as everything here computes; what was converted for it is logged.
+
+    Args:
+        state: tensors by name; whole numbers (buffers) stay.
+        what: they are of, for the words.
+
+    Raises:
+        ValueError: numbers that are no plain weights: quantised, complex, of 8 bits.
+    """
+    kinds: dict[str, int] = {}
+    for name, value in state.items():
+        kind = str(value.dtype).removeprefix("torch.")
+        if value.is_complex() or value.is_quantized or (value.is_floating_point() and value.element_size() == 1):
+            raise ValueError(f"{name} of {what} is {kind}; plain weights of 16, 32 or 64 bits are read")
+        if value.is_floating_point() and value.dtype != torch.float32:
+            kinds[kind] = kinds.get(kind, 0) + 1
+    for kind, count in kinds.items():
+        words = "rounded to" if kind == "float64" else "the same numbers as"
+        log.warning("%d of %d tensors of %s were %s, and are %s float32", count, len(state), what, kind, words)
+    return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
 
 
 Place = tuple[tuple[str, ...], str, Mapping[Any, Any]]  # keys down to a mapping, prefix of its names, the mapping
+
+
+def holds(checkpoint: object, names: Iterable[str]) -> bool:
+    """Whether a checkpoint has all these names, wherever its training put them."""
+    return isinstance(checkpoint, Mapping) and next(_places(checkpoint, list(names), ()), None) is not None
 
 
 def _places(value: Mapping[Any, Any], names: list[str], keys: tuple[str, ...]) -> Iterator[Place]:

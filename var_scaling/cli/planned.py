@@ -82,7 +82,7 @@ def plan_totals(plan: Plan) -> str:
     sources = ", ".join(sorted({t.cost.source for t in work}))
     disk = sum(t.disk_bytes for t in work) + sum(cost.disk_bytes for cost in plan.stage_costs.values())
     unsure = (
-        " (? = id provisional until a launch has read the image folder)"
+        " (? = id provisional until a launch has read the image folder or weights)"
         if any(t.provisional for t in plan.trials)
         else ""
     )

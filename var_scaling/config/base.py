@@ -13,6 +13,11 @@ class Strict(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
+    @property
+    def unhashed(self) -> frozenset[str]:
+        """Fields of this very value that are no identity, beside those that hold their neutral value."""
+        return frozenset()
+
 
 @dataclass(frozen=True)
 class Neutral:

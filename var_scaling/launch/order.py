@@ -133,8 +133,8 @@ class Order:
         if provisional := [trial.work.id for trial in plan.trials if trial.provisional]:
             raise EnvironmentProblem(
                 f"the id of {', '.join(provisional[:3])}{' ...' if len(provisional) > 3 else ''} is provisional, for "
-                "its image folder has not been read; nothing is trained under such an id: `var-sweep launch` reads it "
-                "first"
+                "its image folder or its tokenizer's weights have not been read; nothing is trained under such an id: "
+                "`var-sweep launch` reads them first"
             )
         frozen.check_path(plan.runs)
         try:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from var_scaling.config.base import Neutral
+from var_scaling.config.base import Neutral, Strict
 from var_scaling.config.evaluate import FidEvaluation
 from var_scaling.planning.trial import NOT_IDENTITY, TrialConfig
 
@@ -27,6 +27,8 @@ def canonical(config: BaseModel, without: frozenset[str] = frozenset()) -> Ident
     for name, field in type(config).model_fields.items():
         value = getattr(config, name)
         if name in without or any(isinstance(m, Neutral) and m.value == value for m in field.metadata):
+            continue
+        if isinstance(config, Strict) and name in config.unhashed:
             continue
         if isinstance(value, BaseModel):
             result[name] = _section(value)
@@ -102,5 +104,9 @@ def difference(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[tuple[str, An
 
 
 def provisional(identity: Mapping[str, Any]) -> bool:
-    """Whether an image folder of this identity has not been listed yet, so that its id may still change."""
-    return bool(dict(identity.get("data", {})).get("version") == "provisional")
+    """Whether an image folder or weights of this identity have not been read yet, so that its id may still change."""
+    tokenizer = identity.get("tokenizer", {})
+    return "provisional" in (
+        dict(identity.get("data", {})).get("version"),
+        tokenizer.get("weights") if isinstance(tokenizer, Mapping) else None,
+    )

@@ -15,6 +15,7 @@ from var_scaling.config.image_manifest import Manifests
 from var_scaling.errors import EnvironmentProblem, RequestProblem
 from var_scaling.families.registry import family_of
 from var_scaling.planning import estimate, flops, identity
+from var_scaling.planning.imported import Imports
 from var_scaling.planning.prices import Prices, WorkCost
 from var_scaling.planning.resolve import asked_images, branch_point, resolve, sampler_of
 from var_scaling.planning.study import Study
@@ -123,6 +124,7 @@ def make_plan(
     device: str | None = None,
     ask_scheduler: holders.AskScheduler | None = None,
     manifests: Manifests | None = None,
+    imports: Imports | None = None,
 ) -> Plan:
     """Resolve every trial and look up what is there already. Reads the runs folder, writes nothing.
 
@@ -133,17 +135,18 @@ def make_plan(
         device: price it on this device.
         ask_scheduler: see `holders.life`.
         manifests: of image folders (`plan_to_launch`); None looks, and writes nothing.
+        imports: of weights from elsewhere, as `manifests`.
 
     Raises:
         RequestProblem: every contradiction in the study at once.
     """
-    manifests = manifests or Manifests(runs / "store")
+    manifests, imports = manifests or Manifests(runs / "store"), imports or Imports(runs)
     problems: dict[str, None] = {}
     resolved: list[tuple[str, TrialConfig, TrialWorks, tuple[tuple[int, int], ...]]] = []
     for point, config in enumerate(configs):
         variant = study.variant_of(point, len(configs))
         try:
-            whole = resolve(config, manifests)
+            whole = resolve(config, manifests, imports)
             works = works_of(whole, study.evaluate_of(variant))
             resolved.append((variant, whole, works, asked_images(whole, study.budgets_of(variant))))
         except RequestProblem as error:
@@ -178,7 +181,7 @@ def plan_to_launch(
     ask_scheduler: holders.AskScheduler | None = None,
     tell: Callable[[str], None] = lambda text: None,
 ) -> Plan:
-    """`make_plan`, with every image folder read to the byte, so that ids are final. Writes manifests into the store.
+    """`make_plan`, with image folders read to the byte and weights read, so that ids are final. Writes into the store.
 
     Args:
         study: as for `make_plan`, like what follows.
@@ -190,9 +193,10 @@ def plan_to_launch(
 
     Raises:
         RequestProblem: every contradiction in the study at once, before anything is read or written.
-        EnvironmentProblem: an image folder is not on this machine, or cannot be read.
+        EnvironmentProblem: an image folder or a file of weights is not on this machine, or cannot be read.
     """
-    plan = make_plan(study, configs, runs, device, ask_scheduler)
+    imports = Imports(runs, build=True, tell=tell)
+    plan = make_plan(study, configs, runs, device, ask_scheduler, imports=imports)
     of_files = [t.config for t in plan.trials if t.config.data.name in FOLDER_SETS]
     for config in of_files:
         folder = folder_path(config.data, config.placement.image_folder)
@@ -200,7 +204,8 @@ def plan_to_launch(
             raise EnvironmentProblem(f"{missing_folder(config.data, folder)} (the study can be planned without it)")
     if all(config.data.name != "imagefolder" for config in of_files):
         return plan
-    return make_plan(study, configs, runs, device, ask_scheduler, Manifests(runs / "store", build=True, tell=tell))
+    manifests = Manifests(runs / "store", build=True, tell=tell)
+    return make_plan(study, configs, runs, device, ask_scheduler, manifests, imports)
 
 
 def _notes(trials: Sequence[PlannedTrial], manifests: Manifests) -> tuple[str, ...]:

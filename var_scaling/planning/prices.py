@@ -129,7 +129,7 @@ def _stage_flops(kind: Kind | str, config: Mapping[str, Any]) -> tuple[float, fl
         return 3 * images * _classifier_flops(data, recipe["channels"]), 0.0
     tokenizer = read_tokenizer(config["tokenizer"])
     encoder, decoder = kind_of(tokenizer).image_flops(tokenizer)
-    if kind == "tokenizer":
+    if kind == "tokenizer":  # of imported weights no image is seen
         return 3 * kind_of(tokenizer).training_images(tokenizer) * (encoder + decoder), 0.0
     if kind == "tokens":
         data = config["data"]

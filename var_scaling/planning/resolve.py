@@ -21,6 +21,7 @@ from var_scaling.errors import RequestProblem
 from var_scaling.families.base import ModelConfig, Recipe, SamplerConfig
 from var_scaling.families.registry import families, family_of
 from var_scaling.planning import flops
+from var_scaling.planning.imported import Imports
 from var_scaling.planning.study import Budgets
 from var_scaling.planning.trial import TrialConfig
 from var_scaling.tokenizers.base import TokenizerConfig
@@ -34,16 +35,18 @@ def _data(config: DataConfig, image_folder: str | None, manifests: Manifests) ->
 
 @lru_cache(maxsize=4096)
 def _tokenizer(config: TokenizerConfig, resolution: int, channels: int, flip: bool) -> TokenizerConfig:
+    """One that is trained here: the same on every machine, so it is resolved once."""
     resolved: TokenizerConfig = kind_of(config).resolve(config, resolution=resolution, channels=channels, flip=flip)
     return resolved
 
 
-def resolve(config: TrialConfig, manifests: Manifests | None = None) -> TrialConfig:
+def resolve(config: TrialConfig, manifests: Manifests | None = None, imports: Imports | None = None) -> TrialConfig:
     """A config without `None` in its identity and execution groups.
 
     Args:
         config: as a user wrote it, or resolved.
         manifests: what one plan knows of image folders; None looks afresh.
+        imports: what it knows of imported weights; None looks into the runs folder that is meant without a word.
 
     Raises:
         RequestProblem: values that contradict one another; the value, the rule and the way out.
@@ -52,7 +55,8 @@ def resolve(config: TrialConfig, manifests: Manifests | None = None) -> TrialCon
     try:
         data = _data(config.data, config.placement.image_folder, manifests or Manifests())
         assert data.resolution is not None and data.channels is not None
-        tokenizer = _tokenizer(config.tokenizer, data.resolution, data.channels, mirrors(config.data))
+        resolve_it = (imports or Imports()).tokenizer if config.tokenizer.imported else _tokenizer
+        tokenizer = resolve_it(config.tokenizer, data.resolution, data.channels, mirrors(config.data))
     except ValueError as error:
         raise RequestProblem(str(error)) from None
     if config.train.precision == "tf32" and config.placement.device == "cpu":
@@ -81,9 +85,10 @@ def _model(model: ModelConfig, tokenizer: TokenizerConfig, data: DataConfig) -> 
     family, kind = family_of(model), kind_of(tokenizer)
     if kind.latents != family.latents:
         fitting = [preset for preset, other in presets().items() if other.latents == family.latents]
+        given = "the weights give" if tokenizer.imported else f"tokenizer.preset {tokenizer.preset} gives"
         raise RequestProblem(
-            f"model.family {family.name} stands on {family.latents}, and tokenizer.preset {tokenizer.preset} gives "
-            f"{kind.latents}; use one of the presets {', '.join(fitting)}"
+            f"model.family {family.name} stands on {family.latents}, and {given} {kind.latents}; "
+            f"use one of the presets {', '.join(fitting)}"
         )
     facts = {**kind.facts(tokenizer), "num_classes": data.classes}
     derived = {name: facts[name] for name in family.facts}

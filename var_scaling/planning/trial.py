@@ -13,8 +13,8 @@ from var_scaling.config.data import DataConfig
 from var_scaling.config.train import ExecutionConfig, PlacementConfig, TrainConfig
 from var_scaling.families.base import ModelConfig
 from var_scaling.families.registry import families, unknown_family
-from var_scaling.tokenizers.base import TokenizerConfig
-from var_scaling.tokenizers.registry import kinds, presets, unknown_preset
+from var_scaling.tokenizers.base import TokenizerConfig, WeightsConfig
+from var_scaling.tokenizers.registry import config_type, kinds
 
 NOT_IDENTITY = frozenset({"execution", "placement"})
 
@@ -55,10 +55,12 @@ def trial_type(raw: Mapping[str, Any]) -> type[TrialConfig]:
     family = _said(raw, "model", "family", next(iter(families())))
     if family not in families():
         raise ValueError(f"`model.family`: {unknown_family(family)}")
-    preset = _said(raw, "tokenizer", "preset", next(iter(presets())))
-    if preset not in presets():
-        raise ValueError(f"`tokenizer.preset`: {unknown_preset(preset)}")
-    return _trial_type(family, presets()[preset].name)
+    section = raw.get("tokenizer")
+    try:
+        tokenizer = config_type(section if isinstance(section, Mapping) else {})
+    except ValueError as error:
+        raise ValueError(f"`tokenizer.preset`: {error}") from None
+    return _trial_type(family, tokenizer)
 
 
 def _said(raw: Mapping[str, Any], section: str, key: str, default: str) -> str:
@@ -69,10 +71,8 @@ def _said(raw: Mapping[str, Any], section: str, key: str, default: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _trial_type(family: str, kind: str) -> type[TrialConfig]:
-    model, tokenizer = families()[family].config, kinds()[kind].config
-    fields: dict[str, Any] = {
-        "model": (model, model.model_validate({})),
-        "tokenizer": (tokenizer, tokenizer.model_validate({})),
-    }
+def _trial_type(family: str, tokenizer: type[TokenizerConfig]) -> type[TrialConfig]:
+    model = families()[family].config
+    own = ... if tokenizer is WeightsConfig else tokenizer.model_validate({})
+    fields: dict[str, Any] = {"model": (model, model.model_validate({})), "tokenizer": (tokenizer, own)}
     return create_model("TrialConfig", __base__=TrialConfig, **fields)

@@ -74,6 +74,8 @@ _NOT_OF_TOKENIZER = frozenset({"unique_images", "validation_images", "views", "c
 
 @lru_cache(maxsize=1024)
 def _tokenizer(data: DataConfig, tokenizer: TokenizerConfig, how: _How) -> Work:
+    if tokenizer.imported:  # it was trained on whatever it was trained on
+        return _stage("tokenizer", {"tokenizer": identity.canonical(tokenizer)}, how, (), tokenizer=tokenizer)
     data = metric_data(data)
     parts = {"data": identity.canonical(data, _NOT_OF_TOKENIZER), "tokenizer": identity.canonical(tokenizer)}
     return _stage("tokenizer", parts, how, (), data=data, tokenizer=tokenizer)

@@ -103,6 +103,14 @@ def write_weights(path: Path, weights: Mapping[str, Any]) -> None:
     path.chmod(mode)
 
 
+def link_or_copy(path: Path, to: Path) -> None:
+    """The same content under a second name, without its bytes twice where the file system can."""
+    try:
+        os.link(path, to)
+    except OSError:
+        shutil.copyfile(path, to)
+
+
 def read_json(path: Path) -> Any:
     """The value of a JSON file, or None where there is none or where it is torn."""
     try:

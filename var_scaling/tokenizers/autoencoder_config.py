@@ -96,6 +96,11 @@ class AutoencoderConfig(TokenizerConfig):
     norm_groups: int | None = Field(default=None, ge=1)  # of every GroupNorm, at most: the largest divisor of its width
 
     @property
+    def unhashed(self) -> frozenset[str]:
+        """Imported weights have no recipe."""
+        return frozenset({"train"}) if self.imported else frozenset()
+
+    @property
     def downsampling(self) -> int:
         """Image pixels along the side of one latent position (resolved configs)."""
         return downsampling(vars(self))
@@ -137,7 +142,6 @@ def problems(config: AutoencoderConfig, train: AutoencoderTrainConfig, data: Map
         data: resolution and image_channels of the data.
     """
     assert config.resolution is not None and config.channel_multipliers is not None
-    assert train.images is not None and train.batch_size is not None
     for name, actual in data.items():
         if getattr(config, name) != actual:
             yield f"tokenizer.{name} is {getattr(config, name)} but the data have {actual}; leave it out"
@@ -151,5 +155,5 @@ def problems(config: AutoencoderConfig, train: AutoencoderTrainConfig, data: Map
             f"use data.resolution {max(round(config.resolution / config.downsampling), 1) * config.downsampling}, or "
             "fewer levels"
         )
-    if train.images < train.batch_size:
+    if train.images is not None and train.batch_size is not None and train.images < train.batch_size:
         yield f"tokenizer.train.images {train.images} is below one batch of {train.batch_size}; raise it"

@@ -9,9 +9,11 @@ Its torch-free half (`TokenizerKind`) answers what planning asks; its torch half
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
-from var_scaling.config.base import Strict
+from pydantic import Field
+
+from var_scaling.config.base import Neutral, Strict
 
 if TYPE_CHECKING:
     import torch
@@ -27,9 +29,30 @@ Arrays = Mapping[str, tuple[str, tuple[int, ...]]]  # dtype and shape of one ima
 
 
 class TokenizerConfig(Strict):
-    """What every tokenizer's config has. The kind follows from the preset."""
+    """What every tokenizer's config has. The kind follows from the preset, or from the weights.
+
+    `weights` is a path or a name as a user writes it, and in a resolved config a hash of the tensors: the path is
+    placement, the content identity. A preset beside it lends its sizes to a plan that is made before the file is there.
+    """
 
     preset: str
+    weights: Annotated[str, Neutral("off")] = "off"
+
+    @property
+    def imported(self) -> bool:
+        """Whether its weights are from elsewhere, or asked to be."""
+        return self.weights != "off"
+
+
+class WeightsConfig(TokenizerConfig):
+    """Weights from elsewhere whose kind nobody has said, and what no shape tells of them; resolved by their content."""
+
+    preset: Literal["imported"] = "imported"
+    weights: Annotated[str, Neutral("off")]
+    patch_nums: tuple[int, ...] | None = None
+    norm_groups: int | None = Field(default=None, ge=1)
+    phi_ratio: float | None = Field(default=None, ge=0, le=1)
+    latent_scale: float | None = Field(default=None, gt=0)
 
 
 class TokenizerKind(Protocol):
@@ -44,17 +67,24 @@ class TokenizerKind(Protocol):
         """Names that `tokenizer.preset` may have; no two kinds share one."""
 
     @property
+    def imported(self) -> str:
+        """The preset of resolved configs whose weights are from elsewhere."""
+
+    @property
     def latents(self) -> Latents: ...
     @property
     def module(self) -> str:
         """Dotted name of the torch half, a module with the functions of `TokenizerModule`."""
 
     def resolve(self, config: Any, *, resolution: int, channels: int, flip: bool) -> Any:
-        """The config without None.
+        """The config without None; of imported weights, whose sizes are known, only what must fit is checked.
 
         Raises:
             ValueError: sizes that cannot be; all problems in one message, a sentence each.
         """
+
+    def imported_as(self, config: Any, asked: TokenizerConfig, resolution: int) -> Any:
+        """The config of imported weights with what a study says that no shape tells, for images of this side."""
 
     def facts(self, config: Any) -> Mapping[str, Any]:
         """What a family may learn of the latents, by the names that its config uses."""

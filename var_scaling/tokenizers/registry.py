@@ -1,4 +1,4 @@
-"""Every kind of tokenizer, found by its preset. Torch-free."""
+"""Every kind of tokenizer, found by its preset, or by that of imported weights. Torch-free."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from var_scaling.tokenizers.base import TokenizerConfig, TokenizerKind, TokenizerModule
+from var_scaling.tokenizers.base import TokenizerConfig, TokenizerKind, TokenizerModule, WeightsConfig
 
 OURS = ("vq", "kl")  # a line a kind: the name of its folder
 
@@ -25,9 +25,31 @@ def presets() -> Mapping[str, TokenizerKind]:
     return {preset: kind for kind in kinds().values() for preset in kind.presets}
 
 
+@lru_cache(maxsize=1)
+def imported_kinds() -> Mapping[str, TokenizerKind]:
+    """Kinds by the preset of resolved configs whose weights are from elsewhere; nobody asks for one by that name."""
+    return {kind.imported: kind for kind in kinds().values()}
+
+
 def kind_of(config: TokenizerConfig) -> TokenizerKind:
-    """The kind of a tokenizer's config."""
-    return presets()[config.preset]
+    """The kind of a tokenizer's config; one whose weights nobody has looked at yet has none."""
+    return presets().get(config.preset) or imported_kinds()[config.preset]
+
+
+def config_type(raw: Mapping[str, Any]) -> type[TokenizerConfig]:
+    """What the section `tokenizer` of a trial is read as: by its preset, or by its weights.
+
+    Raises:
+        ValueError: no such preset.
+    """
+    if "preset" not in raw:
+        return WeightsConfig if raw.get("weights", "off") != "off" else next(iter(presets().values())).config
+    preset = str(raw["preset"])
+    if preset in imported_kinds() and raw.get("weights", "off") != "off":
+        return imported_kinds()[preset].config
+    if preset not in presets():
+        raise ValueError(unknown_preset(preset))
+    return presets()[preset].config
 
 
 def read_tokenizer(raw: Mapping[str, Any]) -> TokenizerConfig:
@@ -36,10 +58,7 @@ def read_tokenizer(raw: Mapping[str, Any]) -> TokenizerConfig:
     Raises:
         ValueError: no such preset; as `pydantic.ValidationError`, any other problem.
     """
-    preset = str(raw.get("preset", next(iter(presets()))))
-    if preset not in presets():
-        raise ValueError(unknown_preset(preset))
-    return presets()[preset].config.model_validate(raw)
+    return config_type(raw).model_validate(raw)
 
 
 def module_of(config: TokenizerConfig) -> TokenizerModule:

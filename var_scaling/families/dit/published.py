@@ -7,10 +7,13 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from var_scaling.families.dit.config import published_heads
-from var_scaling.families.dit.model import DiT
-from var_scaling.state_dicts import fit, locate
+from torch import Tensor
 
+from var_scaling.families.dit.config import DiTConfig, Target, published_heads
+from var_scaling.families.dit.model import DiT
+from var_scaling.state_dicts import Given, fit, locate
+
+WHAT = "a DiT"
 SIZE_GIVERS = {  # names that the sizes are read from, and the number of dimensions that they must have
     "pos_embed": 3,
     "x_embedder.proj.weight": 4,
@@ -19,7 +22,7 @@ SIZE_GIVERS = {  # names that the sizes are read from, and the number of dimensi
 }
 
 
-def load_dit(state_dict: Mapping[str, Any], heads: int | None = None) -> DiT:
+def load_dit(state_dict: Mapping[str, Any], heads: int | None = None, target: Target = "noise") -> DiT:
     """A published DiT checkpoint as a module in evaluation mode.
 
     Args:
@@ -27,14 +30,15 @@ def load_dit(state_dict: Mapping[str, Any], heads: int | None = None) -> DiT:
             checkpoint around them, whose average (ema) is then taken; see `state_dicts.locate`.
             The last row of the label table is taken for "no class".
         heads: attention heads. They show in no shape: the published sizes have theirs, others must be given.
+        target: what it predicts, which shows nowhere either; the published ones predict noise.
 
     Returns:
-        A `DiT` with target "noise"; learned variances where the last layer has twice the latent's channels.
+        A `DiT`; learned variances where the last layer has twice the latent's channels.
 
     Raises:
         ValueError: one sentence: names or shapes that differ, all listed; or heads that are neither known nor given.
     """
-    state = locate(state_dict, SIZE_GIVERS, "a DiT")
+    state = locate(state_dict, SIZE_GIVERS, WHAT)
     shapes = {name: tuple(value.shape) for name, value in state.items()}
     sizes = _sizes(shapes)
     width, depth = sizes["width"], sizes["depth"]
@@ -46,7 +50,7 @@ def load_dit(state_dict: Mapping[str, Any], heads: int | None = None) -> DiT:
         )
     if heads < 1 or width % heads:
         raise ValueError(f"a width of {width} does not divide into {heads} heads; give heads= a divisor of it")
-    return fit(DiT(heads=heads, **sizes), state, "DiT")
+    return fit(DiT(heads=heads, target=target, **sizes), state, "DiT")
 
 
 def _sizes(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
@@ -77,3 +81,41 @@ def _sizes(shapes: dict[str, tuple[int, ...]]) -> dict[str, Any]:
         "num_classes": shapes["y_embedder.embedding_table.weight"][0] - 1,
         "learned_variance": output_channels == 2 * channels,
     }
+
+
+# What `var_scaling.published.Format` asks.
+
+
+def read(checkpoint: Mapping[str, Any], given: Given) -> DiT:
+    """`load_dit` with what was given."""
+    if given.target not in (None, "noise", "velocity"):
+        raise ValueError(f"target {given.target} is nothing that a DiT predicts here; give noise or velocity")
+    return load_dit(checkpoint, given.heads, given.target or "noise")  # type: ignore[arg-type]
+
+
+def config_of(module: DiT) -> DiTConfig:
+    """The resolved config that builds such a module."""
+    if module.patch_size not in (1, 2, 4, 8):
+        raise ValueError(f"a DiT with patches of {module.patch_size}x{module.patch_size} is none that is known here")
+    return DiTConfig(
+        depth=module.depth,
+        head_dim=module.width // module.heads,
+        heads=module.heads,
+        patch_size=module.patch_size,
+        target=module.target,
+        learned_variance=module.learned_variance,
+        initial_values="published",  # of fresh weights, which these are not
+        latent_channels=module.channels,
+        latent_size=module.latent_size,
+        num_classes=module.num_classes,
+    )
+
+
+def names_of(module: DiT) -> dict[str, Tensor]:
+    """The published state dict, whose names ours are."""
+    return dict(module.state_dict())
+
+
+def given_of(module: DiT) -> Given:
+    """What no shape tells of it."""
+    return Given(heads=module.heads, target=module.target)

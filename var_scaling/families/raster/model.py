@@ -32,7 +32,7 @@ class Raster(TokenTransformer):
         super().__init__(
             depth=config.depth,
             width=config.width,
-            heads=config.heads,
+            heads=config.head_count,
             start_tokens=1,
             tokens=sum(self.sizes),
             scales=len(self.sizes),

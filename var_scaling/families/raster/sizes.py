@@ -53,7 +53,7 @@ def _sizes(config: RasterConfig) -> token_sizes.Sizes:
     return token_sizes.Sizes(
         depth=config.depth,
         width=config.width,
-        heads=config.heads,
+        heads=config.head_count,
         tokens=config.tokens_per_image,
         scales=len(config.patch_nums),
         vocab_size=config.vocab_size,

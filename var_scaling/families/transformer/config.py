@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
+from var_scaling.config.base import Neutral
 from var_scaling.families.base import ModelConfig, SamplerConfig
 
 
 class TokenModelConfig(ModelConfig):
     """`None` means "derived": from the recipe, the tokenizer or the data.
 
-    Width is `head_dim * depth` and heads = depth (64 and the paper's rule; 16 for small ladders).
+    Width is `head_dim` times the heads, and heads = depth unless given (64 and the paper's rule; 16 for small ladders).
     """
 
     head_dim: int = Field(64, ge=2, le=512)
+    heads: Annotated[Annotated[int, Field(ge=1, le=512)] | Literal["depth"], Neutral("depth")] = "depth"
     adaln: Literal["per-block", "shared"] = "per-block"
     attention: Literal["l2-norm", "scaled"] = "l2-norm"
     gamma_init: float | None = Field(None, gt=0)
@@ -27,11 +29,11 @@ class TokenModelConfig(ModelConfig):
 
     @property
     def width(self) -> int:
-        return self.head_dim * self.depth
+        return self.head_dim * self.head_count
 
     @property
-    def heads(self) -> int:
-        return self.depth
+    def head_count(self) -> int:
+        return self.depth if self.heads == "depth" else self.heads
 
     @property
     def tokens_per_image(self) -> int:

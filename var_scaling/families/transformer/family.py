@@ -44,7 +44,7 @@ class TokenFamily:
         return {
             "width": model.width,
             "head_dim": model.head_dim,
-            "heads": model.heads,
+            "heads": model.head_count,
             "adaln": model.adaln,
             "vocab_size": model.vocab_size,
             "gamma_init": model.gamma_init,

@@ -195,7 +195,7 @@ def build_var(config: VARConfig, *, seed: int = 0, masked: bool = False) -> VAR:
         model = VAR(
             depth=config.depth,
             width=config.width,
-            heads=config.heads,
+            heads=config.head_count,
             patch_nums=config.patch_nums,
             vocab_size=config.vocab_size,
             latent_dim=config.latent_dim,

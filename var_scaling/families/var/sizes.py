@@ -68,7 +68,7 @@ def _sizes(config: VARConfig) -> token_sizes.Sizes:
     return token_sizes.Sizes(
         depth=config.depth,
         width=config.width,
-        heads=config.heads,
+        heads=config.head_count,
         tokens=config.tokens_per_image,
         scales=len(_scales(config)),
         vocab_size=config.vocab_size,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from var_scaling.tokenizers.base import Arrays, Latents
+from var_scaling.tokenizers.base import Arrays, Latents, TokenizerConfig
 from var_scaling.tokenizers.convolutions import autoencoder_flops
-from var_scaling.tokenizers.kl.config import PRESETS, KLTokenizerConfig, resolve_kl_tokenizer
+from var_scaling.tokenizers.kl.config import IMPORTED, PRESETS, KLTokenizerConfig, resolve_kl_tokenizer
 
 
 class KLKind:
@@ -16,10 +16,16 @@ class KLKind:
     name = "kl"
     config = KLTokenizerConfig
     presets = tuple(PRESETS)
+    imported = IMPORTED
     latents: Latents = "continuous"
     module = "var_scaling.tokenizers.kl.training"
 
     resolve = staticmethod(resolve_kl_tokenizer)
+
+    def imported_as(self, config: KLTokenizerConfig, asked: TokenizerConfig, resolution: int) -> KLTokenizerConfig:
+        groups = getattr(asked, "norm_groups", None)
+        update = {"resolution": resolution} | ({} if groups is None else {"norm_groups": groups})
+        return config.model_copy(update=update)
 
     def facts(self, config: KLTokenizerConfig) -> Mapping[str, Any]:
         return {name: getattr(config, name) for name in ("latent_channels", "latent_size")}
@@ -34,8 +40,7 @@ class KLKind:
         return autoencoder_flops(config, moments, config.latent_channels)
 
     def training_images(self, config: KLTokenizerConfig) -> int:
-        assert config.train.images, "resolve the config first"
-        return config.train.images
+        return config.train.images or 0  # imported weights have none
 
 
 KIND = KLKind()

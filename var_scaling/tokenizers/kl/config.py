@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from var_scaling.config.base import Neutral
 from var_scaling.tokenizers.autoencoder_config import (
     PAPER_TRAINING,
     SMALL_TRAINING,
@@ -26,10 +27,11 @@ class KLTrainConfig(AutoencoderTrainConfig):
 class KLTokenizerConfig(AutoencoderConfig):
     """An autoencoder with a continuous latent. `None` is filled from the preset, or from the data."""
 
-    preset: Literal["tiny-kl", "paper-kl"] = "tiny-kl"
+    preset: Literal["tiny-kl", "paper-kl", "imported-kl"] = "tiny-kl"
     latent_channels: int | None = Field(default=None, ge=1)
     attention: bool | Literal["middle"] | None = None
     latent_scale: float | Literal["measured"] | None = None  # a factor, or each channel to mean 0 and std 1
+    outer_convolutions: Annotated[bool, Neutral(True)] = True  # 1x1, on each side of the latent; some weights have none
     train: KLTrainConfig = KLTrainConfig()
 
     @property
@@ -39,6 +41,7 @@ class KLTokenizerConfig(AutoencoderConfig):
         return self.resolution // self.downsampling
 
 
+IMPORTED = "imported-kl"  # no preset to be asked for: that of configs whose weights are from elsewhere
 F8_SCALE = 0.18215  # of the latents of latent diffusion's f8 autoencoder with four channels
 
 # tiny-kl: the architecture of `tiny`, four channels, no quantiser: 23.1 dB, rFID 1.0 on Fashion-MNIST after 70 CPU
@@ -84,9 +87,14 @@ def resolve_kl_tokenizer(config: KLTokenizerConfig, *, resolution: int, channels
     Raises:
         ValueError: what cannot be, all problems in one sentence.
     """
+    data = {"resolution": resolution, "image_channels": channels}
+    if config.preset == IMPORTED:
+        if found := list(problems(config, config.train, data)):
+            raise ValueError("; ".join(found))
+        return config
     fields, train = filled(config, PRESETS[config.preset], resolution=resolution, channels=channels, flip=flip)
     resolved = KLTokenizerConfig(**fields, train=KLTrainConfig(**train))
-    found = list(problems(resolved, resolved.train, {"resolution": resolution, "image_channels": channels}))
+    found = list(problems(resolved, resolved.train, data))
     if found:
         raise ValueError("; ".join(found))
     return resolved

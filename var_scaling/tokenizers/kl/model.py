@@ -78,7 +78,7 @@ class KLTokenizer(nn.Module):
     ):
         super().__init__()
         self.latent_channels, self.image_size, self.image_channels = latent_channels, resolution, image_channels
-        self.variances = variances
+        self.variances, self.norm_groups = variances, norm_groups
         self.downsampling = stem_stride * 2 ** (len(multipliers) - 1)
         sizes = (image_channels, channels, tuple(multipliers), blocks, middle, attention, stem_stride, norm_groups)
         moments = latent_channels * (2 if variances else 1)
@@ -201,6 +201,7 @@ def build_kl_tokenizer(config: KLTokenizerConfig) -> KLTokenizer:
             stem_stride=config.stem_stride,
             norm_groups=config.norm_groups,
             variances=config.train.kl != "off",
+            outer_convolutions=config.outer_convolutions,
         ),
         config.train.seed,
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from var_scaling.tokenizers.base import Arrays, Latents
+from var_scaling.tokenizers.base import Arrays, Latents, TokenizerConfig
 from var_scaling.tokenizers.convolutions import autoencoder_flops
-from var_scaling.tokenizers.vq.config import PRESETS, VQConfig, arrays, resolve_tokenizer
+from var_scaling.tokenizers.vq.config import IMPORTED, PRESETS, VQConfig, arrays, resolve_tokenizer
 
 
 class VQKind:
@@ -16,10 +16,18 @@ class VQKind:
     name = "vq"
     config = VQConfig
     presets = tuple(PRESETS)
+    imported = IMPORTED
     latents: Latents = "tokens"
     module = "var_scaling.tokenizers.vq.training"
 
     resolve = staticmethod(resolve_tokenizer)
+
+    def imported_as(self, config: VQConfig, asked: TokenizerConfig, resolution: int) -> VQConfig:
+        said = {name: getattr(asked, name, None) for name in ("patch_nums", "norm_groups", "phi_ratio")}
+        if isinstance(asked, VQConfig) and asked.phi_ratio == VQConfig.model_fields["phi_ratio"].default:
+            del said["phi_ratio"]  # nobody said so
+        update = {name: value for name, value in said.items() if value is not None}
+        return config.model_copy(update={**update, "resolution": resolution})
 
     def arrays(self, config: VQConfig) -> tuple[Arrays, Arrays]:
         assert config.patch_nums and config.vocab_size and config.latent_dim, "resolve the config first"
@@ -30,8 +38,7 @@ class VQKind:
         return autoencoder_flops(config, config.latent_dim, config.latent_dim)
 
     def training_images(self, config: VQConfig) -> int:
-        assert config.train.images, "resolve the config first"
-        return config.train.images
+        return config.train.images or 0  # imported weights have none
 
     def facts(self, config: VQConfig) -> Mapping[str, Any]:
         return {name: getattr(config, name) for name in ("patch_nums", "vocab_size", "latent_dim")}

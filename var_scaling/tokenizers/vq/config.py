@@ -43,7 +43,7 @@ class TokenizerTrainConfig(AutoencoderTrainConfig):
 class VQConfig(AutoencoderConfig):
     """A multi-scale VQ tokenizer. `None` is filled from the preset, or from the data."""
 
-    preset: Literal["tiny", "small", "paper", "tiny-raster", "small-raster", "paper-raster"] = "tiny"
+    preset: Literal["tiny", "small", "paper", "tiny-raster", "small-raster", "paper-raster", "imported"] = "tiny"
     # Side of each token map, coarse to fine; the last is the latent's. None: the preset's, or `ladder` of that side.
     patch_nums: tuple[int, ...] | None = None
     vocab_size: int | None = Field(default=None, ge=2)
@@ -60,6 +60,7 @@ class VQConfig(AutoencoderConfig):
         return sum(side * side for side in self.patch_nums)
 
 
+IMPORTED = "imported"  # no preset to be asked for: that of configs whose weights are from elsewhere
 _SMALL_VQ_TRAINING: dict[str, Any] = dict(
     SMALL_TRAINING, images=38_400, quantiser=1.0, codebook=CodebookConfig(update="ema")
 )
@@ -152,6 +153,12 @@ def resolve_tokenizer(config: VQConfig, *, resolution: int, channels: int, flip:
     Raises:
         ValueError: sizes that cannot be; all problems in one message, a sentence each.
     """
+    data = {"resolution": resolution, "image_channels": channels}
+    if config.preset == IMPORTED:
+        found = [*_problems_of_scales(config), *problems(config, config.train, data)]
+        if found:
+            raise ValueError("; ".join(found))
+        return config
     fields, train = filled(config, PRESETS[config.preset], resolution=resolution, channels=channels, flip=flip)
     if config.patch_nums is None and not (resolution % downsampling(fields)):
         latent = resolution // downsampling(fields)
@@ -159,7 +166,7 @@ def resolve_tokenizer(config: VQConfig, *, resolution: int, channels: int, flip:
             fields["patch_nums"] = ladder(latent) if len(fields["patch_nums"]) > 1 else (latent,)
     resolved = VQConfig(**fields, train=TokenizerTrainConfig(**train))
     found = list(_problems_of_scales(resolved)) if resolved.channel_multipliers else []
-    found += problems(resolved, resolved.train, {"resolution": resolution, "image_channels": channels})
+    found += problems(resolved, resolved.train, data)
     if found:
         raise ValueError("; ".join(found))
     return resolved

@@ -57,7 +57,7 @@ class Tokenizer(nn.Module):
     ):
         super().__init__()
         self.patch_nums, self.vocab_size, self.latent_dim = tuple(patch_nums), vocab_size, latent_dim
-        self.image_channels = image_channels
+        self.image_channels, self.norm_groups = image_channels, norm_groups
         self.sizes = [side * side for side in self.patch_nums]
         self.shape, self.derived = arrays(self.patch_nums, vocab_size, latent_dim)
         self.downsampling = stem_stride * 2 ** (len(multipliers) - 1)

@@ -6,9 +6,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from var_scaling.state_dicts import count, fit, locate
+import torch
+from torch import Tensor
+
+from var_scaling.state_dicts import Given, count, fit, locate
+from var_scaling.tokenizers.vq.config import IMPORTED, VQConfig
 from var_scaling.tokenizers.vq.model import Tokenizer
 
+WHAT = "a tokenizer"
 # Names that the sizes are read from, and the number of dimensions that they must have.
 SIZE_GIVERS = {
     "encoder.conv_in.weight": 4,
@@ -38,7 +43,7 @@ def load_tokenizer(
     sides = sides_of(patch_nums)
     if norm_groups < 1 or not 0 <= phi_ratio <= 1:
         raise ValueError(f"norm_groups {norm_groups} and phi_ratio {phi_ratio:g} must be at least 1, and from 0 to 1")
-    found = locate(state_dict, SIZE_GIVERS, "a tokenizer")
+    found = locate(state_dict, SIZE_GIVERS, WHAT)
     state = {_our_phi_name(name): value for name, value in found.items() if not BUFFERS.fullmatch(name)}
     channels, image_channels, kernel, _ = state["encoder.conv_in.weight"].shape
     vocab_size, latent_dim = state["quantize.embedding.weight"].shape
@@ -87,3 +92,56 @@ def _our_phi_name(name: str) -> str:
     """One list of phis for the three ways in which published checkpoints name them."""
     name = re.sub(r"^quantize\.quant_resi\.(?:qresi_ls\.)?(\d+)\.", r"quantize.phis.\1.conv.", name)
     return re.sub(r"^quantize\.quant_resi\.qresi\.", "quantize.phis.0.conv.", name)
+
+
+# What `var_scaling.published.Format` asks.
+
+
+def read(checkpoint: Mapping[str, Any], given: Given) -> Tokenizer:
+    """`load_tokenizer` with what was given; the scale list must be, for no shape shows it."""
+    if given.patch_nums is None:
+        raise ValueError(
+            "the scale list of a tokenizer shows in no shape; give --patch-nums (patch_nums in a study): the published "
+            "256 px model was used with 1,2,3,4,5,6,8,10,13,16, and at 512 px with 1,2,3,4,6,9,13,18,24,32"
+        )
+    ratio = 0.5 if given.phi_ratio is None else given.phi_ratio
+    return load_tokenizer(checkpoint, given.patch_nums, norm_groups=given.norm_groups or 32, phi_ratio=ratio)
+
+
+def config_of(module: Tokenizer) -> VQConfig:
+    """The resolved config that builds such a module, but for the hash of its weights."""
+    encoder = module.encoder
+    stride = encoder.conv_in.stride[0]
+    channels = encoder.conv_in.out_channels
+    firsts = [level.block[0].conv1.out_channels for level in encoder.down]
+    return VQConfig(
+        preset=IMPORTED,
+        patch_nums=module.patch_nums,
+        vocab_size=module.vocab_size,
+        latent_dim=module.latent_dim,
+        channels=channels,
+        channel_multipliers=tuple(width // channels for width in firsts),
+        blocks=len(encoder.down[0].block),
+        middle=not isinstance(encoder.mid, torch.nn.Identity),
+        attention=len(encoder.down[-1].attn) > 0,
+        stem_stride=stride,
+        norm_groups=module.norm_groups,
+        phi_count=len(module.quantize.phis),
+        phi_ratio=module.quantize.phis[0].ratio,
+        resolution=module.image_size,
+        image_channels=module.image_channels,
+    )
+
+
+def names_of(module: Tokenizer) -> dict[str, Tensor]:
+    """The published state dict: phis as shared by all or by neighbouring scales, and the (empty) hit counts."""
+    phis = len(module.quantize.phis)
+    below = "quantize.quant_resi.qresi" if phis == 1 else r"quantize.quant_resi.qresi_ls.\1"
+    state = {re.sub(r"^quantize\.phis\.(\d+)\.conv", below, n): v for n, v in module.state_dict().items()}
+    return {**state, "quantize.ema_vocab_hit_SV": torch.zeros(len(module.patch_nums), module.vocab_size)}
+
+
+def given_of(module: Tokenizer) -> Given:
+    """What no shape tells of it."""
+    ratio = module.quantize.phis[0].ratio
+    return Given(patch_nums=module.patch_nums, norm_groups=module.norm_groups, phi_ratio=ratio)
