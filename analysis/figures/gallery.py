@@ -55,6 +55,10 @@ def figure_tasks(
         (gallery_study.given_loss_panel, "fid_given_loss"),
         (gallery_study.trajectories_panel, "trajectories"),
         (gallery_study.allocation_panel, "allocation"),
+        (gallery_study.samples_panel, "samples"),
+        (gallery_study.envelope_panel, "envelope"),
+        (gallery_study.scales_panel, "scales"),
+        (gallery_study.repeats_panel, "repeats"),
     ):
         draws.append((name, partial(draw, study)))
     if published:
@@ -118,7 +122,7 @@ def _scaling_caption(study: StudyLaws, against: str, targets: list[str], form: s
     words = [target_words(target) for target in targets]
     over = axis(study.columns, against).replace("$", "")
     over = over[0].lower() + over[1:] if " " in over.split("(")[0].strip() else over  # not a column's own name
-    title = f"{', '.join(words)} against {over}."
+    title = f"{'; '.join(words)} against {over}."
     return caption(study, records, more, held_out=False, title=title[0].upper() + title[1:])
 
 

@@ -8,7 +8,18 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from analysis.errors import BadRequest, CannotFit
-from analysis.figures import allocation, collapse, given_loss, isoflop, page, trajectories
+from analysis.figures import (
+    allocation,
+    collapse,
+    envelope,
+    given_loss,
+    isoflop,
+    page,
+    repeats,
+    samples,
+    scales,
+    trajectories,
+)
 from analysis.figures import published as panel
 from analysis.figures.captions import caption, codes, fid_words
 from analysis.figures.scaling import judged
@@ -16,6 +27,7 @@ from analysis.laws.isoflop import IsoFlop
 from analysis.laws.power import OFFSET
 from analysis.plans.candidates import candidates_of_rows
 from analysis.plans.predict import joint_record
+from analysis.rows.counting import amount
 from analysis.rows.words import axis, percent, target_axis, target_words
 from analysis.study.comparison import best_form
 from analysis.study.record import LEVEL, StudyLaws
@@ -127,3 +139,66 @@ def published_panel(study: StudyLaws, stem: Path) -> list[Path]:
     )
     page.footnote(figure, caption(study, records, more))
     return page.save(figure, stem, panel.exponent_rows(records))
+
+
+def samples_panel(study: StudyLaws, stem: Path) -> list[Path]:
+    """The paper's Figure 7: what each size draws after each budget."""
+    table = samples.sample_cells(study)
+    if table.empty:
+        return []
+    figure = samples.draw_samples(table, study)
+    fid = next((words for target in study.columns.targets if (words := fid_words(study, target))), "")
+    more = f"The same seeds and classes in every cell. {fid}"
+    page.footnote(figure, caption(study, [], more, title="Samples over size and budget."))
+    return page.save(figure, stem, table)
+
+
+def envelope_panel(study: StudyLaws, stem: Path) -> list[Path]:
+    """Finished budgets on their trunks."""
+    if study.trajectories is None or study.columns.loss is None:
+        return []
+    ax, table = envelope.draw_envelope(study)
+    page.legend_above(ax)
+    more = (
+        "Two losses: that of training on the trunk, smoothed, before any anneal and with its label drop, and that of "
+        "validation after the anneal; a curve may come below the envelope where data repeat."
+    )
+    title = f"{target_words(study.columns.loss)} of finished budgets, and their trunks, against compute."
+    page.footnote(ax.figure, caption(study, [], more, title=title[0].upper() + title[1:]))
+    return page.save(ax.figure, stem, table)
+
+
+def scales_panel(study: StudyLaws, stem: Path) -> list[Path]:
+    """Loss of each scale against size."""
+    table = scales.scale_table(study)
+    if table.empty:
+        return []
+    ax = scales.draw_scales(table, study)
+    budget = table["budget"].iloc[0]
+    at = "" if pd.isna(budget) else f" at {amount(study.columns.budget, f'{budget:,.0f}')}"
+    more = "Means over seeds, joined; no law is fitted to a single scale."
+    page.footnote(ax.figure, caption(study, [], more, title=f"Loss of each scale against size{at}."))
+    return page.save(ax.figure, stem, table)
+
+
+def repeats_panel(study: StudyLaws, stem: Path) -> list[Path]:
+    """Data seen again, where a law says what they are worth."""
+    records = [record for record in study.find(against="params, data, epochs") if record.law is not None]
+    if not records:
+        return []
+    record = records[0]
+    sizes = repeats.repeated_sizes(record)
+    width = (page.COLUMN, page.TEXT, page.WIDE)[len(sizes) - 1]
+    figure, grid = plt.subplots(1, len(sizes), squeeze=False, figsize=(width, 2.7))
+    tables = []
+    for ax, size in zip(grid.flat, sizes, strict=True):
+        tables.append(repeats.draw_repeats(study, record, size, ax)[1])
+        page.legend_above(ax, title=f"N {page.short_number(size)}; unique data", ncols=3)
+        if ax is not grid.flat[0]:
+            ax.set_ylabel("")
+    more = (
+        f"Law: {record.law.form}; bands: {LEVEL:.0%} interval. Dotted: the same law if nothing were seen twice; where "
+        "a curve leaves it, repeats wear out."
+    )
+    page.footnote(figure, caption(study, [record], more, title=f"{target_words(record.target)} against data seen."))
+    return page.save(figure, stem, pd.concat(tables, ignore_index=True))

@@ -33,6 +33,18 @@ def draw_intervals(rows: pd.DataFrame, x: str, target: str, ax: Axes, colour: st
     return ends.ravel()
 
 
+def fid_axis(rows: pd.DataFrame, target: str) -> str | None:
+    """A FID on an axis: its features and number of samples, where rows say them; the caption has the rest."""
+    label = target.removeprefix(CORRECTED)
+    parts = [f"fid_features_{label}", f"fid_samples_{label}"]
+    if not target.startswith(CORRECTED) or not set(parts) <= set(rows):
+        return None
+    features, samples = (rows[part].dropna().unique() for part in parts)
+    if len(features) != 1 or len(samples) != 1:
+        return None
+    return f"FID, corrected\n({features[0]} features, {samples[0]:,.0f} samples)"
+
+
 @dataclass(frozen=True)
 class Floor:
     """The FID of a tokenizer's reconstructions: no model on it can be read near this.

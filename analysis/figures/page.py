@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
@@ -26,6 +27,7 @@ COLUMN, TEXT, WIDE = 3.25, 5.5, 6.75  # widths in inches: one column, a NeurIPS 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
 LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)))
 LINE = 1.5  # of a font's size, from one line of a legend to the next
+NAMES = 1.2  # of their size, that names beside points reach above them
 LEFT = 0.25  # share of a panel that a legend in its right corner leaves free
 NARROW = 1.9  # inches; panels below have room for four ticks
 MOST_ROOM = 0.45  # of a panel's height, for a legend inside
@@ -222,7 +224,8 @@ def legend_inside(ax: Axes, title: str | None = None, below: float = 36.0, **opt
     if not names:
         return
     lines = -(-sum(name.count("\n") + 1 for name in names) // options.get("ncols", 1)) + (title is not None)
-    _make_room(ax, lines * LINE * small, below)
+    over_points = NAMES * small if ax.texts else 0.0
+    _make_room(ax, lines * LINE * small + over_points, below)
     options = {
         "loc": "upper right",
         "fontsize": small,
@@ -250,6 +253,9 @@ def _make_room(ax: Axes, points: float, below: float) -> None:
         if line.get_transform() == ax.transData:
             x, y = (np.asarray(values, float) for values in line.get_data())
             reached += list(y[np.isfinite(y) & (x > below_legend)])
+    for bars in ax.collections:
+        if isinstance(bars, LineCollection):
+            reached += [y for segment in bars.get_segments() for x, y in segment if x > below_legend]
     needed = low * (max(reached) / low) ** (1 / (1 - share))
     if needed > high:
         ax.set_ylim(low, needed)

@@ -1,8 +1,8 @@
 """One walk over a figure for all its formats: what is drawn is recorded in points, then drawn again on any canvas.
 
 Most of the time of a small figure goes into finding out what to draw (ticks, legends, text sizes), and ``savefig`` does
-that twice a format. Here it is done once. Only matplotlib's public renderer interface is used; images (``imshow``) are
-not recorded, since no figure of this package has one.
+that twice a format. Here it is done once. Only matplotlib's public renderer interface is used. An
+image (``imshow``) is kept in its own pixels where its interpolation is "none", and scaled by whoever draws it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import Any
 from matplotlib.artist import Artist
 from matplotlib.backend_bases import FigureCanvasBase, GraphicsContextBase, RendererBase
 from matplotlib.figure import Figure
-from matplotlib.transforms import Affine2D, TransformedBbox, TransformedPath
+from matplotlib.image import BboxImage
+from matplotlib.transforms import Affine2D, Bbox, TransformedBbox, TransformedPath
 
 POINTS_PER_INCH = 72.0
 
@@ -51,6 +52,16 @@ class Recorder(RendererBase):
     def draw_text(self, gc, x, y, s, prop, angle, ismath=False, mtext=None) -> None:
         """A line of text."""
         self._keep("draw_text", gc, x, y, s, prop.copy(), angle, ismath)
+
+    def option_scale_image(self) -> bool:
+        """Images are to come as they are, with the transform that places them."""
+        return True
+
+    def draw_image(self, gc, x, y, im, transform=None) -> None:
+        """An image: its place in points."""
+        if transform is None:  # an interpolated one, at the 72 dots per inch of this canvas
+            transform = Affine2D().scale(im.shape[1], im.shape[0])
+        self._keep("draw_image", gc, im.copy(), (transform + Affine2D().translate(x, y)).frozen())
 
     def open_group(self, s: str, gid: str | None = None) -> None:
         """The names that SVG gives to parts."""
@@ -106,6 +117,8 @@ class _Recording(Artist):
             elif name == "draw_markers":
                 marker, marker_transform, path, transform, face = arguments
                 renderer.draw_markers(gc, marker, marker_transform + scale, path, transform + scale, face)
+            elif name == "draw_image":
+                _draw_image(self, renderer, gc, *arguments, scale)
             elif name == "draw_path_collection":
                 paths, transforms, offsets, (master, offset), looks, more = arguments
                 renderer.draw_path_collection(
@@ -115,6 +128,20 @@ class _Recording(Artist):
                 x, y, *text = arguments
                 renderer.draw_text(gc, x * factor, top - y * factor if renderer.flipy() else y * factor, *text)
             gc.restore()
+
+
+def _draw_image(
+    owner: Artist, renderer: RendererBase, gc: GraphicsContextBase, pixels: Any, transform: Any, scale: Affine2D
+) -> None:
+    """An image in the box that a transform of the unit square gives, at the renderer's own resolution."""
+    if renderer.option_scale_image():  # the format keeps its pixels
+        renderer.draw_image(gc, 0, 0, pixels, transform + scale)
+        return
+    box = TransformedBbox(Bbox.unit(), transform + scale)
+    image = BboxImage(box, interpolation="antialiased", origin="upper")
+    image.set_data(pixels)
+    image.set_figure(owner.get_figure())
+    image.draw(renderer)
 
 
 def record(figure: Figure, dpi: float) -> Figure:

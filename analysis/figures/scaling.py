@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 
 from analysis.figures import page
 from analysis.figures.formulas import exponent_words, formula
-from analysis.figures.measured import draw_floors, draw_intervals
+from analysis.figures.measured import draw_floors, draw_intervals, fid_axis
 from analysis.figures.style import current
 from analysis.laws.backtest import Backtest
 from analysis.rows.budgets import ONE_SIZE
@@ -147,7 +147,7 @@ def draw_against_size(
         ax.plot(rows["x"][aside], rows["y"][aside], markerfacecolor="white", markeredgewidth=0.9, **looks)
     page.log_axes(ax, np.concatenate(xs), np.concatenate([*ys, draw_floors(study.rows, target, ax)]))
     ax.set_xlabel(axis(study.columns, against))
-    ax.set_ylabel(target_axis(target))
+    ax.set_ylabel(fid_axis(study.rows, target) or target_axis(target))
     return ax
 
 
@@ -193,7 +193,7 @@ def draw_against_compute(
         pad=0.1,
     )
     ax.set_xlabel(axis(columns, "compute"))
-    ax.set_ylabel(target_axis(target))
+    ax.set_ylabel(fid_axis(study.rows, target) or target_axis(target))
     return ax
 
 
@@ -235,7 +235,7 @@ def draw_sizes(rows: pd.DataFrame, columns: Columns, target: str, sizes: np.ndar
             ax.annotate(
                 page.short_number(size, 2) if depth is None else f"d{depth[size]:g}",
                 (compute[0], y[0]),
-                xytext=(2, 3),
+                xytext=(4, 1),
                 textcoords="offset points",
                 fontsize=current().small,
                 color=colour,
