@@ -9,8 +9,10 @@ from var_scaling.config.evaluate import ClassifierConfig, EvaluateConfig, FidCon
 from var_scaling.data.images import load_images
 from var_scaling.evaluation.classifier import train_classifier
 from var_scaling.evaluation.features import batches, evaluation_extractor, image_bytes
+from var_scaling.evaluation.generation import Trained
 from var_scaling.evaluation.reconstruction import known_images
 from var_scaling.families.var.config import VARConfig
+from var_scaling.families.var.model import build_var
 from var_scaling.planning.resolve import fid_of
 from var_scaling.runs import store
 from var_scaling.runs.journal import Journal
@@ -89,3 +91,26 @@ class ToyModel(torch.nn.Linear):
 @pytest.fixture
 def model(images):
     return ToyModel(images)
+
+
+@pytest.fixture(scope="session")
+def painter(tokenizer):
+    """A VAR of two blocks that has learnt nothing, and draws: 32 px, grey, 10 classes."""
+    config = VARConfig(
+        depth=2,
+        head_dim=4,
+        patch_nums=(1, 2, 4),
+        vocab_size=31,
+        latent_dim=5,
+        num_classes=10,
+        adaln="per-block",
+        attention="l2-norm",
+        drop_path=0.0,
+        gamma_init=1e-5,
+    )
+    module = build_var(config)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():  # a fresh head says the same of every class
+        for parameter in module.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.3)
+    return Trained(config, module, tokenizer, torch.device("cpu"))

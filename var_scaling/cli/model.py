@@ -33,7 +33,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(tokens, name="tokens")
 
 
-def single(
+def _plan(
     base: Path | None, overrides: list[str], runs: Path, images: int, fid: dict[str, Any] | None = None
 ) -> tuple[Plan, str]:
     """The plan of one trial: the base of a sweep file, or the defaults of a small ladder, with overrides.
@@ -83,7 +83,7 @@ def train(
     from var_scaling.launch.order import Order
     from var_scaling.launch.places import place_of
 
-    planned, text = single(base, set_, runs, images)
+    planned, text = _plan(base, set_, runs, images)
     drive(Order(planned, text, place_of("local", cores=cores), yes=True, mlflow=False), json)
 
 
@@ -97,7 +97,7 @@ def _stage(
     from var_scaling.launch.places import place_of
     from var_scaling.runs.record import read_record
 
-    planned, text = single(base, overrides, runs, 10**9, {"features": "classifier"} if fid else None)
+    planned, text = _plan(base, overrides, runs, 10**9, {"features": "classifier"} if fid else None)
     place = place_of("local", cores=cores)
     drive(Order(planned, text, place, stages_only=(kind,), yes=True, mlflow=False), json=False, quiet=True)
     stage = next(work for work, _ in planned.stages if work.kind == kind)  # of several feature spaces the first
