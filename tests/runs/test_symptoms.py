@@ -74,6 +74,14 @@ def test_a_reference_that_is_most_of_the_number():
     assert "no FID x: too few" in next(symptoms.of_evaluation({"label": "x", "note": "too few"}))
 
 
+def test_copies_of_training_images_and_classes_that_are_not_told_apart():
+    assert "40% of its samples are copies" in next(symptoms.of_evaluation({"copies": 0.4, "copies_by_chance": 0.003}))
+    assert list(symptoms.of_evaluation({"copies": 0.4, "copies_by_chance": 0.39})) == [], "a set of near-equal images"
+    assert "agrees with 11% of them" in next(symptoms.of_evaluation({"class_agreement": 0.11, "classes": 10}))
+    assert list(symptoms.of_evaluation({"class_agreement": 0.11, "classes": 100})) == []
+    assert list(symptoms.of_evaluation({"class_agreement": 1.0, "classes": 1})) == []
+
+
 def test_a_sweep_tells_each_once_with_its_trials_by_their_largest_budget(tmp_path):
     def write(path, value):
         path.parent.mkdir(parents=True, exist_ok=True)

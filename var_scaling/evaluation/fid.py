@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from var_scaling.config.evaluate import SAMPLES_PER_DIMENSION, FidEvaluation
 from var_scaling.data.images import Images
+from var_scaling.evaluation.copies import BELOW, TrainingImages
 from var_scaling.evaluation.features import Extractor, ReferenceFeatures, evaluation_extractor, reference_features
 from var_scaling.evaluation.frechet import (
     Reference,
@@ -53,6 +54,7 @@ def evaluate_model(
     weights: str | Path | None = None,
     cache: Path | None = None,
     attempt: Attempt | None = None,
+    learnt: TrainingImages | None = None,
 ) -> dict[str, Any]:
     """Draws samples at the reference's class shares and measures them in one feature space; trains nothing.
 
@@ -64,6 +66,7 @@ def evaluate_model(
         weights: folder of published feature networks; see `features.load_extractor`.
         cache: a folder where reference features are kept by content.
         attempt: told of progress, asked whether to stop; None for a run by hand.
+        learnt: what the model was trained on, where samples are to be looked at for copies.
 
     Returns:
         The evaluation as it is stored; what could not be measured is absent, and `note` says why.
@@ -82,7 +85,9 @@ def evaluate_model(
     # One checkpoint a (weights, evaluation): an interrupted one goes on, another is never mistaken for it.
     key = f"{evaluation.model_dump_json()}{weights_hash(model.module)}{extractor.identity}"
     name = f"evaluation_{hashlib.sha256(key.encode()).hexdigest()[:12]}"
-    features_nD, logits_nY, seconds = _sample_features(model, sampler, fid.seed, labels_n, extractor, attempt, name)
+    features_nD, logits_nY, ratios_n, seconds = _sample_features(
+        model, sampler, fid.seed, labels_n, extractor, learnt, attempt, name
+    )
     report = {
         "kind": "fid",
         "label": evaluation_label(evaluation),
@@ -99,6 +104,10 @@ def evaluate_model(
         **({} if seconds is None else {"sample_seconds": seconds}),
         "seed": fid.seed,
         **measure(features_nD, reference, logits_nY, labels_n),
+        **(
+            {} if learnt is None else {"copies": float((ratios_n < BELOW).mean()), "copies_by_chance": learnt.by_chance}
+        ),
+        **_agreement(fid.features, logits_nY, labels_n),
         "data_hash": images.content_hash,
         "seconds": time.monotonic() - started,
         "finished": time.time(),
@@ -106,6 +115,13 @@ def evaluate_model(
     if attempt is not None:
         attempt.drop_checkpoint(name)
     return report
+
+
+def _agreement(features: str, logits_nY: NDArray[Any] | None, labels_n: NDArray[np.int64]) -> dict[str, float | int]:
+    """How many samples a network that knows these classes takes for what was asked of the model."""
+    if features != "classifier" or logits_nY is None:
+        return {}
+    return {"class_agreement": float((logits_nY.argmax(1) == labels_n).mean()), "classes": logits_nY.shape[1]}
 
 
 def measure(
@@ -161,19 +177,21 @@ def _sample_features(
     seed: int,
     labels_n: NDArray[np.int64],
     extractor: Extractor,
+    learnt: TrainingImages | None,
     attempt: Attempt | None,
     name: str,
-) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, float | None]:
-    """Features, logits, and seconds an image takes to draw and decode: the median batch, None where none was drawn."""
-    parts: list[NDArray[np.float32]] = []
-    logits: list[NDArray[np.float32]] = []
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, NDArray[np.float32], float | None]:
+    """Features, logits, ratios of distances to what was learnt, and seconds an image takes to draw and decode.
+
+    The latter are the median batch's, None where none was drawn.
+    """
+    found: dict[str, list[NDArray[np.float32]]] = {"features": [], "logits": [], "ratios": []}
     first = 0
     saved = attempt.load_checkpoint(name) if attempt is not None else None
     if saved is not None:
-        parts.append(saved["features"].numpy())
-        first = len(parts[0])
-        if "logits" in saved:
-            logits.append(saved["logits"].numpy())
+        first = len(saved["features"])
+        for kind, values in saved.items():
+            found[kind].append(values.numpy())
     beat, saved_at = _beat(attempt, "samples"), time.monotonic()
     drawn = generate(model, labels_n, sampler, seed=seed, first=first)
     seconds: list[float] = []
@@ -181,23 +199,25 @@ def _sample_features(
     for rows, images_BCHW in drawn:
         seconds.append((time.perf_counter() - before) / len(rows))
         features_BD, logits_BY = extractor(images_BCHW)
-        parts.append(features_BD)
+        found["features"].append(features_BD)
         if logits_BY is not None:
-            logits.append(logits_BY)
+            found["logits"].append(logits_BY)
+        if learnt is not None:
+            found["ratios"].append(learnt.ratios(images_BCHW))
         done = int(rows[-1]) + 1
         stopping = attempt is not None and attempt.stop_requested()
         if attempt is not None and done < len(labels_n) and (stopping or time.monotonic() - saved_at > SAVE_SECONDS):
-            state = {"features": torch.from_numpy(np.concatenate(parts))}
             attempt.save_checkpoint(
-                name, state | ({"logits": torch.from_numpy(np.concatenate(logits))} if logits else {})
+                name, {kind: torch.from_numpy(np.concatenate(parts)) for kind, parts in found.items() if parts}
             )
             saved_at = time.monotonic()
             if stopping:
                 raise attempt.stopped()
         beat(done, len(labels_n))
         before = time.perf_counter()
+    whole = {kind: np.concatenate(parts) for kind, parts in found.items() if parts}
     median = float(np.median(seconds)) if seconds else None
-    return np.concatenate(parts), (np.concatenate(logits) if logits else None), median
+    return whole["features"], whole.get("logits"), whole.get("ratios", np.zeros(0, np.float32)), median
 
 
 def _beat(attempt: Attempt | None, what: str) -> Callable[[int, int], None]:

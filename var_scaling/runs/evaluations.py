@@ -11,7 +11,17 @@ from typing import Any
 from var_scaling.runs import store
 
 # What sampling decides, and so differs between seeds; all else in an evaluation is its setting.
-MEASURED = ("fid", "fid_corrected", "fid_reference_bias", "kid", "precision", "recall", "inception_score")
+MEASURED = (
+    "fid",
+    "fid_corrected",
+    "fid_reference_bias",
+    "kid",
+    "precision",
+    "recall",
+    "inception_score",
+    "class_agreement",
+    "copies",
+)
 INTERVALS = {"fid_corrected": "fid", "kid": "kid"}  # names begin those of their ends, ..._low and ..._high
 
 

@@ -27,6 +27,12 @@ CONSTANT_BELOW = 0.1
 # Shares of the classes may differ by this much in all (half the sum of differences) before it shows: at 2 % two classes
 # five standard deviations apart move a FID by about 0.01.
 SHARES_DIFFER_ABOVE = 0.02
+# Share of samples that are copies of training images, above what images that nobody learnt have: of 1,250 garments'
+# validation images 0.3 % pass for one, of the training images themselves all (evaluation/copies.py).
+COPIES_ABOVE = 0.02
+# Samples that a network takes for the class that was asked for, in shares of guessing: a model that does not look at
+# its label has 1, and the smallest models of the demo more than six.
+CLASSES_TOLD_ABOVE = 2.0
 
 
 def of_guidance(label_drop: float, guidances: Iterable[tuple[float, float]]) -> Iterator[str]:
@@ -100,6 +106,20 @@ def of_evaluation(evaluation: Report) -> Iterator[str]:
     """A FID that was not had, or one that measures its reference's size."""
     if "note" in evaluation:
         yield f"no FID {evaluation.get('label', '')}: {evaluation['note']}"
+    copies, chance = evaluation.get("copies", 0.0), evaluation.get("copies_by_chance", 0.0)
+    if copies > chance + COPIES_ABOVE:
+        yield (
+            f"{copies:.0%} of its samples are copies of training images (of images that it never saw {chance:.1%} "
+            "would pass for one): it has learnt them by heart, and its FID praises that; use more unique images or "
+            "fewer epochs"
+        )
+    agreement, classes = evaluation.get("class_agreement", 1.0), evaluation.get("classes", 1)
+    if classes > 1 and agreement * classes < CLASSES_TOLD_ABOVE:
+        yield (
+            f"its samples are hardly of the class that was asked for: a network that tells the {classes} classes "
+            f"apart agrees with {agreement:.0%} of them, and guessing would have {1 / classes:.0%}; train longer, or "
+            "raise guidance"
+        )
     bias = evaluation.get("fid_reference_bias", 0.0)
     if "fid_high" in evaluation and bias > evaluation["fid_high"] - evaluation["fid_corrected"]:
         yield (

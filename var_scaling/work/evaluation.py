@@ -9,6 +9,7 @@ from var_scaling.config import yaml
 from var_scaling.config.class_names import class_names
 from var_scaling.config.evaluate import FidEvaluation
 from var_scaling.errors import EnvironmentProblem
+from var_scaling.evaluation.copies import TrainingImages, can_be_told
 from var_scaling.evaluation.fid import evaluate_model
 from var_scaling.evaluation.generation import Trained, sample_grid
 from var_scaling.families.registry import family_of
@@ -24,6 +25,9 @@ def evaluate(context: Context, config: TrialConfig, asked: Asked, tokenizer: Any
     What one of them lacks here (a feature network's weights, which another study asked for) keeps none of the others.
     """
     lacking: list[EnvironmentProblem] = []
+    learnt: TrainingImages | None = None
+    assert config.data.unique_images is not None and config.data.views is not None
+    small = can_be_told(config.data.unique_images, config.data.views)
     todo = [(budget, evaluation) for budget in asked.budgets for evaluation in asked.evaluations[budget].values()]
     for done, budget in enumerate(asked.budgets):
         folder = context.folder / "budgets" / str(budget)
@@ -44,6 +48,8 @@ def evaluate(context: Context, config: TrialConfig, asked: Asked, tokenizer: Any
             os.replace(picture, grid)
         for request in missing:
             evaluation = FidEvaluation.model_validate(yaml.tuples(request["config"]))
+            if small and learnt is None:
+                learnt = TrainingImages(context.images(config.data), tokenizer, context.device)
             try:
                 result = evaluate_model(
                     model,
@@ -53,6 +59,7 @@ def evaluate(context: Context, config: TrialConfig, asked: Asked, tokenizer: Any
                     cache=context.runs / "store" / "features",
                     attempt=context.attempt,
                     weights=context.placement.feature_weights,
+                    learnt=learnt,
                 )
             except EnvironmentProblem as problem:
                 lacking.append(problem)
