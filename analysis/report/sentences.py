@@ -19,6 +19,6 @@ def deepest_sentence(study: StudyLaws, check: dict) -> str:
         f"{check['target']}{at}, largest model predicted from the others by {law}: measured {check['measured']:.4g}, "
         f"predicted {check['predicted']:.4g} [{check['low']:.4g} to {check['high']:.4g}], "
         f"{percent(check['error'])} %: "
-        f"{'within' if check['within'] else 'beyond'} 1 %, {'inside' if check['inside'] else 'outside'} its interval"
+        f"{'inside' if check['inside'] else 'outside'} its interval"
         f"{than}{'' if check['better'] else ', which is nearer'}"
     )

@@ -99,19 +99,19 @@ def compare_forms(study: StudyLaws) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-WITHIN = 0.01  # what the main study asks of its deepest model
+WITHIN = 0.01  # what the main study asks of its deepest model; told in laws.json, and no part of what holds
 
 
 def deepest_checks(study: StudyLaws) -> list[dict]:
     """The largest model predicted from the others: at each budget by the preferred form, and by the joint law.
 
-    A ladder whose losses hardly differ is predicted within 1 % by any of its losses. So a prediction also has to come
-    closer than one that ignores the size: the loss of the next smaller model at that budget.
+    A prediction holds where the measured value lies inside its interval, and where it comes closer than one that
+    ignores the size, the loss of the next smaller model at that budget: a wide interval holds anything.
 
     Returns:
         One entry a target and law: target, against, budget, form, params, images (joint laws), measured, predicted,
         low, high, error, within (1 %), inside (the interval), ignoring_size (error of the next smaller model's loss;
-        None where none was trained as long), better (than that), holds (all three).
+        None where none was trained as long), better (than that), holds (inside and better).
     """
     found = []
     for target in study.columns.targets:
@@ -145,7 +145,7 @@ def deepest_checks(study: StudyLaws) -> list[dict]:
                         "inside": test.inside,
                         "ignoring_size": flat,
                         "better": better,
-                        "holds": within and test.inside and better,
+                        "holds": test.inside and better,
                     }
                 )
     return found

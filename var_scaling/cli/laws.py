@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
@@ -11,12 +12,28 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from var_scaling.cli.answer import LINES_OF_SEVERAL, show_answer, show_next
 from var_scaling.cli.options import Json
-from var_scaling.cli.rows import Rows, problems_as_requests, with_rows
+from var_scaling.cli.rows import CSV_ONLY, Rows, problems_as_requests, with_rows
 from var_scaling.cli.run import count, err, out, print_json
+from var_scaling.cli.tables import Column, fitting_table
 from var_scaling.errors import RequestProblem
 
 HOLDS, BROKEN = ("holds  ", "green"), ("broken ", "yellow")
+
+LAW_COLUMNS = (
+    Column("against"),
+    Column("form"),
+    Column("rows", True, worth=3),
+    Column("exponent [95 %]"),
+    Column("E [95 %]", worth=5),
+    Column("more [95 %]", worth=7),
+    Column("r", True, worth=1),
+    Column("largest held out", True, worth=4),
+    Column("predicted [95 %]", worth=6),
+    Column("error", True, worth=8),
+    Column("notes", worth=2),
+)
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -60,12 +77,18 @@ def fit_laws(
     folder: Annotated[
         Path | None, typer.Option("--out", help="Where to write. Default: laws/ beside the rows.")
     ] = None,
+    all_: Annotated[bool, typer.Option("--all", help="Print every law, check, refusal and note.")] = False,
     json: Json = False,
 ) -> None:
     """Fit the scaling laws of a study or of any table; write laws.json, tables and figures.
 
+    Prints the answer: each quantity's law, its exponent with a 95 % interval, the largest model as the others predict
+    it, what the rows leave open, what held. With --all everything that is in laws.json.
+
     Examples:
       var-scaling fit-laws
+
+      var-scaling fit-laws depth --all
 
       var-scaling fit-laws runs/sweeps/depth --holdout 2 --params params_blocks
 
@@ -109,9 +132,16 @@ def fit_laws(
             def progress(part: str) -> None:
                 status.update(Text(f"{part} of {where}"))
 
+            look = [] if is_csv or json else _symptoms(where)
+
             def tell() -> None:
                 status.stop()
-                show_study(study)
+                if all_:
+                    show_study(study)
+                elif len(asked) == 1:
+                    show_answer(study, look)
+                else:
+                    show_answer(study, lines=LINES_OF_SEVERAL, brief=True)
                 status.start()
 
             for part, place in asked:
@@ -145,14 +175,15 @@ def fit_laws(
         print_json(plain(whole))
     else:
         for study, written in found:
-            if written:
-                out.print(f"{len(written)} files in {written[0].parent}", soft_wrap=True)
-            else:
+            if not written:
                 show_study(study)
         if kinds:
             out.print("families beside one another, by FID: var-scaling compare", soft_wrap=True)
-    for words in [] if is_csv or json else _symptoms(where):
-        out.print(f"look: {words}", soft_wrap=True)
+        if all_ or kinds:
+            for words in look:
+                out.print(f"look: {words}", soft_wrap=True)
+        if any(written for _, written in found):
+            show_next(next_steps(rows, where, found[0][0]), [path for _, written in found for path in written])
     study = found[0][0]
     if is_csv and not study.fitted:
         laws: dict[tuple[str, str], list[str]] = {}
@@ -161,6 +192,25 @@ def fit_laws(
         raise RequestProblem(
             *(f"refused ({code}): {'; '.join(names)}: {words}" for (code, words), names in laws.items())
         )
+
+
+def next_steps(rows: Rows, where: Path, study: StudyLaws) -> list[str]:
+    """Commands that go on from here: what is missing first, then a prediction beyond the rows, then the page."""
+    said = "" if rows.source is None else f" {shlex.quote(str(rows.source))}"
+    said += "" if rows.runs == Path("runs") else f" --runs {shlex.quote(str(rows.runs))}"
+    columns, steps = study.columns, []
+    if study.rows.attrs.get("left_out"):
+        steps.append(f"var-sweep status {where.name}")
+    if columns.depth is not None and (where / "study.yaml").is_file():
+        steps.append(f"var-scaling predict{said} --depth {int(study.rows[columns.depth].max()) + 2}")
+    elif columns.params is not None:
+        named = "".join(
+            f" --{name.replace('_', '-')}" + ("" if value is True else f" {shlex.quote(str(value))}")
+            for name in (*CSV_ONLY, "compute", "params", "family")
+            if (value := getattr(rows, name))
+        )
+        steps.append(f"var-scaling predict{said}{named} --size {2 * float(study.rows[columns.params].max()):.2g}")
+    return steps
 
 
 def _symptoms(folder: Path) -> list[str]:
@@ -174,7 +224,6 @@ def _symptoms(folder: Path) -> list[str]:
 
 def show_study(study: StudyLaws) -> None:
     """The laws on a terminal: what falls, each law with interval and held-out size, refusals, notes."""
-    from rich.table import Table
     from rich.text import Text
 
     from analysis.rows.words import target_words
@@ -185,25 +234,15 @@ def show_study(study: StudyLaws) -> None:
         ),
         soft_wrap=True,
     )
+    left_out: list[str] = []
     for target in dict.fromkeys(record.target for record in study.records):
-        title = target_words(target)
-        table = Table(box=None, pad_edge=False, header_style="bold", title=title, title_justify="left")
-        for name, right in (
-            ("against", False),
-            ("form", False),
-            ("rows", True),
-            ("exponent [95 %]", False),
-            ("E [95 %]", False),
-            ("r", True),
-            ("largest held out", True),
-            ("predicted [95 %]", False),
-            ("error", True),
-            ("notes", False),
-        ):
-            table.add_column(name, justify="right" if right else "left", overflow="fold")
-        for record in study.find(target):
-            table.add_row(*_law_cells(record))
+        lines = [_law_cells(record) for record in study.find(target)]
+        table, without = fitting_table(target_words(target), LAW_COLUMNS, lines, out.width)
+        left_out += without
         out.print(table)
+    if left_out:
+        names = ", ".join(dict.fromkeys(left_out))
+        out.print(f"left out for want of width: {names}; they are in table.csv", soft_wrap=True)
     _show_deepest(study)
     for check in study.falls:
         if check.pairs and not check.holds:
@@ -269,12 +308,16 @@ def _law_cells(record: LawRecord) -> list[str | Text]:
 
     against = AGAINST_WORDS[record.against] + ("" if record.budget is None else f" at {count(record.budget)}")
     if record.law is None:
-        return [against, record.form, "", Text(f"refused: {record.refusal.code}", "yellow")]
+        refused: list[str | Text] = [against, record.form, "", Text(f"refused: {record.refusal.code}", "yellow")]
+        return refused + [""] * (len(LAW_COLUMNS) - len(refused))
     law = record.law
     form = ", ".join([record.form, *(f"{name} given" for name in law.given)])
     read_for = [
-        f"{name}{'' if name.endswith('^') else ' '}{number(value, 3)} "
-        + ("[given]" if interval[0] == interval[1] else f"[{span(*interval, 3)}]")
+        (
+            name.endswith("^"),
+            f"{name}{'' if name.endswith('^') else ' '}{number(value, 3)} "
+            + ("[given]" if interval[0] == interval[1] else f"[{span(*interval, 3)}]"),
+        )
         for name, _, value, interval in exponents(record)
     ]
     floor = law.kind.floor
@@ -282,7 +325,7 @@ def _law_cells(record: LawRecord) -> list[str | Text]:
     if floor is not None and law.kind.floor_fitted:
         offset += f" [{span(*law.interval(floor), 3)}]"
     r = getattr(law, "correlation", None)
-    held = ["", "", record.backtest_refusal.code if record.backtest_refusal else ""]
+    held: list[str | Text] = ["", "", record.backtest_refusal.code if record.backtest_refusal else ""]
     if record.backtests:
         test = record.backtests[-1]
         colour = "green" if test.inside else "red"
@@ -295,8 +338,9 @@ def _law_cells(record: LawRecord) -> list[str | Text]:
         against,
         form,
         str(law.rows_used),
-        "\n".join(read_for),
+        "\n".join(words for is_exponent, words in read_for if is_exponent),
         offset,
+        "\n".join(words for is_exponent, words in read_for if not is_exponent),
         "" if r is None else "--" if math.isnan(r) else f"{r:.4f}",
         *held,
         " ".join(dict.fromkeys(note.code for note in law.notes)),

@@ -73,8 +73,10 @@ def _to_nowhere(stream: IO[str]) -> None:
 _open_streams()
 
 # What is printed is text, not markup: names, paths and other people's messages may hold brackets. Colour is asked for
-# by `rich.text.Text`. A pipe has no width of its own; tables are made for a wide one, so that nothing is cut in a log.
-out = _Said(width=None if sys.stdout.isatty() else 150, markup=False, highlight=False, emoji=False)
+# by `rich.text.Text`. A pipe has no width of its own; tables are made for a wide one, so that nothing is cut in a log,
+# unless COLUMNS says how wide.
+_TOLD_WIDTH = os.environ.get("COLUMNS", "").isdigit()
+out = _Said(width=None if sys.stdout.isatty() or _TOLD_WIDTH else 150, markup=False, highlight=False, emoji=False)
 err = _Said(file=cast(IO[str], _Talk()), markup=False, highlight=False, emoji=False)
 
 

@@ -1,15 +1,18 @@
-"""What tables of `var-sweep` have in common: colours of states, a layout for 80 columns, cells."""
+"""What tables of the commands have in common: colours of states, a layout for 80 columns, cells."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from var_scaling.cli.run import count
 
@@ -31,6 +34,65 @@ def new_table(title: str, *columns: str, left: tuple[str, ...] = ()) -> Table:
         wraps = name in left and name != "trial"
         table.add_column(name, justify="left" if name in left else "right", no_wrap=not wraps)
     return table
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table that is to fit.
+
+    Attributes:
+        name: its heading.
+        right: whether it holds numbers.
+        worth: where a table is too wide, the columns worth least are left out first; never those worth 9.
+    """
+
+    name: str
+    right: bool = False
+    worth: int = 9
+
+
+def fitting_table(
+    title: str, columns: Sequence[Column], rows: Sequence[Sequence[str | Text]], width: int
+) -> tuple[Table, list[str]]:
+    """A table of whole cells: columns are left out until it fits, and no number is ever broken.
+
+    Args:
+        title: above it; may be empty.
+        columns: of each its worth.
+        rows: as many cells each; a cell may hold lines.
+        width: in letters. Where what is worth most does not fit either, the first column is folded.
+
+    Returns:
+        The table and the headings that were left out. Columns that are empty in every row are left out without a word.
+    """
+    held = [k for k in range(len(columns)) if any(str(row[k]) for row in rows)]
+    left_out: list[str] = []
+    while not fits([columns[k] for k in held], [[row[k] for k in held] for row in rows], width):
+        spare = [k for k in held if columns[k].worth < 9]
+        if not spare:
+            break
+        least = min(spare, key=lambda k: (columns[k].worth, -k))
+        held.remove(least)
+        left_out.append(columns[least].name)
+    table = Table(
+        title=title or None, title_justify="left", box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold"
+    )
+    for place, k in enumerate(held):
+        justify = "right" if columns[k].right else "left"
+        table.add_column(columns[k].name, justify=justify, no_wrap=place > 0, overflow="fold")
+    for row in rows:
+        table.add_row(*(row[k] for k in held))
+    return table, left_out
+
+
+def fits(columns: Sequence[Column], rows: Sequence[Sequence[str | Text]], width: int) -> bool:
+    """Whether all columns have room for whole cells."""
+    wide = [max(map(_width, (columns[k].name, *(str(row[k]) for row in rows)))) for k in range(len(columns))]
+    return sum(wide) + 2 * (len(wide) - 1) <= width
+
+
+def _width(text: str) -> int:
+    return max(map(cell_len, text.split("\n")))
 
 
 def cell(setting: Any) -> str:

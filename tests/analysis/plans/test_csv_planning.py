@@ -202,7 +202,7 @@ def test_data_in_billions_are_not_rounded_to_whole_ones(tmp_path):
     rows["flops"] = 6 * rows["params"] * rows["tokens"]
     rows["tokens"] /= 2e10
     rows.to_csv(tmp_path / "billions.csv", index=False)
-    _, text, _ = run("fit-laws", tmp_path / "billions.csv", "--no-figures")
+    _, text, _ = run("fit-laws", tmp_path / "billions.csv", "--no-figures", "--all")
     assert "loss at tokens = 0.05, largest model" in text
     _, text, _ = run("allocate", tmp_path / "billions.csv", "--flops", "1e19", "--json")
     images = json.loads(text)["images"]

@@ -35,7 +35,7 @@ def test_the_best_size_s_exponent_is_told_with_its_interval(tmp_path):
     assert low < joint["derived"]["a_opt"] < high
     line = pd.read_csv(folder / "table.csv").set_index("form").loc["chinchilla"]
     assert (line["a_opt_low"], line["a_opt_high"]) == pytest.approx((low, high))
-    _, text, _ = run("fit-laws", tmp_path / "rows.csv", "--no-figures")
+    _, text, _ = run("fit-laws", tmp_path / "rows.csv", "--no-figures", "--all")
     assert f"a_opt {joint['derived']['a_opt']:.3g} [{low:.3g}" in " ".join(text.split())
     assert r"$a_\mathrm{opt}$" in (folder / "table.tex").read_text()
 
@@ -337,7 +337,7 @@ def test_a_lone_x_that_is_called_like_compute_or_data_is_that(tmp_path, x, again
 
 def test_axes_and_sentences_call_columns_what_their_owner_calls_them(tmp_path):
     _, folder = laws(tmp_path, grid(), "--holdout", 1)
-    _, text, _ = run("fit-laws", tmp_path / "rows.csv", "--no-figures")
+    _, text, _ = run("fit-laws", tmp_path / "rows.csv", "--no-figures", "--all")
     assert "images" not in text + (folder / "table.tex").read_text()
     assert "loss at tokens = 100,000,000,000, largest model" in text
     for arguments in (("allocate", "--flops", "1e20"), ("design",), ("predict", "--size", "1e9")):
@@ -373,7 +373,7 @@ def test_repeated_data_have_a_law_from_the_command_line(tmp_path, changes, argum
     line = pd.read_csv(folder / "table.csv").set_index("form").loc["repeated data"]
     assert (line["R"], line["R_low"]) == pytest.approx((law["coefficients"]["R"], low))
     assert "$R$ $" in (folder / "table.tex").read_text()
-    _, text, _ = run("fit-laws", tmp_path / "rows.csv", *arguments, "--no-figures")
+    _, text, _ = run("fit-laws", tmp_path / "rows.csv", *arguments, "--no-figures", "--all")
     assert f"R {law['coefficients']['R']:.3g} [{low:.3g}" in " ".join(text.split())
     assert not [note for note in document["notes"] if "no law uses it" in note["sentence"]]
     # at 1.6e10 half of the rows saw 1e9 sixteen times: those are no rows of one budget

@@ -33,7 +33,7 @@ PHOTOGRAPHS = (
 def told(tmp_path, frame, *arguments):
     """What `fit-laws` prints of a table, on one line, and its laws.json."""
     frame.to_csv(tmp_path / "rows.csv", index=False)
-    code, text, problem = run("fit-laws", tmp_path / "rows.csv", *arguments, "--no-figures")
+    code, text, problem = run("fit-laws", tmp_path / "rows.csv", *arguments, "--no-figures", "--all")
     assert (code, problem) == (0, "")
     return " ".join(text.split()), json.loads((tmp_path / "rows_laws" / "laws.json").read_text())
 
