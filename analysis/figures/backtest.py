@@ -59,7 +59,7 @@ def _law_words(line) -> str:
 
 def _point_words(line) -> str:
     if line.against == "compute":
-        return f"C {line.inputs[0]:.2g}"
+        return f"C {page.scientific(line.inputs[0])}"
     more = f", {_short(line.inputs[1])}" if len(line.inputs) > 1 else ""
     more += f" x {_short(line.inputs[2])}" if len(line.inputs) > 2 else ""
     letter = {"data": "D", "loss": "loss"}.get(line.against, "N")

@@ -77,21 +77,6 @@ def legend_title(study: StudyLaws, against: str, form: str) -> str:
     return f"{'images seen' if name == 'images' else name}; law: {form}"
 
 
-def target_groups(study: StudyLaws, against: str) -> dict[str, list[str]]:
-    """Losses together, errors together, each kind of FID alone: one axis never holds two kinds."""
-    groups: dict[str, list[str]] = {}
-    for target in study.columns.targets:
-        if not study.find(target, against):
-            continue
-        kind = "loss" if target.startswith("loss") else "error" if target.startswith("error") else _file_name(target)
-        groups.setdefault(kind, []).append(target)
-    return groups
-
-
-def _file_name(target: str) -> str:
-    return "".join(letter if letter.isalnum() else "_" for letter in target).strip("_").lower() or "target"
-
-
 def rows_behind(study: StudyLaws, against: str, targets: list[str]) -> pd.DataFrame:
     """The rows behind a scaling figure, with the trials' ids."""
     columns = study.columns

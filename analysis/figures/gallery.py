@@ -11,9 +11,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from analysis.figures import backtest, gallery_study, overview, page, profile, residuals, scaling, sensitivity
-from analysis.figures.captions import caption, fid_words, legend_title, rows_behind, target_groups
+from analysis.figures.captions import caption, fid_words, legend_title, rows_behind
 from analysis.figures.measured import interval_columns
-from analysis.figures.scaling import budget_words, figure_form
+from analysis.figures.scaling import budget_words
 from analysis.figures.style import SCREEN, Style, current, styled
 from analysis.laws.plane import CHINCHILLA
 from analysis.laws.power import OFFSET
@@ -21,7 +21,7 @@ from analysis.rows import checks
 from analysis.rows.budgets import MOST_BUDGETS
 from analysis.rows.counting import amount
 from analysis.rows.words import axis, target_words
-from analysis.study.comparison import best_form
+from analysis.study.comparison import figure_form, target_groups
 from analysis.study.reading import slope_known
 from analysis.study.record import LEVEL, LawRecord, StudyLaws
 from analysis.study.sensitivity import GROUPS
@@ -127,13 +127,11 @@ def _scaling_caption(study: StudyLaws, against: str, targets: list[str], form: s
 
 
 def _main_records(study: StudyLaws) -> list[LawRecord]:
-    """The preferred law of the first target at each budget."""
-    target = study.columns.targets[0]
-    budgets = dict.fromkeys(record.budget for record in study.find(target, study.columns.against))
-    best = [
-        best_form([r for r in study.find(target, study.columns.against) if r.budget == budget]) for budget in budgets
-    ]
-    return [record for record in best if record is not None]
+    """The laws of the first target at each budget, of the form that its figure draws."""
+    against, target = study.columns.against, study.columns.targets[0]
+    targets = next((group for group in target_groups(study, against).values() if target in group), [target])
+    form = figure_form(study, targets, against)
+    return [] if form is None else [r for r in study.find(target, against, form) if r.law is not None]
 
 
 def _residuals(study: StudyLaws, stem: Path) -> list[Path]:

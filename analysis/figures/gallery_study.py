@@ -79,7 +79,7 @@ def given_loss_panel(study: StudyLaws, stem: Path) -> list[Path]:
     tables = []
     for ax, target in zip(grid.flat, targets, strict=True):
         own = [record for record in records if record.target == target]
-        given_loss.draw_given_loss(own, ax)
+        given_loss.draw_given_loss(own, study.rows, ax)
         page.legend_above(ax)
         tables += [record.rows.assign(target=target, form=record.form) for record in own]
     more = f"Bands: {LEVEL:.0%} interval of the law ({records[0].law.unit_sentence}); one curve a family, never pooled."
@@ -127,7 +127,7 @@ def published_panel(study: StudyLaws, stem: Path) -> list[Path]:
     records = [record for record in study.find(target, study.columns.against, OFFSET) if record.law is not None]
     if not records:
         return []
-    figure, grid = plt.subplots(1, 2, figsize=(page.TEXT, 3.1))
+    figure, grid = plt.subplots(1, 2, figsize=(page.WIDE, 3.1), width_ratios=(1.5, 1))
     panel.draw_reducible(records, grid[0])
     page.legend_above(grid[0])
     panel.draw_exponents(records, grid[1])

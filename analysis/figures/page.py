@@ -105,7 +105,7 @@ def log_ticks(axis, low: float, high: float, powers: bool = False, narrow: bool 
             if step == 1
             else FixedLocator(10.0 ** np.arange(np.floor(np.log10(low)), np.ceil(np.log10(high)) + 1, step))
         )
-        between = [1.0] if step > 1 else [2.0, 5.0] if decades > 3 else np.arange(2.0, 10.0)
+        between = [1.0] if step > 1 or narrow else [2.0, 5.0] if decades > 3 else np.arange(2.0, 10.0)
         axis.set_minor_locator(LogLocator(base=10, subs=between, numticks=99))
         axis.set_major_formatter(FuncFormatter(power_of_ten))
     else:

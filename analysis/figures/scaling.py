@@ -15,7 +15,7 @@ from analysis.rows.budgets import ONE_SIZE
 from analysis.rows.checks import spread
 from analysis.rows.columns import Columns
 from analysis.rows.words import axis, percent, target_axis
-from analysis.study.comparison import common_form
+from analysis.study.comparison import by_budget, figure_form
 from analysis.study.reading import slope_known
 from analysis.study.record import LEVEL, LawRecord, StudyLaws
 
@@ -24,19 +24,6 @@ MOST_TOLD = 6  # budgets whose held-out error a legend has room for; the backtes
 MOST_FORMULAS = 4  # laws that a panel has room for
 WIDE = 10.0  # an interval over a factor of this is no prediction
 MOST_SIZES = 14  # that can be joined and named one by one
-
-
-def figure_form(study: StudyLaws, targets: list[str], against: str) -> str | None:
-    """The one form of all laws of a figure; None where nothing was fitted."""
-    return common_form([group for target in targets for group in by_budget(study, target, against).values()])
-
-
-def by_budget(study: StudyLaws, target: str, against: str) -> dict[float | None, list[LawRecord]]:
-    """The records of one target, by rising budget."""
-    groups: dict[float | None, list[LawRecord]] = {}
-    for record in study.find(target, against):
-        groups.setdefault(record.budget, []).append(record)
-    return dict(sorted(groups.items(), key=lambda item: (item[0] is not None, item[0])))
 
 
 def of_form(records: list[LawRecord], form: str | None) -> LawRecord:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from matplotlib.axes import Axes
 
 from analysis.figures import page
-from analysis.figures.scaling import MOST_SIZES, law_curve, law_label
+from analysis.figures.scaling import MOST_SIZES, draw_law, law_label
 from analysis.figures.style import current
 from analysis.study.comparison import best_form
 from analysis.study.record import LawRecord, StudyLaws
@@ -16,12 +16,15 @@ def draw_trajectories(study: StudyLaws, records: list[LawRecord], ax: Axes | Non
     ax = page.new_axes(ax, height=3.4)
     found = study.trajectories
     sizes = list(dict.fromkeys(found.curves["size"]))
+    depth, params = study.columns.depth, study.columns.params
+    depths = {} if depth is None else study.rows.groupby(params)[depth].first().to_dict()
+    names = {size: f"d{value:g}" for size, value in depths.items()}
     for colour, size in zip(page.ordered_colours(len(sizes)), sizes, strict=True):
         part = found.curves[found.curves["size"] == size]
         ax.plot(part["x"], part["y"], color=colour, linewidth=0.9)
         if len(sizes) <= MOST_SIZES:
             ax.annotate(
-                page.short_number(size, 2),
+                names.get(size, page.short_number(size, 2)),
                 (part["x"].iloc[0], part["y"].iloc[0]),
                 xytext=(2, 3),
                 textcoords="offset points",
@@ -33,9 +36,7 @@ def draw_trajectories(study: StudyLaws, records: list[LawRecord], ax: Axes | Non
     if best is None:
         label += f"no law, {records[0].refusal.code}"
     else:
-        curve = law_curve(best)
-        ax.fill_between(curve["x"], curve["low"], curve["high"], color="black", alpha=0.12, linewidth=0)
-        ax.plot(curve["x"], curve["y"], color="black", linestyle="--", linewidth=1.1, zorder=4)
+        draw_law(best, ax, "black", "--")
         label += law_label(best)
     ax.plot(
         found.frontier["x"],

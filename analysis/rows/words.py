@@ -95,7 +95,8 @@ def carried(value: float, low: float, high: float) -> tuple[str, str, str]:
     """
     if not 0 < high - low < math.inf:
         return number(value, 3), number(low, 3), number(high, 3)
-    half = (high - low) / 2
+    # where one side is much the shorter, it is what the value is known to; a side of nothing adds one digit at most
+    half = max(min(value - low, high - value), (high - low) / 20)
     power = math.floor(math.log10(half))
     leading = half / 10**power  # 1 to 10
     places = -power + (1 if leading < 3.55 or leading >= 9.5 else 0) - (1 if leading >= 9.5 else 0)

@@ -65,6 +65,57 @@ def common_form(groups: list[list[LawRecord]]) -> str | None:
     return min(forms, key=rank)
 
 
+def figure_form(study: StudyLaws, targets: list[str], against: str) -> str | None:
+    """The one form of all laws of some targets that stand on one figure; None where none was fitted."""
+    return common_form([group for target in targets for group in by_budget(study, target, against).values()])
+
+
+def by_budget(study: StudyLaws, target: str, against: str) -> dict[float | None, list[LawRecord]]:
+    """The records of one target, by rising budget."""
+    groups: dict[float | None, list[LawRecord]] = {}
+    for record in study.find(target, against):
+        groups.setdefault(record.budget, []).append(record)
+    return dict(sorted(groups.items(), key=lambda item: (item[0] is not None, item[0])))
+
+
+def target_groups(study: StudyLaws, against: str) -> dict[str, list[str]]:
+    """Losses together, errors together, each kind of FID alone: one axis never holds two kinds."""
+    groups: dict[str, list[str]] = {}
+    for target in study.columns.targets:
+        if not study.find(target, against):
+            continue
+        kind = "loss" if target.startswith("loss") else "error" if target.startswith("error") else _file_name(target)
+        groups.setdefault(kind, []).append(target)
+    return groups
+
+
+def _file_name(target: str) -> str:
+    return "".join(letter if letter.isalnum() else "_" for letter in target).strip("_").lower() or "target"
+
+
+def told_first(study: StudyLaws) -> list[LawRecord]:
+    """The laws that a paper prints, target by target.
+
+    Against size at each budget and on the frontier in the one form of their figure, the joint law that predicts best,
+    FID given loss; of each only what has a slope that is known.
+    """
+    forms = {
+        (target, against): figure_form(study, targets, against)
+        for against in (study.columns.against, "compute")
+        for targets in target_groups(study, against).values()
+        for target in targets
+    }
+    chosen: list[LawRecord | None] = []
+    for target in study.columns.targets:
+        for against in (study.columns.against, "compute"):
+            if (form := forms.get((target, against))) is not None:
+                chosen += study.find(target, against, form)
+        for against in ("params, data", "params, data, epochs"):
+            chosen.append(best_form(study.find(target, against)))
+        chosen += study.find(target, "loss")
+    return [record for record in chosen if record is not None and record.law is not None and slope_known(record)]
+
+
 def held_out_score(record: LawRecord) -> float:
     """Mean squared held-out log error with a penalty for parameters; smaller is better."""
     errors = [np.log(test.predicted / test.measured) for test in record.backtests]

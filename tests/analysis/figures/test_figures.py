@@ -12,16 +12,8 @@ from analysis.figures.captions import caption
 from analysis.figures.scaling import judged
 from analysis.report.files import write_laws
 from analysis.rows.recipe import recipe_notes
-from analysis.study.sources import study_of, study_of_csv
-from tests.support.fake_study import write_study
+from analysis.study.sources import study_of_csv
 from tests.support.laws import valleys
-
-
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    root = tmp_path_factory.mktemp("runs")
-    sweep = write_study(root, depths=(2, 3, 4, 5, 6, 8), budgets=(20_480, 61_440, 184_320), seeds=(0, 1))
-    return study_of(sweep, targets=("loss_all_scales", "fid_corrected_classifier"))
 
 
 @pytest.mark.parametrize(
