@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow lint clean slurm-up slurm-down
+.PHONY: demo test test-slow gpu-check lint clean slurm-up slurm-down
 
 demo: $(READY)
 	$(BIN)/var-sweep launch sweeps/depth.yaml
@@ -17,6 +17,10 @@ test: $(READY)
 
 test-slow: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "slow or chaos" --timeout 3600
+
+# For whoever has a GPU: numbers, speed and memory against what is planned, in at most eight minutes.
+gpu-check: $(READY)
+	$(BIN)/python -m benchmarks.gpu_check
 
 lint: $(READY)
 	$(BIN)/ruff check .

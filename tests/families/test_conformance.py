@@ -17,13 +17,14 @@ from torch.utils.flop_counter import FlopCounterMode
 import analysis
 from tests.support.tiny import STUDY, Tiny, log, rows
 from var_scaling.config import yaml
-from var_scaling.families.base import Batch, Family, FamilyModel
+from var_scaling.families.base import Batch, Family, FamilyModel, Recomputing
 from var_scaling.families.registry import columns_of_families, families, torch_half
 from var_scaling.planning import flops
 from var_scaling.planning.resolve import resolve
 from var_scaling.planning.trial import TrialConfig, read_trial
 from var_scaling.tokenizers.registry import module_of
 from var_scaling.training.optimizer import make_optimizer
+from var_scaling.training.state import recompute_blocks
 
 IMAGES = 6
 KL = {"preset": "tiny-kl", "channels": 8, "train": {"images": 320, "batch_size": 32, "warmup_images": 32}}
@@ -126,6 +127,31 @@ def test_a_batch_in_parts_is_one_batch(built: Built) -> None:
     assert max(float(g.abs().max()) for g in whole) > 1e-4, "the premise: something is learnt"
     for a, b in zip(whole, split, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_blocks_computed_again_hold_less_and_give_the_same_bits(built: Built) -> None:
+    if not isinstance(built.family, Recomputing):
+        pytest.skip("a family that offers no recomputing")
+
+    def step() -> tuple[list[torch.Tensor], int]:
+        built.module.zero_grad()
+        held: dict[int, int] = {}
+
+        def hold(tensor: torch.Tensor) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            held[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(hold, lambda tensor: tensor):
+            loss = built.half.loss(built.module, built.config.model, built.config.train, built.batch)
+        loss.backward()
+        return [p.grad.clone() for p in built.module.parameters() if p.grad is not None], sum(held.values())
+
+    plain, all_held = step()
+    recompute_blocks(built.config.model, built.module)
+    again, less_held = step()
+    assert all(torch.equal(a, b) for a, b in zip(plain, again, strict=True)) and len(plain) == len(again)
+    assert less_held < 0.75 * all_held, (less_held, all_held)
 
 
 def test_a_draw_is_a_function_of_its_address(built: Built) -> None:

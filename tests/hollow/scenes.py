@@ -21,11 +21,11 @@ DEVICE = choose_device("cuda")
 RATES = (1e-4, 0.05)
 
 
-def trial(depth: int, precision: str = "float32", images: int = 32) -> TrialConfig:
+def trial(depth: int, precision: str = "float32", images: int = 32, recompute: str = "off") -> TrialConfig:
     """A model of the paper's sizes in a resolved config."""
     config = resolve(TrialConfig())
     train = config.train.model_copy(update={"precision": precision, "batch_size": images})
-    execution = config.execution.model_copy(update={"micro_batch": images})
+    execution = config.execution.model_copy(update={"micro_batch": images, "recompute": recompute})
     return config.model_copy(update={"model": published_var(depth), "train": train, "execution": execution})
 
 
@@ -64,9 +64,9 @@ def counter(name: str) -> int:
     return int(ctypes.CDLL("libcuda.so.1").hollow_counter(name.encode()))
 
 
-def memory(depth: str, precision: str, images: str) -> dict[str, Any]:
+def memory(depth: str, precision: str, images: str, recompute: str = "off") -> dict[str, Any]:
     """Peak of a step, beside the plan's."""
-    config = trial(int(depth), precision, int(images))
+    config = trial(int(depth), precision, int(images), recompute)
     state = stepped(config)
     peak = torch.cuda.max_memory_allocated()
     torch._C._cuda_clearCublasWorkspaces()  # tens of megabytes whatever the model: as much as a small one

@@ -27,10 +27,17 @@ def test_a_step_waits_for_nothing_and_takes_torchs_own_attention(precision: str,
     assert found["grown"] <= 0, "one state on the card, whatever was loaded into it"
 
 
-@pytest.mark.parametrize(("depth", "images"), [(6, 32), (16, 32), (16, 4)])
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_plan_counts_what_a_step_takes(depth: int, images: int, precision: str) -> None:
+STEPS = [
+    (6, 32, "bfloat16", "blocks"),
+    (16, 32, "bfloat16", "off"),
+    (24, 16, "float32", "blocks"),
+    (30, 16, "bfloat16", "off"),
+]
+
+
+@pytest.mark.parametrize(("depth", "images", "precision", "recompute"), STEPS)
+def test_plan_counts_what_a_step_takes(depth: int, images: int, precision: str, recompute: str) -> None:
     """It counted four bytes a number whatever the precision: 1.7 times what bfloat16 takes."""
-    found = scene("memory", str(depth), precision, str(images), HOLLOW_BYTES=200 * 2**30)
-    assert 0.75 * found["planned"] < found["peak"] < found["planned"]
+    found = scene("memory", str(depth), precision, str(images), recompute, HOLLOW_BYTES=200 * 2**30)
+    assert 0.78 * found["planned"] < found["peak"] < found["planned"], found
     assert found["between"] == pytest.approx(found["state"], rel=0.05), "one state, and the last batch"

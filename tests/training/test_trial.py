@@ -96,6 +96,23 @@ def test_a_budget_added_later_replays_from_a_kept_branch_point(tiny: Tiny, undis
     assert sorted(rows(folder)) == [200, 400, 500]
 
 
+def test_checkpoints_that_are_not_kept_cost_a_later_budget_its_trunk(tiny: Tiny, undisturbed: Path) -> None:
+    more = "budgets.images=[200, 300, 400]"
+    (planned,) = tiny.plan("execution.keep=none").trials
+    assert planned.freed_bytes > 0.8 * tiny.plan().trials[0].cost.disk_bytes
+    folder = tiny.run("execution.keep=none")
+    assert rows(folder) == rows(undisturbed)
+    assert not list(folder.glob("attempts/*/checkpoints/*.pt"))
+    again, last = (240, 60)  # to the branch point of 300, and its branch
+    assert tiny.plan("execution.keep=none", more).trials[0].new_images == again + last
+    assert any("trains its trunk again" in n for n in tiny.plan("execution.keep=none", more).notes)
+    tiny.prepare("execution.keep=last", more)
+    assert tiny.worker(folder).wait(60) == 0, log(folder)
+    assert {images: rows(folder)[images] for images in (200, 400)} == rows(undisturbed)
+    assert store.branch_points(folder) == [240], "the last one of those that were trained now"
+    assert tiny.plan("execution.keep=last", "budgets.images=[200, 300, 380, 400]").trials[0].new_images == 60 + 80
+
+
 def test_a_truncated_checkpoint_costs_time_and_no_number(tiny: Tiny, undisturbed: Path) -> None:
     folder = tiny.prepare()
     process = tiny.worker(folder)

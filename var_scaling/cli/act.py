@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -43,6 +43,7 @@ from var_scaling.launch.slurm.profile import card_of
 from var_scaling.launch.sweep import ask_to_withdraw, free_bytes, last_launch, leaving
 from var_scaling.planning.tuned import load_recipe, recipe_of_launch
 from var_scaling.runs import holders, store
+from var_scaling.runs.record import nothing_missing
 from var_scaling.tracking.address import read_ui_address, shown, tracking_uri
 from var_scaling.tracking.filesystem import check_store
 
@@ -311,13 +312,23 @@ def retry(
 def clean(
     runs: Runs = Path("runs"),
     yes: Annotated[bool, typer.Option("--yes", help="Delete; without, only list.")] = False,
+    keep: Annotated[
+        Literal["all", "last", "none"],
+        typer.Option(
+            help="Checkpoints of a finished trial's trunk that stay; a budget added later trains the rest again."
+        ),
+    ] = "all",
     json: Json = False,
 ) -> None:
     """Free disk: rolling checkpoints of finished trials, scratch of ended attempts. Lists first; --yes deletes.
 
-    Rows, annealed weights and the trunk's branch points stay, so nothing has to be trained again.
+    Rows and annealed weights stay, and unless --keep says otherwise the trunk's branch points, so that nothing has to
+    be trained again.
 
-    Example: var-sweep clean --yes
+    Examples:
+      var-sweep clean --yes
+
+      var-sweep clean --keep last
     """
     found = []
     for trial in sorted((runs / "trials").glob("*")):
@@ -327,6 +338,8 @@ def clean(
         for number in numbers:
             attempt = trial / "attempts" / f"{number:03d}"
             found += [p for p in attempt.glob("checkpoints/*.previous.pt")] + [p for p in attempt.glob("budget_*")]
+        if nothing_missing(trial):
+            found += [path for path in store.spare_checkpoints(trial, keep) if path not in found]
     for stage in sorted((runs / "store").glob("*/*/result")):
         # A stopped attempt's half-filled result too: of a token cache it is as large as the cache.
         found += [*stage.parent.glob("attempts/*/checkpoints"), *stage.parent.glob("attempts/*/result")]

@@ -141,6 +141,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
                 "training_seconds": t.cost.seconds,
                 "seconds_source": t.cost.source,
                 "memory_bytes": t.cost.memory_bytes,
+                "micro_batch": t.cost.micro_batch,
                 "disk_bytes": t.disk_bytes,
                 "id_provisional": t.provisional,
                 "nearest": t.nearest and {"trial": t.nearest[0], "differs": [list(f) for f in t.nearest[1]]},

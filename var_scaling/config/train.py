@@ -35,10 +35,12 @@ class ExecutionConfig(Strict):
     """How numbers are computed; never hashed. Bit-equality is promised within one execution group."""
 
     threads: int = Field(1, ge=1)
-    micro_batch: int | None = Field(None, ge=1)  # None: the whole batch at once
+    micro_batch: int | None = Field(None, ge=1)  # None: the most that fit a GPU's memory; on a CPU the whole batch
+    recompute: Literal["off", "blocks"] = "off"  # blocks: a third more arithmetic for a fraction of the memory
     loader_workers: int = Field(0, ge=0)
     compile: bool = False
     checkpoint_seconds: float = Field(30.0, gt=0)
+    keep: Literal["all", "last", "none"] = "all"  # of the trunk's checkpoints, one a budget, when all are trained
     journal_images: int = Field(1_280, ge=1)  # a training loss is journalled about this often
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from pydantic import Field
 
@@ -139,6 +139,14 @@ class Family(Protocol):
         """The values of `own_columns` that are known before training."""
 
 
+@runtime_checkable
+class Recomputing(Protocol):
+    """A family that can trade arithmetic for memory (`execution.recompute`); its torch half has `blocks`."""
+
+    def recompute_bytes(self, model: Any, bytes_per_number: int = 4) -> int:
+        """`activation_bytes` where only the blocks' inputs are held, and a block is computed again for its gradient."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """Images at known positions of a run, as tensors on one device; every tensor has one row an image."""
@@ -157,7 +165,10 @@ class Batch:
 
 
 class FamilyModel(Protocol):
-    """The torch half: a module (file) with these functions."""
+    """The torch half: a module (file) with these functions; that of a `Recomputing` family has `blocks` besides.
+
+    def blocks(module: nn.Module) -> Iterable[nn.Module]: the parts that are computed again, draws of their own in none.
+    """
 
     reads: tuple[str, ...]  # arrays of the latent cache that a batch holds
 

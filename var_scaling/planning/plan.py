@@ -57,6 +57,13 @@ class PlannedTrial:
         return (self.cost.disk_bytes if self.new_images else 0) + self.evaluations.disk_bytes
 
     @property
+    def freed_bytes(self) -> int:
+        """What `execution.keep` saves on disk beside `all`."""
+        budgets, execution = len(self.budgets), self.config.execution.keep
+        every, kept = (estimate.kept_bytes(self.config, budgets, keep) for keep in ("all", execution))
+        return every - kept
+
+    @property
     def spent(self) -> tuple[int, ...]:
         return tuple(images for _, images in self.budgets)
 
@@ -169,7 +176,7 @@ def make_plan(
         stages.update({stage.folder: stage for stage in works.stages})
     records = tuple((stage, read_record(runs, stage, ask_scheduler=ask_scheduler)) for stage in stages.values())
     costs = {stage.folder: prices.stage(stage) for stage, record in records if record.state != "finished"}
-    notes = (*_notes(trials, manifests), *_guidance_notes(trials))
+    notes = (*_notes(trials, manifests), *_guidance_notes(trials), *_device_notes(trials), *_keeping_notes(trials))
     return Plan(study, runs, tuple(_with_nearest(trials, runs)), records, costs, notes)
 
 
@@ -234,8 +241,56 @@ def _guidance_notes(trials: Sequence[PlannedTrial]) -> tuple[str, ...]:
     return tuple(notes)
 
 
+def _device_notes(trials: Sequence[PlannedTrial]) -> tuple[str, ...]:
+    """What a GPU makes of the trials: micro-batches that were chosen, and where it would wait for Python."""
+    chosen: dict[int, set[int]] = {}
+    waiting: dict[int, str] = {}
+    for trial in trials:
+        config, cost = trial.config, trial.cost
+        share = config.train.batch_size // config.placement.gpus
+        if not trial.new_images:
+            continue
+        if config.execution.micro_batch is None and cost.micro_batch < share:
+            chosen.setdefault(cost.micro_batch, set()).add(config.model.depth)
+        if cost.waits_below:
+            waiting[config.model.depth] = f"d{config.model.depth} at {cost.micro_batch} (from {cost.waits_below} not)"
+    notes = []
+    if chosen:
+        depths = [
+            f"{micro} at {', '.join(f'd{d}' for d in sorted(at))}" for micro, at in sorted(chosen.items(), reverse=True)
+        ]
+        notes.append(f"micro-batch, the most that fits the card (execution.micro_batch sets it): {'; '.join(depths)}")
+    if waiting:
+        notes.append(
+            "the GPU waits for Python at so few images a micro-batch, which the hours count: "
+            f"{', '.join(waiting[depth] for depth in sorted(waiting))}; fewer GPUs a trial, or execution.compile, help"
+        )
+    return tuple(notes)
+
+
+def _keeping_notes(trials: Sequence[PlannedTrial]) -> tuple[str, ...]:
+    """What it will cost later that a trial's checkpoints are not kept."""
+    notes = []
+    for keep, what in (("last", "below the largest"), ("none", "added later")):
+        some = [t for t in trials if t.new_images and t.config.execution.keep == keep]
+        if not some:
+            continue
+        images = [(t, max(branch_point(t.config, b) for b in t.spent)) for t in some]
+        again = sum(n * flops.train_flops_per_image(t.config.model) for t, n in images)
+        freed = sum(t.freed_bytes for t in some)
+        notes.append(
+            f"execution.keep = {keep} frees {freed / 1e9:.3g} GB of checkpoints when trials end; a budget {what} "
+            f"trains its trunk again, up to {again:.2g} FLOPs over these {len(some)} trials"
+        )
+    return tuple(notes)
+
+
 def new_images(
-    config: TrialConfig, budgets: Sequence[int], rows: Sequence[int], durable: Mapping[str, int] | None = None
+    config: TrialConfig,
+    budgets: Sequence[int],
+    rows: Sequence[int],
+    durable: Mapping[str, int] | None = None,
+    points: Sequence[int] | None = None,
 ) -> int:
     """Images to train for the budgets without a row: the trunk once, a branch each, less what checkpoints hold.
 
@@ -244,14 +299,18 @@ def new_images(
         budgets: that are asked for, in images spent.
         rows: budgets that are trained.
         durable: images up to which each phase was saved (`journal.durable_images`).
+        points: images at which the trunk was kept (`store.branch_points`); None: at the branch points of all rows.
     """
     saved = durable or {}
-    todo = [b for b in budgets if b not in rows]
-    if not todo:
-        return 0
-    trunk_done = max((branch_point(config, b) for b in rows), default=0)
-    trunk = max(0, max(branch_point(config, b) for b in todo) - max(trunk_done, saved.get("trunk", 0)))
-    return trunk + sum(b - max(branch_point(config, b), saved.get(f"anneal_{b}", 0)) for b in todo)
+    held = {0, saved.get("trunk", 0), *([branch_point(config, b) for b in rows] if points is None else points)}
+    images = 0
+    for budget in sorted(set(budgets) - set(rows)):
+        start, branch = branch_point(config, budget), saved.get(f"anneal_{budget}")
+        if branch is None:
+            images += start - max(point for point in held if point <= start)
+            held.add(start)
+        images += budget - (start if branch is None else branch)
+    return images
 
 
 def _plan_trial(
@@ -266,8 +325,11 @@ def _plan_trial(
 ) -> PlannedTrial:
     spent = tuple(images for _, images in budgets)
     going_on = record.attempts > 0 and record.state != "finished"
-    durable = durable_images(runs / works.trial.folder) if going_on else {}
-    images = new_images(config, spent, record.rows, durable)
+    folder = runs / works.trial.folder
+    durable, points = (durable_images(folder), store.branch_points(folder)) if going_on else ({}, None)
+    if points is not None and not any(store.checkpoint_files(folder, "trunk")):
+        durable.pop("trunk", None)  # it was saved, and is no longer kept
+    images = new_images(config, spent, record.rows, durable, points)
     unmeasured = record.missing_evaluations + len(set(spent) - set(record.rows)) * len(works.evaluations)
     return PlannedTrial(
         config,

@@ -18,7 +18,7 @@ from var_scaling.config.evaluate import FidConfig
 from var_scaling.config.image_manifest import Manifests
 from var_scaling.config.train import TrainConfig
 from var_scaling.errors import RequestProblem
-from var_scaling.families.base import ModelConfig, Recipe, SamplerConfig
+from var_scaling.families.base import ModelConfig, Recipe, Recomputing, SamplerConfig
 from var_scaling.families.registry import families, family_of
 from var_scaling.planning import flops
 from var_scaling.planning.imported import Imports
@@ -41,7 +41,7 @@ def _tokenizer(config: TokenizerConfig, resolution: int, channels: int, flip: bo
 
 
 def resolve(config: TrialConfig, manifests: Manifests | None = None, imports: Imports | None = None) -> TrialConfig:
-    """A config without `None` in its identity and execution groups.
+    """A config without `None` in its identity.
 
     Args:
         config: as a user wrote it, or resolved.
@@ -65,9 +65,13 @@ def resolve(config: TrialConfig, manifests: Manifests | None = None, imports: Im
     model = _model(model, tokenizer, data)
     if problems := list(family_of(model).problems(model)):
         raise RequestProblem(*problems)
+    if config.execution.recompute != "off" and not isinstance(family_of(model), Recomputing):
+        raise RequestProblem(
+            f"execution.recompute = {config.execution.recompute}: family {model.family} does not say which of its "
+            "parts can be computed again; leave it out"
+        )
     _check_batch(train, "execution.micro_batch", config.execution.micro_batch or 1)
     _check_batch(train, "placement.gpus", config.placement.gpus)
-    execution = config.execution.model_copy(update={"micro_batch": config.execution.micro_batch or train.batch_size})
     numerics = config.numerics if config.numerics is not None else family_of(model).numerics
     return config.model_copy(
         update={
@@ -75,7 +79,6 @@ def resolve(config: TrialConfig, manifests: Manifests | None = None, imports: Im
             "tokenizer": tokenizer,
             "model": model,
             "train": train,
-            "execution": execution,
             "numerics": numerics,
         }
     )

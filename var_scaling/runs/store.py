@@ -278,6 +278,25 @@ def checkpoint_files(work: Path, name: str) -> Iterator[Path]:
                 yield path
 
 
+def branch_points(work: Path) -> list[int] | None:
+    """Images at which a trunk's state was kept and still is, rising; None where no attempt has saved anything."""
+    folders = [work / "attempts" / f"{number:03d}" / "checkpoints" for number in attempt_numbers(work)]
+    found: list[int] | None = None
+    for folder in folders:
+        with contextlib.suppress(OSError):
+            names = {name.partition(".")[0] for name in os.listdir(folder)}
+            found = (found or []) + [int(n[6:]) for n in names if n.startswith("point_") and n[6:].isdecimal()]
+    return None if found is None else sorted(set(found))
+
+
+def spare_checkpoints(work: Path, keep: str) -> list[Path]:
+    """Checkpoints of a finished trial's trunk that it does not need where it keeps `all`, the `last`, or `none`."""
+    points = branch_points(work) or []
+    dropped: list[int] = {"all": [], "last": points[:-1], "none": points}[keep]
+    names = [f"point_{images}" for images in dropped] + (["trunk"] if keep == "none" else [])
+    return [path for name in names for path in checkpoint_files(work, name)]
+
+
 def read_checkpoint(path: Path) -> dict[str, Any] | None:
     """A checkpoint's state, or None where the file is not what was written.
 

@@ -7,6 +7,8 @@ import os
 import torch
 
 from var_scaling.errors import EnvironmentProblem, NodeProblem
+from var_scaling.families.base import Recomputing
+from var_scaling.families.registry import family_of
 from var_scaling.planning import estimate
 from var_scaling.planning.trial import TrialConfig
 
@@ -17,7 +19,6 @@ _GIVEN: dict[str, tuple[str, ...]] = {
     "SLURM_GPUS_ON_NODE": ("0",),
     "CUDA_VISIBLE_DEVICES": ("-1", "NoDevFiles"),
 }
-_USABLE = 0.95  # of a card: the rest is the driver's, NCCL's and the allocator's slack
 
 
 def choose_device(wanted: str, number: int = 0) -> torch.device:
@@ -77,6 +78,16 @@ def set_precision(device: torch.device, precision: str) -> None:
     torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
 
 
+def with_micro_batch(config: TrialConfig, device: torch.device) -> TrialConfig:
+    """The config with the images that this device computes at once, where none were given: the most that fit it."""
+    if config.execution.micro_batch or device.type != "cuda":
+        return config
+    card = torch.cuda.get_device_properties(device).total_memory
+    micro, share = estimate.micro_batch(config, card), config.train.batch_size // config.placement.gpus
+    print(f"micro-batch {micro} of {share}: the most that is expected to fit {card / 2**30:.0f} GiB", flush=True)
+    return config.model_copy(update={"execution": config.execution.model_copy(update={"micro_batch": micro})})
+
+
 def memory_advice(config: TrialConfig, device: torch.device) -> str:
     """What a trial took and was expected to take when its device's memory ended, and the micro-batch that would fit."""
     state, micro = estimate.state_bytes(config), estimate.micro_batch(config)
@@ -85,17 +96,13 @@ def memory_advice(config: TrialConfig, device: torch.device) -> str:
         return f"predicted {predicted / 2**30:.1f} GiB at micro-batch {micro}"
     measured = torch.cuda.max_memory_allocated(device)
     card = torch.cuda.get_device_properties(device).total_memory
-    share = config.train.batch_size // config.placement.gpus
     error = max(1.0, measured / predicted)  # of the prediction, as far as it got
-    fit = [
-        m
-        for m in range(1, micro)
-        if share % m == 0 and (state + estimate.activation_bytes(config, m)) * error < _USABLE * card
-    ]
-    way_out = (
-        f"`var-sweep retry --cause out-of-gpu-memory --set execution.micro_batch={max(fit)}` fits"
-        if fit
-        else "no micro-batch fits this card"
-    )
+    fit = [m for m in estimate.fitting(config, card, error) if m < micro]
+    if fit:
+        way_out = f"`var-sweep retry --cause out-of-gpu-memory --set execution.micro_batch={max(fit)}` fits"
+    elif config.execution.recompute == "off" and isinstance(family_of(config.model), Recomputing):
+        way_out = "no micro-batch fits this card; try --set execution.recompute=blocks"
+    else:
+        way_out = "no micro-batch fits this card"
     sizes = [f"{size / 2**30:.1f} GiB" for size in (measured, predicted, card)]
     return f"measured {sizes[0]}, predicted {sizes[1]} at micro-batch {micro}, the card has {sizes[2]}; {way_out}"

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
+from var_scaling.families.base import ModelConfig
 from var_scaling.families.registry import model_of
 from var_scaling.planning.trial import TrialConfig
 from var_scaling.training.distributed import ALONE, Ranks
@@ -79,10 +82,18 @@ class State:
         return state if self.average is None else {**state, **self.average}
 
 
+def recompute_blocks(config: ModelConfig, model: nn.Module) -> None:
+    """Hold the inputs of a model's blocks alone, in place (weights keep their names): the same numbers, to the bit."""
+    for block in model_of(config).blocks(model):
+        block.forward = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
+
+
 def fresh_state(config: TrialConfig, device: torch.device, ranks: Ranks = ALONE) -> State:
     """The state before the first step, a function of the seed alone. The average is rank 0's."""
     ranks.tell_build()
     model = model_of(config.model).build(config.model, seed=config.seed).to(device)
+    if config.execution.recompute == "blocks":
+        recompute_blocks(config.model, model)
     if config.execution.compile:
         model.compile()  # in place: a wrapper would rename the weights that are saved
     average = None

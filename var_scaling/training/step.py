@@ -57,11 +57,11 @@ def train_step(
     Returns:
         Mean loss of the whole batch (the family's) and the gradient's norm before clipping, both on the device.
     """
-    train, micro = config.train, config.execution.micro_batch
-    assert micro is not None
+    train = config.train
     set_rates(state.optimizer, *rates)
     state.optimizer.zero_grad(set_to_none=True)
     count = len(batch.labels)
+    micro = config.execution.micro_batch or count
     total = torch.zeros((), device=batch.labels.device)
     for start in range(0, count, micro):
         part = batch.part(slice(start, start + micro)) if micro < count else batch

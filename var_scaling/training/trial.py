@@ -11,7 +11,6 @@ writes the bits it would have written at first, and a budget run with others is 
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -95,6 +94,13 @@ def train_budgets(
             advance(run, state, budget, branch, Branch(config.train, start, budget), branch)
         _publish(config, state, budget, cache, attempt, device, provenance)
         attempt.drop_checkpoint(branch)
+        _drop(attempt, "last" if config.execution.keep == "none" else config.execution.keep)  # the next starts there
+    _drop(attempt, config.execution.keep)
+
+
+def _drop(attempt: Attempt, keep: str) -> None:
+    for path in store.spare_checkpoints(attempt.work, keep):
+        path.unlink(missing_ok=True)
 
 
 def _trunk_schedule(config: TrialConfig) -> Schedule:
@@ -109,10 +115,8 @@ def _nearest_trunk(attempt: Attempt, start: int, left: int | None) -> tuple[dict
     rolling = attempt.load_checkpoint("trunk") if left is None else None
     if rolling is not None and rolling["images"] > start:
         rolling = None
-    names = {p.stem.removesuffix(".previous") for p in attempt.work.glob("attempts/*/checkpoints/point_*.pt")}
-    points = sorted((int(m[1]) for n in names if (m := re.fullmatch(r"point_(\d+)", n))), reverse=True)
     best = -1 if rolling is None else rolling["images"]
-    for images in points:
+    for images in reversed(store.branch_points(attempt.work) or []):
         if best < images <= start and (state := attempt.load_checkpoint(f"point_{images}")) is not None:
             return state, True
     return rolling, False

@@ -11,7 +11,7 @@ from var_scaling.planning.trial import read_trial
 from var_scaling.runs.frozen import code_hash
 from var_scaling.runs.ranks import Meeting
 from var_scaling.runs.store import Lost, Stopped
-from var_scaling.training.device import memory_advice, set_precision
+from var_scaling.training.device import memory_advice, set_precision, with_micro_batch
 from var_scaling.training.distributed import ALONE, gather, join
 from var_scaling.training.lender import lend as lend_gradients
 from var_scaling.training.trial import train_budgets
@@ -21,7 +21,7 @@ from var_scaling.work.evaluation import evaluate
 
 
 def do(context: Context) -> None:
-    config = read_trial(context.config)
+    config = with_micro_batch(read_trial(context.config), context.device)
     set_precision(context.device, config.train.precision)
     processes = context.placement.gpus
     ranks = gather(context.attempt, processes, context.device) if processes > 1 else ALONE
@@ -58,7 +58,7 @@ def lend(context: Context, meeting: Meeting, rank: int) -> None:
     Raises:
         Lost: rank 0 is gone.
     """
-    trial = read_trial(context.config)
+    trial = with_micro_batch(read_trial(context.config), context.device)
     set_precision(context.device, trial.train.precision)
     ranks = join(meeting, rank, context.device)
     cache = open_latents(context.needs["tokens"], context.tokenizer())

@@ -66,6 +66,7 @@ class DiTFamily:
     sample_flops = staticmethod(sizes.sample_flops)
     sample_bytes = staticmethod(sizes.sample_bytes)
     activation_bytes = staticmethod(sizes.activation_bytes)
+    recompute_bytes = staticmethod(sizes.recompute_bytes)
 
     def at_depth(self, model: DiTConfig, depth: int) -> DiTConfig:
         """Heads grow with the depth, unless they were given as another number."""

@@ -104,12 +104,24 @@ def activation_bytes(config: DiTConfig, bytes_per_number: int = 4) -> int:
         config: resolved.
         bytes_per_number: 4 for float32, 2 for bfloat16.
     """
-    depth, width, tokens = config.depth, config.width, config.tokens_per_image
-    heads = width // config.head_dim
+    return bytes_per_number * (config.depth * _block_numbers(config) + _rest_numbers(config))
+
+
+def recompute_bytes(config: DiTConfig, bytes_per_number: int = 4) -> int:
+    """The same where a block is computed again for its backward pass: the inputs of all, and the inside of one."""
+    inputs = config.depth * config.tokens_per_image * config.width
+    return bytes_per_number * (inputs + _block_numbers(config) + _rest_numbers(config))
+
+
+def _block_numbers(config: DiTConfig) -> int:
+    """Tensors of (tokens, width), feed-forward's hidden layer counting as four; moments of two norms; scores' sums."""
+    width, heads = config.width, config.width // config.head_dim
+    return config.tokens_per_image * (24 * width + 4 + heads) + 8 * width
+
+
+def _rest_numbers(config: DiTConfig) -> int:
     patch, _ = _patch_numbers(config)
-    # Tensors of (tokens, width), the hidden layer of feed-forward counting as four; moments of two norms; scores' sums.
-    a_block = tokens * (24 * width + 4 + heads) + 8 * width
-    return bytes_per_number * (depth * a_block + tokens * (3 * width + patch) + 8 * width)
+    return config.tokens_per_image * (3 * config.width + patch) + 8 * config.width
 
 
 def _patch_numbers(config: DiTConfig) -> tuple[int, int]:

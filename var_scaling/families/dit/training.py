@@ -126,3 +126,8 @@ def groups(module: nn.Module) -> list[dict[str, Any]]:
     decayed = [p for name, p in named if p.ndim > 1 and "embedding_table" not in name]
     rest = [p for name, p in named if p.ndim <= 1 or "embedding_table" in name]
     return [{"params": decayed, "decayed": True}, {"params": rest, "decayed": False}]
+
+
+def blocks(module: DiT) -> nn.ModuleList:
+    """What is computed again under `execution.recompute`."""
+    return module.blocks

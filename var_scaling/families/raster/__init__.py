@@ -28,6 +28,7 @@ class RasterFamily(TokenFamily):
     sample_flops = staticmethod(sizes.sample_flops)
     sample_bytes = staticmethod(sizes.sample_bytes)
     activation_bytes = staticmethod(sizes.activation_bytes)
+    recompute_bytes = staticmethod(sizes.recompute_bytes)
 
     def problems(self, model: TokenModelConfig) -> Iterator[str]:
         yield from super().problems(model)

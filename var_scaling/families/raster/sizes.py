@@ -48,6 +48,11 @@ def activation_bytes(config: RasterConfig, bytes_per_number: int = 4) -> int:
     return token_sizes.activation_bytes(_sizes(config), bytes_per_number)
 
 
+def recompute_bytes(config: RasterConfig, bytes_per_number: int = 4) -> int:
+    """The same where blocks are computed again in the backward pass (see `token_sizes`)."""
+    return token_sizes.recompute_bytes(_sizes(config), bytes_per_number)
+
+
 def _sizes(config: RasterConfig) -> token_sizes.Sizes:
     assert config.patch_nums and config.vocab_size and config.latent_dim and config.num_classes, "resolve it first"
     return token_sizes.Sizes(

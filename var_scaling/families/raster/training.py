@@ -17,9 +17,17 @@ from var_scaling.families.base import Batch
 from var_scaling.families.masks import kept_tokens
 from var_scaling.families.raster.config import RasterConfig, RasterSampler
 from var_scaling.families.raster.model import Raster, build_raster
-from var_scaling.families.transformer.training import cross_entropy, draws, groups, noise, summarise, sums_of_scales
+from var_scaling.families.transformer.training import (
+    blocks,
+    cross_entropy,
+    draws,
+    groups,
+    noise,
+    summarise,
+    sums_of_scales,
+)
 
-__all__ = ["build", "draw", "draws", "groups", "loss", "noise", "reads", "summarise", "validate"]
+__all__ = ["blocks", "build", "draw", "draws", "groups", "loss", "noise", "reads", "summarise", "validate"]
 
 reads = ("tokens", "codes")
 build = build_raster

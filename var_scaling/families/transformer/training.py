@@ -36,6 +36,11 @@ def groups(module: nn.Module) -> list[dict[str, Any]]:
     ]
 
 
+def blocks(module: Any) -> nn.ModuleList:
+    """What is computed again under `execution.recompute`."""
+    return module.blocks  # type: ignore[no-any-return]
+
+
 def draws(config: TokenModelConfig, train: TrainConfig, seed: int, positions: NDArray[np.int64]) -> dict[str, Tensor]:
     """Which labels and which residual branches are dropped."""
     assert train.label_drop is not None and config.drop_path is not None, "resolve the config first"

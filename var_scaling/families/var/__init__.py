@@ -22,6 +22,7 @@ class VARFamily(TokenFamily):
     sample_flops = staticmethod(sizes.sample_flops)
     sample_bytes = staticmethod(sizes.sample_bytes)
     activation_bytes = staticmethod(sizes.activation_bytes)
+    recompute_bytes = staticmethod(sizes.recompute_bytes)
 
     def mean_guidance(self, model: VARConfig, sampler: VARSampler) -> float:
         """T rises linearly from 0 at the first scale, so most tokens, which are the last scale's, have nearly all."""

@@ -54,6 +54,11 @@ def activation_bytes(config: VARConfig, bytes_per_number: int = 4) -> int:
     return token_sizes.activation_bytes(_sizes(config), bytes_per_number)
 
 
+def recompute_bytes(config: VARConfig, bytes_per_number: int = 4) -> int:
+    """The same where blocks are computed again in the backward pass (see `token_sizes`)."""
+    return token_sizes.recompute_bytes(_sizes(config), bytes_per_number)
+
+
 def _branches(sampler: VARSampler) -> int:
     return 2 if sampler.guidance else 1
 

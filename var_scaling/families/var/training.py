@@ -16,11 +16,19 @@ from torch import Tensor, nn
 from var_scaling.config.train import TrainConfig
 from var_scaling.families.base import Batch
 from var_scaling.families.masks import kept_tokens
-from var_scaling.families.transformer.training import cross_entropy, draws, groups, noise, summarise, sums_of_scales
+from var_scaling.families.transformer.training import (
+    blocks,
+    cross_entropy,
+    draws,
+    groups,
+    noise,
+    summarise,
+    sums_of_scales,
+)
 from var_scaling.families.var.config import VARConfig, VARSampler
 from var_scaling.families.var.model import VAR, build_var
 
-__all__ = ["build", "draw", "draws", "groups", "loss", "noise", "reads", "summarise", "validate"]
+__all__ = ["blocks", "build", "draw", "draws", "groups", "loss", "noise", "reads", "summarise", "validate"]
 
 reads = ("tokens", "features")
 build = build_var

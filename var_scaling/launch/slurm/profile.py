@@ -83,5 +83,5 @@ def load_profile(path: Path) -> Profile:
 
 
 def card_of(profile: Profile | None) -> str | None:
-    """The card that a profile's nodes have, as the price list knows it."""
-    return profile.gpu.name if profile and profile.gpu else None
+    """The card that a profile's nodes have, as the price list knows it, with its memory."""
+    return f"{profile.gpu.name} {profile.gpu.memory_gb:.0f}GB" if profile and profile.gpu else None
