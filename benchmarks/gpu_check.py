@@ -142,9 +142,13 @@ def numbers(device: torch.device, precisions: Sequence[str] = PRECISIONS) -> Ite
                 continue
             found = _loss_and_norm(config, moved(batch, device), device, precision)
             set_precision(device, "float32")
-            off = max(abs(a - b) / abs(b) for a, b in zip(found, truth, strict=True))
+            off = max(_off(a, b) for a, b in zip(found, truth, strict=True))
             said = f"loss and gradient within {off:.1e} of the CPU's (at most {TOLERANCE[precision]:.0e})"
             yield Finding("numbers", f"{family} {precision}", off < TOLERANCE[precision], said, {"relative": off})
+
+
+def _off(found: float, truth: float) -> float:
+    return abs(found - truth) / max(abs(truth), 1e-12)
 
 
 def _loss_and_norm(config: TrialConfig, batch: Batch, device: torch.device, precision: str) -> tuple[float, float]:
@@ -186,7 +190,7 @@ def training(device: torch.device, depths: Sequence[int], left: Callable[[], flo
             set_precision(device, precision)
             yield _timed(paper(depth, precision, max(fit), **execution), device, name, peak_of, min(20.0, left() - 20))
         except (EnvironmentProblem, RuntimeError) as problem:
-            yield Finding("training", name, False, str(problem).splitlines()[0])
+            yield Finding("training", name, False, _last_line(problem))
         finally:
             set_precision(device, "float32")
             torch.cuda.empty_cache()
@@ -273,7 +277,7 @@ def resume(device: torch.device) -> Iterator[Finding]:
     fresh.load(saved)
     same = all(torch.equal(a, b) for a, b in zip(state.model.parameters(), fresh.model.parameters(), strict=True))
     losses = [float(train_step(each, batch[3], config, RATES)[0]) for each in (state, fresh)]
-    off = abs(losses[0] - losses[1]) / losses[0]
+    off = _off(losses[1], losses[0])
     said = f"weights {'equal' if same else 'differ'}, the next loss within {off:.1e}"
     yield Finding("resume", "d4 bfloat16", same and off < 1e-5, said, {"relative": off})
 
@@ -318,7 +322,7 @@ def _rank(rank: int, count: int, folder: str) -> None:
             model = half.build(config.model, seed=0).to(device)
             state = State(model, here.parallel(model), make_optimizer(half.groups(model), config.train), None)
             norms.append(float(train_step(state, batch, config, RATES, here)[1]))
-        found["relative"] = abs(norms[0] - norms[1]) / norms[1]
+        found["relative"] = _off(norms[0], norms[1])
     if rank == 0:
         (Path(folder) / "found.json").write_text(json.dumps(found))
     dist.destroy_process_group()
@@ -361,7 +365,7 @@ def main() -> int:
                 findings.append(finding)
                 _tell(finding)
         except Exception as error:  # one section that fails keeps none of the others
-            findings.append(Finding(name, "", False, f"{type(error).__name__}: {str(error).splitlines()[0]}"))
+            findings.append(Finding(name, "", False, f"{type(error).__name__}: {_last_line(error)}"))
             _tell(findings[-1])
         torch.cuda.empty_cache()
     failed = [f for f in findings if f.ok is False]
@@ -379,6 +383,10 @@ def main() -> int:
     skipped = sum(f.ok is None for f in findings)
     print(f"{len(findings) - len(failed) - skipped} as planned, {len(failed)} not, {skipped} not measured; {given.out}")
     return NOT_AS_PLANNED if failed else DONE
+
+
+def _last_line(error: BaseException) -> str:
+    return next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
 
 
 def _tell(finding: Finding) -> None:

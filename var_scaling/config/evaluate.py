@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from var_scaling.config.base import Strict
+from var_scaling.config.base import Neutral, Strict
 from var_scaling.config.data import NAMED_SETS, DataConfig
 from var_scaling.config.image_manifest import counts_of
 
@@ -54,6 +54,7 @@ class FidConfig(Strict):
     reference: Reference = "train"
     seed: int = Field(default=0, ge=0, lt=2**31)
     labels: Literal["reference", "balanced"] = "reference"  # shares of the classes among the samples
+    precision: Annotated[Literal["float32", "bfloat16"], Neutral("float32")] = "float32"  # of drawing the samples
     numerics: int = 2  # raised by hand when a change of code alters the number
 
     @property

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -76,6 +77,7 @@ def evaluate_model(
     """
     started = time.monotonic()
     fid, sampler = evaluation.fid, sampler_of(model.config, evaluation.fid)
+    model = replace(model, precision=fid.precision)
     extractor = evaluation_extractor(evaluation, extractor_folder, weights, model.device)
     beat = _beat(attempt, "reference images")
     reference = reference_features(images, fid.reference, extractor, cache=cache, beat=beat)

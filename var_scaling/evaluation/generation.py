@@ -50,6 +50,7 @@ class Trained:
     module: nn.Module
     tokenizer: Tokenizer
     device: torch.device
+    precision: str = "float32"  # bfloat16: of matrix products and of keys and values; pictures are made in float32
 
     @property
     def num_classes(self) -> int:
@@ -73,7 +74,8 @@ class Trained:
         `known` and `mask`: see `families.base.FamilyModel.draw`; only where `cannot_edit` has nothing to say.
         """
         keeping = {} if known is None else {"known": known, "mask": mask}
-        latents = model_of(self.config).draw(self.module, labels_B, self.tokenizer, sampler, noise, **keeping)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
+            latents = model_of(self.config).draw(self.module, labels_B, self.tokenizer, sampler, noise, **keeping)
         return (self.tokenizer.pictures(latents) + 1) / 2
 
     def cannot_edit(self) -> str | None:
