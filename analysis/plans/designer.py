@@ -2,68 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtr, stdtrit
+from scipy.special import stdtrit
 
-from analysis.engine.belief import Belief, Points, believe
+from analysis.engine.belief import Points
 from analysis.errors import BadRequest
 from analysis.laws.coupled import fit_coupled
 from analysis.laws.parametric import fit_chinchilla
 from analysis.laws.power import fit_power_law
 from analysis.laws.repeated import fit_repeated
 from analysis.laws.tied import fit_tied
-from analysis.plans.shapes import FORMS, coordinates, reach_of, shape_of
+from analysis.plans.asked import costs, group_names, known_forms
+from analysis.plans.mixture import Group, Mixture, mixture_of, quantile
+from analysis.plans.shapes import coordinates, reach_of
+from analysis.plans.walk import Walk
 
 # A plan for a sum takes the run that takes most off the variance, over its cost to one of these powers; the plan that
 # leaves least of it wins. Over the cost alone it would buy every cheap run there is (farseer at 1 %: R2 0.46 on three
 # starts, 0.85 by plans); never over it, the one dearest run.
 GREEDS = (0.0, 0.25, 0.5, 0.75, 1.0)
 LONGEST_PLAN = 64
-TEMPER = (
-    0.5  # power of the evidence: no form is true, and a dozen rows must not rule out one that a dozen more would ask
-)
 AHEAD = 3.0  # a question that names no sum plans for this many times what was spent,
 FIRST_RUNS = 8  # and for at least as many of the cheapest runs
-LOOK_AGAIN = 1.1  # noise and misfit are learnt anew when the rows have grown by this factor
-FEWEST_TO_JUDGE = 8  # rows among which one can stand out
-STANDS_OUT = (
-    10.0  # robust standard deviations above what the other rows predict: a run that diverged and did not say so
-)
-STANDS_HIGH = 0.1  # and at least this far, in log units
-PRIOR_ROWS = 2  # what the prior of noise and misfit is worth in degrees of freedom
-
-
-@dataclass
-class _Group:
-    """Candidates and targets that one law describes: their places, what was told, and the beliefs in it."""
-
-    candidates: np.ndarray  # (c,) places
-    x: np.ndarray  # (k, c)
-    reach: np.ndarray
-    kept: dict[str, tuple[Belief, int]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Mixture:
-    """Beliefs in several forms, weighed by their evidence."""
-
-    beliefs: list[Belief]
-    weights: np.ndarray
-    set_aside: tuple[int, ...]
-
-    @property
-    def noise(self) -> float:
-        return float(np.sqrt(self.weights @ np.array([belief.noise**2 for belief in self.beliefs])))
-
-    @property
-    def freedom(self) -> float:
-        """Degrees of freedom of the noise."""
-        parameters = self.weights @ np.array([len(belief.phi) for belief in self.beliefs])
-        return max(len(self.beliefs[0].y) - parameters, 0.0) + PRIOR_ROWS
 
 
 class Designer:
@@ -78,7 +41,8 @@ class Designer:
     Args:
         candidates: one row a run that may be made, by label: ``params`` and ``data`` (seen), or ``unique`` and
             ``epochs`` where data repeat; the form "power" needs ``params`` alone. Seeds are rows of equal numbers.
-        cost: of each candidate, above 0: the name of a column, or one number a row.
+        cost: of each candidate, above 0: the name of a column, or one number a row; or, where runs share work, a
+            function of the labels made and chosen so far that gives them, as they would be beside those.
         target: the points whose loss is wanted, same columns.
         forms: of "power", "chinchilla", "tied", "repeated", "coupled", those weighed against each other.
         groups: name of a column of both tables; each of its values has a law of its own.
@@ -91,21 +55,23 @@ class Designer:
     def __init__(
         self,
         candidates: pd.DataFrame,
-        cost: str | Sequence[float] | np.ndarray | pd.Series,
+        cost: str | Sequence[float] | np.ndarray | pd.Series | Callable[[Sequence[Hashable]], np.ndarray],
         target: pd.DataFrame,
         forms: Sequence[str] = ("chinchilla", "coupled"),
         groups: str | None = None,
         *,
         seed: int = 0,
     ) -> None:
-        self.forms = _known_forms(forms)
+        self.forms = known_forms(forms)
         if not len(candidates) or not len(target):
             raise BadRequest("there are no candidates, or no target; give at least one row of each")
         if not candidates.index.is_unique:
             again = candidates.index[candidates.index.duplicated()][0]
             raise BadRequest(f"two candidates are labelled {again!r}; give each run a label of its own (reset_index)")
         self.candidates, self.target, self.groups = candidates, target, groups
-        self._cost = _costs(candidates, cost)
+        self._cost = costs(candidates, cost(()) if callable(cost) else cost)
+        self._beside = cost if callable(cost) else None
+        self._paid: dict[int, float] = {}
         self._place = {label: place for place, label in enumerate(candidates.index)}
         self._told: dict[int, float] = {}
         self._failed: set[int] = set()
@@ -117,13 +83,13 @@ class Designer:
             self._centre[2] = 0.0  # log epochs: one pass is the origin
         x = x - self._centre[:, None]
         reach = reach_of(np.concatenate([x, self._coordinates(target)], 1))
-        self._groups: dict[Hashable, _Group] = {}
-        names = _group_names(candidates, groups, "candidates")
+        self.groups_of: dict[Hashable, Group] = {}
+        names = group_names(candidates, groups, "candidates")
         for name in dict.fromkeys(names):
             places = np.flatnonzero(names == name)
-            self._groups[name] = _Group(places, x[:, places], reach)
+            self.groups_of[name] = Group(places, x[:, places], reach)
         self._wanted(target)
-        self._mixtures: dict[Hashable, _Mixture] | None = None
+        self._mixtures: dict[Hashable, Mixture] | None = None
 
     # -- what was told --------------------------------------------------------------------------------------------
 
@@ -141,6 +107,9 @@ class Designer:
         if loss is not None and loss <= 0:
             raise BadRequest(f"the loss of {i!r} is {loss:g}; it is above 0, or None where the run failed")
         place, self._mixtures = self._place[i], None
+        if place not in self._paid:
+            self._paid[place] = float(self._cost[place])
+            self._cost = self._costs_beside([*self._paid])
         self._told.pop(place, None)
         self._failed.discard(place)
         if loss is None or not np.isfinite(loss):
@@ -157,12 +126,12 @@ class Designer:
     @property
     def spent(self) -> float:
         """What all runs that were told cost, failed ones too."""
-        return float(sum(self._cost[place] for place in (*self._told, *self._failed)))
+        return float(sum(self._paid.values()))
 
     @property
     def set_aside(self) -> list[Hashable]:
         """Labels of runs whose loss stands far above what all others predict: diverged, so no law counts them."""
-        return [self.candidates.index[place] for mix in self._believed.values() for place in mix.set_aside]
+        return [self.candidates.index[place] for mix in self.believed.values() for place in mix.set_aside]
 
     # -- what is believed -----------------------------------------------------------------------------------------
 
@@ -170,13 +139,13 @@ class Designer:
     def weights(self) -> Mapping[str, float] | Mapping[Hashable, Mapping[str, float]]:
         """How probable each form is after what was told; with groups, of each group."""
         return self._by_group(
-            {name: dict(zip(self.forms, map(float, mix.weights), strict=True)) for name, mix in self._believed.items()}
+            {name: dict(zip(self.forms, map(float, mix.weights), strict=True)) for name, mix in self.believed.items()}
         )
 
     @property
     def noise(self):
         """Standard deviation of a run's own luck in log loss; with groups, of each group."""
-        return self._by_group({name: mix.noise for name, mix in self._believed.items()})
+        return self._by_group({name: mix.noise for name, mix in self.believed.items()})
 
     @property
     def law(self):
@@ -185,7 +154,7 @@ class Designer:
         Raises:
             CannotFit: the rows do not carry it (yet); `predict` and `interval` need no such fit.
         """
-        return self._by_group({name: self._fit(group, self._believed[name]) for name, group in self._groups.items()})
+        return self._by_group({name: self._fit(group, self.believed[name]) for name, group in self.groups_of.items()})
 
     def predict(self, target: pd.DataFrame) -> np.ndarray:
         """(m,) losses at the points of a table like the target: the mean of the forms by weight."""
@@ -207,7 +176,7 @@ class Designer:
             parts = zip(points, mix.beliefs, strict=True)
             spreads = np.sqrt(np.stack([np.maximum(part.variance, 0) + belief.noise**2 for part, belief in parts]))
             low[rows], high[rows] = (
-                _quantile(means, spreads, mix.weights, mix.freedom, (1 + side * level) / 2) for side in (-1, 1)
+                quantile(means, spreads, mix.weights, mix.freedom, (1 + side * level) / 2) for side in (-1, 1)
             )
         return np.exp(low), np.exp(high)
 
@@ -256,13 +225,13 @@ class Designer:
             foreseen: today's count.
         """
         lines = []
-        mixes = list(self._believed.values())
+        mixes = list(self.believed.values())
         noise = float(np.mean([mix.noise**2 for mix in mixes]))
         freedom = min(mix.freedom for mix in mixes)
         for spend in map(float, sums):
-            places, variance = self._plan(self._open(spend), spend)
+            places, variance, cost = self._plan(self._open(spend), spend)
             width = stdtrit(freedom + len(places) / len(mixes), (1 + level) / 2) * np.sqrt(variance + noise)
-            lines.append((spend, float(self._cost[places].sum()), len(places), float(width)))
+            lines.append((spend, cost, len(places), float(width)))
         return pd.DataFrame(lines, columns=["spend", "cost", "runs", "half_width"])
 
     # -- inside ---------------------------------------------------------------------------------------------------
@@ -273,56 +242,44 @@ class Designer:
         open_[[*self._told, *self._failed]] = False
         return open_
 
-    def _plan(self, open_: np.ndarray, horizon: float) -> tuple[list[int], float]:
-        """The places that `horizon` buys best, in the order of picking, and the mean variance left at the target."""
-        best: list[int] = []
-        walk = _Walk(self, open_)
-        least = walk.variance
+    def _plan(self, open_: np.ndarray, horizon: float) -> tuple[list[int], float, float]:
+        """What `horizon` buys best: places in the order of picking, mean variance left at the target, their cost."""
+        names, at = self._wanted(self.target), self._coordinates(self.target)
+        groups = {name: (self.groups_of[name], mix) for name, mix in self.believed.items()}
+        walk = Walk(groups, names, at, open_, self._tie)
+        best: tuple[list[int], float, float] = [], walk.variance, 0.0
         for greed in GREEDS:
             walk.restart()
-            picks, left, can = [], horizon, open_.copy()
+            picks, left, can, cost = [], horizon, open_.copy(), self._cost
             while len(picks) < LONGEST_PLAN:
-                can &= self._cost <= left
+                can &= cost <= left
                 if not can.any():
                     break
-                place = walk.pick(can, greed)
+                place = walk.pick(can, cost, greed)
                 picks.append(place)
-                left -= self._cost[place]
+                left -= cost[place]
                 can[place] = False
-            if picks and (walk.variance < least or not best):
-                best, least = picks, walk.variance
-        return best, least
+                cost = self._costs_beside([*self._paid, *picks])
+            if picks and (walk.variance < best[1] or not best[0]):
+                best = picks, walk.variance, horizon - left
+        return best
+
+    def _costs_beside(self, places: Sequence[int]) -> np.ndarray:
+        """(c,) what each candidate costs where those are made."""
+        if self._beside is None:
+            return self._cost
+        return costs(self.candidates, self._beside([self.candidates.index[place] for place in places]))
 
     @property
-    def _believed(self) -> dict[Hashable, _Mixture]:
+    def believed(self) -> dict[Hashable, Mixture]:
+        """What is believed of each group; of one law, by the name 0."""
         if self._mixtures is None:
-            self._mixtures = {name: self._mix(group) for name, group in self._groups.items()}
+            self._mixtures = {
+                name: mixture_of(group, self.forms, self._told, self._rng) for name, group in self.groups_of.items()
+            }
         return self._mixtures
 
-    def _mix(self, group: _Group) -> _Mixture:
-        rows = np.array([k for k, place in enumerate(group.candidates) if place in self._told], int)
-        aside: list[int] = []
-        while True:
-            places = group.candidates[rows]
-            y = np.log([self._told[place] for place in places])
-            beliefs = []
-            for form in self.forms:
-                before, counted = group.kept.get(form, (None, 0))
-                learn = before is None or not counted <= len(rows) < LOOK_AGAIN * counted
-                belief = believe(shape_of(form), group.x[:, rows], y, group.reach, self._rng, before, learn)
-                group.kept[form] = belief, len(rows) if learn else counted
-                beliefs.append(belief)
-            evidence = np.array([belief.evidence for belief in beliefs])
-            weights = np.exp(TEMPER * (evidence - evidence.max()))
-            weights /= weights.sum()
-            worst = _diverged(beliefs[int(np.argmax(weights))])
-            if worst is None:
-                return _Mixture(beliefs, weights, tuple(aside))
-            aside.append(int(places[worst]))
-            rows = np.delete(rows, worst)
-            group.kept.clear()
-
-    def _fit(self, group: _Group, mix: _Mixture):
+    def _fit(self, group: Group, mix: Mixture):
         places = [place for place in group.candidates if place in self._told and place not in mix.set_aside]
         rows, loss = self.candidates.iloc[places], np.array([self._told[place] for place in places])
         form, params = self.forms[int(np.argmax(mix.weights))], rows["params"].to_numpy(float)
@@ -344,8 +301,8 @@ class Designer:
         return x - self._centre[:, None]
 
     def _wanted(self, table: pd.DataFrame) -> np.ndarray:
-        names = _group_names(table, self.groups, "target")
-        strange = [name for name in dict.fromkeys(names) if name not in self._groups]
+        names = group_names(table, self.groups, "target")
+        strange = [name for name in dict.fromkeys(names) if name not in self.groups_of]
         if strange:
             raise BadRequest(f"the target has a group {strange[0]!r} of which there are no candidates")
         return names
@@ -353,144 +310,10 @@ class Designer:
     def _points(self, table: pd.DataFrame):
         """Of each group that the table asks about: its mixture, the points of every belief, and the rows' places."""
         names, at = self._wanted(table), self._coordinates(table)
-        for name, mix in self._believed.items():
+        for name, mix in self.believed.items():
             rows = np.flatnonzero(names == name)
             if len(rows):
                 yield mix, [Points(belief, at[:, rows]) for belief in mix.beliefs], rows
 
     def _by_group(self, each: dict):
         return each if self.groups is not None else next(iter(each.values()))
-
-
-class _Part:
-    """One group's share of a walk: the joint Gaussian of its targets and open candidates, over all forms."""
-
-    def __init__(self, mix: _Mixture, at: np.ndarray, targets: int) -> None:
-        self.targets, self.noise = targets, mix.noise**2
-        self._points, self._weights = [Points(belief, at) for belief in mix.beliefs], mix.weights
-        means = np.stack([points.mean for points in self._points])
-        self._apart = (means - mix.weights @ means) * np.sqrt(mix.weights)[:, None]
-        # what forms disagree about is uncertain too: covariance of the mixture
-        self._whole = mix.weights @ np.stack([points.variance for points in self._points]) + (self._apart**2).sum(0)
-        self._columns: dict[int, np.ndarray] = {}
-        self._towards = np.stack([self.column(j) for j in range(targets)])  # (targets, m)
-        self.restart()
-
-    def restart(self) -> None:
-        self.variance, self.cross, self._taken = self._whole.copy(), self._towards.copy(), []
-
-    def column(self, j: int) -> np.ndarray:
-        """(m,) covariance with point j before any pick."""
-        if j not in self._columns:
-            own = sum(weight * points.column(j) for weight, points in zip(self._weights, self._points, strict=True))
-            self._columns[j] = own + self._apart.T @ self._apart[:, j]
-        return self._columns[j]
-
-    def gains(self) -> np.ndarray:
-        """What each candidate takes off the targets' summed variance."""
-        return (self.cross[:, self.targets :] ** 2).sum(0) / (np.maximum(self.variance[self.targets :], 0) + self.noise)
-
-    def take(self, candidate: int) -> None:
-        """The covariance after one more run there."""
-        j = self.targets + candidate
-        column = self.column(j).copy()
-        for before in self._taken:
-            column -= before * before[j]
-        column /= np.sqrt(max(self.variance[j], 0.0) + self.noise)
-        self._taken.append(column)
-        self.variance -= column**2
-        self.cross -= np.outer(column[: self.targets], column)
-
-
-class _Walk:
-    """Runs picked one after the other, and what is expected to be left of the target's variance."""
-
-    def __init__(self, designer: Designer, open_: np.ndarray) -> None:
-        self._cost, self._tie = designer._cost, designer._tie
-        names, at = designer._wanted(designer.target), designer._coordinates(designer.target)
-        self._parts: list[tuple[np.ndarray, _Part]] = []
-        for name, mix in designer._believed.items():
-            group, wanted = designer._groups[name], names == name
-            if wanted.any():
-                mine = open_[group.candidates]
-                points = np.concatenate([at[:, wanted], group.x[:, mine]], 1)
-                self._parts.append((group.candidates[mine], _Part(mix, points, int(wanted.sum()))))
-
-    def restart(self) -> None:
-        for _, part in self._parts:
-            part.restart()
-
-    @property
-    def variance(self) -> float:
-        """Mean over the target."""
-        left = [part.variance[: part.targets] for _, part in self._parts]
-        return float(np.maximum(np.concatenate(left), 0.0).mean())
-
-    def pick(self, can: np.ndarray, greed: float) -> int:
-        gains = np.zeros(len(can))
-        for places, part in self._parts:
-            gains[places] = part.gains()
-        score = np.log(np.maximum(gains, 1e-300)) - greed * np.log(self._cost) + 1e-6 * self._tie
-        place = int(np.argmax(np.where(can, score, -np.inf)))
-        for places, part in self._parts:
-            at = np.flatnonzero(places == place)
-            if len(at):
-                part.take(int(at[0]))
-        return place
-
-
-def _diverged(belief: Belief) -> int | None:
-    """The row farthest above what the others say of it, where that is too far to be noise."""
-    if len(belief.y) < FEWEST_TO_JUDGE:
-        return None
-    away = belief.left_out()
-    middle = np.median(away)
-    spread = 1.4826 * np.median(np.abs(away - middle))
-    worst = int(np.argmax(away))
-    return worst if away[worst] - middle > max(STANDS_OUT * spread, STANDS_HIGH) else None
-
-
-def _quantile(means: np.ndarray, spreads: np.ndarray, weights: np.ndarray, freedom: float, share: float) -> np.ndarray:
-    """Of a mixture of Student's t, (F, m) each, by bisection."""
-    reach = stdtrit(freedom, max(share, 1 - share)) * spreads
-    low, high = (means - reach).min(0), (means + reach).max(0)
-    for _ in range(60):
-        middle = (low + high) / 2
-        below = weights @ stdtr(freedom, (middle - means) / spreads) < share
-        low, high = np.where(below, middle, low), np.where(below, high, middle)
-    return (low + high) / 2
-
-
-def _known_forms(forms: Sequence[str]) -> tuple[str, ...]:
-    forms = (forms,) if isinstance(forms, str) else tuple(forms)
-    strange = [form for form in forms if form not in FORMS]
-    if strange or not forms or len(set(forms)) < len(forms):
-        raise BadRequest(f"forms is {forms!r}; name one or more of {', '.join(FORMS)}, each once")
-    return forms
-
-
-def _costs(candidates: pd.DataFrame, cost) -> np.ndarray:
-    if isinstance(cost, str):
-        if cost not in candidates:
-            have = ", ".join(map(str, candidates))
-            raise BadRequest(f"the candidates have no column {cost!r} of costs; they have {have}")
-        cost = candidates[cost]
-    elif isinstance(cost, pd.Series) and len(cost) == len(candidates) and set(cost.index) == set(candidates.index):
-        cost = cost.reindex(candidates.index)
-    values = np.asarray(cost, float)
-    if values.shape != (len(candidates),):
-        raise BadRequest(f"{values.size} costs for {len(candidates)} candidates; give one each, or a column's name")
-    if not (np.isfinite(values) & (values > 0)).all():
-        bad = candidates.index[~(np.isfinite(values) & (values > 0))][0]
-        raise BadRequest(
-            f"the cost of candidate {bad!r} is not a positive number; what costs nothing is told, not asked"
-        )
-    return values
-
-
-def _group_names(table: pd.DataFrame, groups: str | None, which: str) -> np.ndarray:
-    if groups is None:
-        return np.zeros(len(table), int)
-    if groups not in table:
-        raise BadRequest(f"the {which} have no column {groups!r} that names each row's group")
-    return table[groups].to_numpy()

@@ -95,7 +95,7 @@ def launch(
         )
     place.check(runs)
     found = load_recipe(recipe) if recipe else None
-    planned = plan_of(file, set_, runs, card_of(place.profile), found, to_launch=not dry_run)
+    planned = plan_of(file, set_, runs, card_of(place.profile), found, to_launch=not dry_run, whole=True)
     for note in planned.notes:
         tell(note)
     order = Order(
@@ -111,8 +111,18 @@ def launch(
         },
         most_hours=max_gpu_hours,
         yes=yes,
-        mlflow=_mirrored(place, mlflow),
+        mlflow=mirrored(place, mlflow),
     )
+    if planned.study.pursue is not None:
+        if pilot or dry_run:
+            raise RequestProblem(
+                f"{file} pursues a loss: its rounds begin with the cheapest runs by themselves, and each is decided "
+                "when the one before is trained; leave out --pilot and --dry-run (`var-sweep plan` says what to expect)"
+            )
+        from var_scaling.cli import pursue
+
+        pursue.run(order, file, set_, found, json)
+        return
     if str(left := leaving(planned)):
         if not (yes or dry_run):
             check_name(order.sweep, file, left)
@@ -123,7 +133,7 @@ def launch(
         _carry_out(order, json)
 
 
-def _mirrored(place: Place, asked: bool) -> bool:
+def mirrored(place: Place, asked: bool) -> bool:
     """Whether curves are sent to MLflow; says so where they cannot be, for a launch loses nothing by it."""
     wanted, from_here = place.mirrors(asked)
     if wanted and from_here and (words := extras.missing("mlflow")):
@@ -303,7 +313,7 @@ def retry(
             how=how,
             most_hours=max_gpu_hours,
             yes=yes,
-            mlflow=_mirrored(place, True),
+            mlflow=mirrored(place, True),
         ),
         json,
     )

@@ -37,6 +37,7 @@ def print_scripts(order: Order) -> None:
 def submit(order: Order, json: bool) -> None:
     """Submit, say what was submitted, and end. The jobs need this process no longer."""
     started, launcher = order.begin(agree), order.launcher()
+    launcher.then = order.then
     launcher.submit(started.jobs, started.folder)
     result = launcher.submitted
     handed = {*result.already, *(folder for array in result.arrays for folder in array.folders)}
@@ -62,6 +63,7 @@ def _print_submitted(started: Launch, result: Submitted, missing: Sequence[Missi
                 "already_queued": result.already,
                 "held_back": result.held,
                 "mirror": result.mirror and result.mirror.job,
+                "next_round": result.next and result.next.job,
                 "missing": [each.as_dict() for each in missing],
                 "skipped": [{"trial": t, "reason": r} for t, r in started.skipped],
                 "price": cost.as_dict(),
@@ -83,6 +85,8 @@ def _print_submitted(started: Launch, result: Submitted, missing: Sequence[Missi
             f"{sum(job.held for job in started.jobs)} trials are held until {' and '.join(map(_name, gate.trials))} "
             "have passed their first checkpoint; `status` shows it, `launch` without --pilot lets them go at once"
         )
+    if result.next:
+        lines.append(f"job {result.next.job} decides the next round and submits it when these have ended")
     if result.mirror:
         lines.append(
             f"job {result.mirror.job} sends all of it to MLflow ({shown(absolute_uri())}) when these have ended"

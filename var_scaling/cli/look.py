@@ -31,10 +31,11 @@ from var_scaling.errors import RequestProblem
 from var_scaling.families.registry import families
 from var_scaling.launch import status as state
 from var_scaling.launch.early_log import early_log, last_line
+from var_scaling.launch.pursuit import read_decisions
 from var_scaling.launch.slurm.arrays import ask_once, read_arrays
 from var_scaling.launch.slurm.profile import card_of, load_profile
 from var_scaling.launch.slurm.usage import read_usage
-from var_scaling.launch.sweep import leaving
+from var_scaling.launch.sweep import leaving, sweep_folder
 from var_scaling.planning import identity
 from var_scaling.planning.tuned import load_recipe
 from var_scaling.runs import holders, store
@@ -68,11 +69,20 @@ def plan(
       var-sweep plan sweeps/depth.yaml --set train.learning_rate=0.01
     """
     chosen = load_profile(profile) if profile else None
-    planned = plan_of(file, set_, runs, device or card_of(chosen), load_recipe(recipe) if recipe else None)
+    found = load_recipe(recipe) if recipe else None
+    planned = plan_of(file, set_, runs, device or card_of(chosen), found, whole=True)
+    words, pursued = "", {}
+    if planned.study.pursue is not None:
+        from var_scaling.cli import pursue
+
+        question = pursue.question_in(file, set_, found, planned)
+        words, pursued = pursue.plan_pursuit(question, runs, sweep_folder(runs, planned.study.name))
     if json:
-        print_json(plan_json(planned))
+        print_json(plan_json(planned) | ({"pursuit": pursued} if pursued else {}))
         return
     print_plan(planned)
+    if words:
+        out.print(words, soft_wrap=True)
     if str(left := leaving(planned)):
         out.print(f"launched, {left}", soft_wrap=True)
     if chosen:
@@ -111,7 +121,12 @@ def status(
     used = read_usage([a for a in read_arrays(now.folder) if a.job]) if usage else []
     if json:
         trials = [t.as_dict() | ({"at": losses[t.folder]} if at else {}) for t in chosen]
-        print_json(_status_json(runs, now, trials) | ({"usage": [u.as_dict() for u in used]} if usage else {}))
+        found = _status_json(runs, now, trials) | ({"usage": [u.as_dict() for u in used]} if usage else {})
+        if decisions := read_decisions(now.folder):
+            from var_scaling.cli import pursue
+
+            found["pursuit"] = pursue.document(decisions)
+        print_json(found)
         return
     if at:
         out.print(show.compared_table(now.name, chosen, losses, at))
@@ -139,6 +154,11 @@ def status(
     for text in (*texts, show.held_text(runs, now.folder)):
         if text:
             out.print(text, soft_wrap=True)
+    if decisions := read_decisions(now.folder):
+        from var_scaling.cli import pursue
+
+        out.print(pursue.table_of(decisions, decisions[-1].asked["interval"]))
+        out.print(pursue.status_text(now.folder), soft_wrap=True)
     show.print_symptoms(runs, now.name)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,18 +35,27 @@ def plan_of(
     device: str | None = None,
     recipe: TunedRecipe | None = None,
     to_launch: bool = False,
+    chosen: Mapping[str, Collection[int]] | None = None,
+    whole: bool = False,
 ) -> Plan:
-    """The plan of a sweep file as things stand; to launch it, image folders are read first, so that ids are final."""
+    """The plan of a sweep file as things stand; to launch it, image folders are read first, so that ids are final.
+
+    Of a study that pursues a loss it is of the budgets chosen so far, of those `chosen`, or of its `whole` grid.
+    """
+    from var_scaling.launch.pursuit import chosen_of, read_decisions
     from var_scaling.launch.slurm.arrays import ask_once
+    from var_scaling.launch.sweep import sweep_folder
     from var_scaling.planning.plan import make_plan, plan_to_launch
     from var_scaling.planning.study import load_study
     from var_scaling.planning.tuned import apply_recipe
 
     study, configs = load_study(file, overrides)
     configs = apply_recipe(configs, recipe) if recipe else configs
+    if study.pursue is not None and chosen is None and not whole:
+        chosen = chosen_of(read_decisions(sweep_folder(runs, study.name)))
     if to_launch:
-        return plan_to_launch(study, configs, runs, device, ask_once(runs), tell)
-    return make_plan(study, configs, runs, device, ask_once(runs))
+        return plan_to_launch(study, configs, runs, device, ask_once(runs), tell, chosen)
+    return make_plan(study, configs, runs, device, ask_once(runs), chosen=chosen)
 
 
 def tell(text: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from var_scaling.cli import act, cluster, look, new, tune
+from var_scaling.cli import act, cluster, look, new, rounds, tune
 from var_scaling.cli.run import run
 
 app = typer.Typer(
@@ -15,7 +15,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for part in (look, new, act, cluster, tune):
+for part in (look, new, act, rounds, cluster, tune):
     part.register(app)
 
 

@@ -47,6 +47,7 @@ class Order:
     most_hours: float | None = None  # --max-gpu-hours
     yes: bool = False  # launch without asking
     mlflow: bool = True  # mirror it
+    then: tuple[str, ...] = ()  # a command for a job behind all others, where nobody stays (the next round's)
 
     @property
     def name(self) -> str:

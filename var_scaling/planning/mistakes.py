@@ -61,7 +61,7 @@ def sentences(
             words = [one for one in entries if one["type"] == "literal_error"]
             if words and isinstance(entry["input"], str):
                 valid = str(words[0]["ctx"]["expected"]).replace("'", "").replace(" or ", ", ").split(", ")
-                text += _nearest(entry["input"], valid)
+                text += nearest(entry["input"], valid)
         told[f"{name}{line}: {text}"] = None
     return list(told)
 
@@ -135,7 +135,7 @@ def unknown_key(model: type[BaseModel], path: list[str]) -> str | None:
             inside = ".".join(path[:depth])
             valid = list(model.model_fields)
             place = f" of `{inside}`" if inside else ""
-            meant = _elsewhere(root, part) or _nearest(part, valid)
+            meant = _elsewhere(root, part) or nearest(part, valid)
             return f"unknown key `{'.'.join(path[: depth + 1])}`{meant}; keys{place}: {', '.join(valid)}"
         annotation = model.model_fields[part].annotation
         nested = [a for a in (annotation, *get_args(annotation)) if isinstance(a, type) and issubclass(a, BaseModel)]
@@ -160,6 +160,6 @@ def _paths(model: type[BaseModel], prefix: str) -> Iterator[str]:
             yield from _paths(inner, f"{prefix}{name}.")
 
 
-def _nearest(word: str, valid: Sequence[str]) -> str:
+def nearest(word: str, valid: Sequence[str]) -> str:
     close = difflib.get_close_matches(word, valid, n=1, cutoff=0.5)
     return f" (did you mean `{close[0]}`?)" if close else ""

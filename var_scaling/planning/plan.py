@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -132,6 +132,7 @@ def make_plan(
     ask_scheduler: holders.AskScheduler | None = None,
     manifests: Manifests | None = None,
     imports: Imports | None = None,
+    chosen: Mapping[str, Collection[int]] | None = None,
 ) -> Plan:
     """Resolve every trial and look up what is there already. Reads the runs folder, writes nothing.
 
@@ -143,6 +144,7 @@ def make_plan(
         ask_scheduler: see `holders.life`.
         manifests: of image folders (`plan_to_launch`); None looks, and writes nothing.
         imports: of weights from elsewhere, as `manifests`.
+        chosen: budgets spent, by trial's folder, that a pursuit has chosen: the plan is of those alone; None: of all.
 
     Raises:
         RequestProblem: every contradiction in the study at once.
@@ -155,7 +157,11 @@ def make_plan(
         try:
             whole = resolve(config, manifests, imports)
             works = works_of(whole, study.evaluate_of(variant))
-            resolved.append((variant, whole, works, asked_images(whole, study.budgets_of(variant))))
+            budgets = asked_images(whole, study.budgets_of(variant))
+            if chosen is not None:
+                budgets = tuple(pair for pair in budgets if pair[1] in chosen.get(works.trial.folder, ()))
+            if budgets:
+                resolved.append((variant, whole, works, budgets))
         except RequestProblem as error:
             problems.update(dict.fromkeys(error.problems))
         except ValueError as error:
@@ -187,6 +193,7 @@ def plan_to_launch(
     device: str | None = None,
     ask_scheduler: holders.AskScheduler | None = None,
     tell: Callable[[str], None] = lambda text: None,
+    chosen: Mapping[str, Collection[int]] | None = None,
 ) -> Plan:
     """`make_plan`, with image folders read to the byte and weights read, so that ids are final. Writes into the store.
 
@@ -197,13 +204,14 @@ def plan_to_launch(
         device: see there.
         ask_scheduler: see there.
         tell: told of what takes long.
+        chosen: see there.
 
     Raises:
         RequestProblem: every contradiction in the study at once, before anything is read or written.
         EnvironmentProblem: an image folder or a file of weights is not on this machine, or cannot be read.
     """
     imports = Imports(runs, build=True, tell=tell)
-    plan = make_plan(study, configs, runs, device, ask_scheduler, imports=imports)
+    plan = make_plan(study, configs, runs, device, ask_scheduler, imports=imports, chosen=chosen)
     of_files = [t.config for t in plan.trials if t.config.data.name in FOLDER_SETS]
     for config in of_files:
         folder = folder_path(config.data, config.placement.image_folder)
@@ -212,7 +220,7 @@ def plan_to_launch(
     if all(config.data.name != "imagefolder" for config in of_files):
         return plan
     manifests = Manifests(runs / "store", build=True, tell=tell)
-    return make_plan(study, configs, runs, device, ask_scheduler, manifests, imports)
+    return make_plan(study, configs, runs, device, ask_scheduler, manifests, imports, chosen)
 
 
 def _notes(trials: Sequence[PlannedTrial], manifests: Manifests) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from var_scaling.config.base import Strict
 from var_scaling.config.evaluate import EvaluateConfig
 from var_scaling.errors import RequestProblem
 from var_scaling.planning.mistakes import OVERRIDE, line_of, sentences, unknown_key
+from var_scaling.planning.pursuit import Pursue, pursuit_problems
 from var_scaling.planning.trial import TrialConfig, trial_type
 
 MAX_TRIALS = 100_000
@@ -78,6 +79,7 @@ class Study(Strict):
     grid: Mapping[str, tuple[Any, ...]] = Field(default_factory=dict)
     budgets: Budgets
     evaluate: EvaluateConfig = EvaluateConfig()
+    pursue: Pursue | None = None  # grid and budgets are then candidates, of which rounds are trained
 
     def variant_of(self, point: int, points: int) -> str:
         """The variant that one of the study's points (numbered as `load_study` returns them) belongs to; "" if none."""
@@ -152,6 +154,7 @@ def parse_study(text: str, name: str, overrides: Sequence[str] = ()) -> tuple[St
                 partials[key] = Variant.model_validate(value)
         raise RequestProblem(*problems, *_trials(parts["base"], partials, lists, name, lines)[1]) from None
     configs, problems = _trials(study.base, study.variants, study.grid, name, lines)
+    problems += pursuit_problems(study, configs, name, lines)
     if problems:
         raise RequestProblem(*problems)
     return study, tuple(configs)

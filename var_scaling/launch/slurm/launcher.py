@@ -51,6 +51,7 @@ class Submitted:
     held: list[str] = field(default_factory=list)  # beyond what the cluster takes at once: for a later launch
     held_by: str = ""  # the limit that keeps them back
     mirror: Array | None = None  # the last job, which talks to MLflow
+    next: Array | None = None  # the job that decides a pursuing study's next round
 
 
 @dataclass(frozen=True)
@@ -84,6 +85,7 @@ class SlurmLauncher:
         self.worker, self.pause = tuple(worker), pause
         self.env: Mapping[str, str] = {}
         self.submitted = Submitted()
+        self.then: tuple[str, ...] = ()  # a command for a job behind all others
         self._launch: Path | None = None
 
     # ---- submitting -----------------------------------------------------------------------------------------------
@@ -118,6 +120,8 @@ class SlurmLauncher:
                 array = self._send(part, sorted(tasks[n] for n in needs), launch)
                 result.arrays.append(array)
                 tasks |= {folder: array.task(folder) for folder in part.folders}
+            if self.then and f"sweeps/{self.sweep}/next" not in alive:
+                result.next = self._send_next(result, launch)
             if self.profile.mirror and result.arrays:
                 result.mirror = self._send_mirror(result.arrays, launch)
         except OSError as error:
@@ -182,7 +186,7 @@ class SlurmLauncher:
         if (jobs := self.profile.limits.jobs) is not None:
             rooms.append((jobs - queued, "limits.jobs of the profile"))
         room, name = min(rooms, default=(10**9, ""))
-        return room - self.profile.mirror, name  # the last job wants a place too
+        return room - self.profile.mirror - bool(self.then), name  # the last job wants a place too
 
     def _check_time(self, parts: Sequence[Part]) -> None:
         """Refuse what would wait for ever: SLURM takes a job that asks for more time than its partition gives."""
@@ -238,6 +242,27 @@ class SlurmLauncher:
             listing=array.listing,
             env={URI_FILE: str(address), "OMP_NUM_THREADS": "1", **self.env},
             ends=[str(a.job) for a in arrays],
+        )
+        return self._queue(array, executor, command)
+
+    def _send_next(self, result: Submitted, launch: Path) -> Array:
+        """Queue the job that decides what comes next when all works of this launch have ended, in whatever way."""
+        array = new_array(launch, self.sweep, [f"sweeps/{self.sweep}/next"], asdict(MIRROR))
+        ends = [str(a.job) for a in result.arrays]
+        ends += sorted({task.partition("_")[0] for task in result.already.values()} - set(ends))
+        executor, command = array_script(
+            self.profile,
+            MIRROR,
+            count=1,
+            folder=launch / "slurm",
+            name=array.name,
+            comment=f"var-scaling {self.sweep} {launch.name} next round {array.token}",
+            after=(),
+            worker=self.then,
+            runs=self.runs,
+            listing=array.listing,
+            env={"OMP_NUM_THREADS": "1", **self.env},
+            ends=ends,
         )
         return self._queue(array, executor, command)
 
