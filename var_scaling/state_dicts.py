@@ -21,6 +21,10 @@ MOST_DEEP = 3  # keys above the weights: trainer.var_wo_ddp has two
 log = logging.getLogger(__name__)
 
 
+class Untold(ValueError):
+    """Something of a checkpoint shows in no shape, and nobody said it."""
+
+
 @dataclass(frozen=True)
 class Given:
     """What no shape tells of weights; None: nobody said."""
@@ -139,8 +143,8 @@ def as_float32(state: StateDict, what: str) -> dict[str, Tensor]:
         if value.is_floating_point() and value.dtype != torch.float32:
             kinds[kind] = kinds.get(kind, 0) + 1
     for kind, count in kinds.items():
-        words = "rounded to" if kind == "float64" else "the same numbers as"
-        log.warning("%d of %d tensors of %s were %s, and are %s float32", count, len(state), what, kind, words)
+        how = "rounded to" if kind == "float64" else "kept, without loss, as"
+        log.warning("%d of %d tensors of %s are %s in the file, and are %s float32", count, len(state), what, kind, how)
     return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
 
 

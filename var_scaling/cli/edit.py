@@ -15,6 +15,7 @@ from var_scaling.cli.trained import (
     Guidance,
     Sampler,
     Trial,
+    at,
     class_names_of,
     class_number,
     config_of,
@@ -102,7 +103,7 @@ def edit(
     masks = np.stack([canvas.mask_SS for canvas in canvases.values()])
     labels = None if number is None else np.full(len(canvases), number, np.int64)
     how: Literal["membrane", "paste"] = "membrane" if seam == "membrane" else "paste"
-    err.print(f"editing {len(canvases)} picture(s) with {folder.name} at {budget:,} images")
+    err.print(f"editing {len(canvases)} picture(s) with {at(folder, budget)}")
     with progress("drawn") as beat:
         edited = draw_edits(
             model, originals, masks, labels, drawn, candidates=candidates, seed=seed, seam=how, beat=beat

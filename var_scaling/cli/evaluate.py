@@ -12,7 +12,7 @@ from var_scaling import extras
 from var_scaling.cli.options import Base, Cores, Json, Overrides, Runs, tell
 from var_scaling.cli.progress import progress
 from var_scaling.cli.run import Failed, err, out, print_json
-from var_scaling.cli.trained import Guidance, Sampler, load, settings, trained
+from var_scaling.cli.trained import Guidance, Sampler, at, load, settings, trained
 from var_scaling.errors import RequestProblem
 from var_scaling.runs import store
 
@@ -125,7 +125,7 @@ def _evaluate_trial(
     if json:
         print_json({"schema": 1, "trial": folder.name, "images": budget, **result})
         return
-    out.print(f"{folder.name} at {budget:,} images, {result['label']}")
+    out.print(f"{at(folder, budget)}, {result['label']}")
     _print_numbers(result)
 
 
@@ -147,7 +147,10 @@ def _plan(
 
 def _plan_of_trial(folder: Path, budget: int, fid: dict[str, Any], weights: str | None, runs: Path) -> tuple[Plan, str]:
     from var_scaling.config import yaml
+    from var_scaling.planning.imported_models import is_import, plan_of_import
 
+    if is_import(folder):
+        return plan_of_import(runs, folder, fid, weights)
     planned, text = _plan(yaml.load(folder / "config.yaml")[0], budget, fid, weights, runs)
     name = f"evaluate-{folder.name.rpartition('-')[2]}"
     study = planned.study.model_copy(update={"name": name})

@@ -12,7 +12,7 @@ from var_scaling import extras
 from var_scaling.cli.options import Json, Runs
 from var_scaling.cli.progress import progress
 from var_scaling.cli.run import err, out, print_json
-from var_scaling.cli.trained import Guidance, Sampler, Trial, class_names_of, class_number, load, settings, trained
+from var_scaling.cli.trained import Guidance, Sampler, Trial, at, class_names_of, class_number, load, settings, trained
 from var_scaling.errors import EnvironmentProblem, RequestProblem
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def _grid(
 ) -> None:
     from var_scaling.evaluation.generation import sample_grid
 
-    err.print(f"sampling {folder.name} at {budget:,} images")
+    err.print(f"sampling {at(folder, budget)}")
     model, drawn = load(runs, folder, budget, given)
     try:
         sample_grid(model, drawn, path=to, per_class=per_class, classes=chosen or None, names=names, seed=seed)

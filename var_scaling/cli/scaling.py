@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from var_scaling.cli import benchmark, compare, edit, evaluate, laws, model, plans, samples
+from var_scaling.cli import benchmark, compare, edit, evaluate, imports, laws, model, plans, samples
 from var_scaling.cli.run import run
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ model.register(app)
 evaluate.register(app)
 samples.register(app)
 edit.register(app)
+imports.register(app)
 benchmark.register(app)
 
 

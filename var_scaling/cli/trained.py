@@ -53,6 +53,11 @@ def trained(runs: Path, trial: str, images: int | None) -> tuple[Path, int]:
     return folder, budget
 
 
+def at(folder: Path, budget: int) -> str:
+    """A model in words: how far it was trained, where anybody knows."""
+    return f"{folder.name} at {budget:,} images" if budget else f"{folder.name} (imported)"
+
+
 def load(runs: Path, folder: Path, budget: int, asked: dict[str, Any]) -> tuple[Trained, SamplerConfig]:
     """A trained model, and its sampler with what the command line says of it (`settings`)."""
     from var_scaling.config.evaluate import FidConfig

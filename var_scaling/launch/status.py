@@ -194,20 +194,20 @@ def names_trial(prefix: str, name: str) -> bool:
 
 
 def find_trial(runs: Path, prefix: str) -> Path:
-    """A trial's folder by a unique start of its name or id.
+    """The folder of a trial, or of an imported model, by a unique start of its name or id.
 
     Raises:
         RequestProblem: no trial, or several.
     """
-    folder = runs / "trials"
-    names = sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+    folders = {p.name: p for place in ("trials", "store/import") for p in (runs / place).glob("[!.]*")}
+    names = sorted(folders)
     found = [n for n in names if names_trial(prefix, n)]
     if len(found) != 1:
         what = f"{len(found)} trials begin with" if found else "no trial begins with"
         shown = found or names
         listed = f": {', '.join(shown[:8])}{' ...' if len(shown) > 8 else ''}" if shown else ""
         raise RequestProblem(f"{what} `{prefix}` under {runs}{listed}")
-    return folder / found[0]
+    return folders[found[0]]
 
 
 def find_work(runs: Path, prefix: str) -> Path:

@@ -30,7 +30,8 @@ from var_scaling.planning.resolve import fid_of
 from var_scaling.planning.trial import TrialConfig
 from var_scaling.tokenizers.base import TokenizerConfig
 
-Kind = Literal["tokenizer", "classifier", "tokens", "reconstruction", "trial"]
+Kind = Literal["tokenizer", "classifier", "tokens", "reconstruction", "trial", "import"]
+NOTHING = EvaluateConfig(samples_grid="off")
 STAGES: tuple[Kind, ...] = ("tokenizer", "classifier", "tokens", "reconstruction")
 
 
@@ -153,9 +154,67 @@ def works_of(config: TrialConfig, evaluate: EvaluateConfig) -> TrialWorks:
     how = _How(config.execution, config.placement)
     tokenizer = _tokenizer(config.data, config.tokenizer, how)
     tokens = _tokens(config.data, config.tokenizer, how)
-    stages = [tokenizer, tokens]
-    evaluations = []
-    for evaluation in _fid_evaluations(evaluate, config.data, config.model):
+    stages, evaluations = _evaluations(config, evaluate)
+    whole = identity.of_trial(config)
+    key = identity.digest(whole)
+    folder = f"trials/{config.model.family}-d{config.model.depth}-s{config.seed}-{key}"
+    dump = config.model_dump(mode="python", exclude_none=True)
+    trial = Work("trial", key, folder, whole, dump, (tokenizer.folder, tokens.folder))
+    unique = {stage.folder: stage for stage in (tokenizer, tokens, *stages)}
+    return TrialWorks(trial, tuple(unique.values()), tuple(evaluations))
+
+
+def tokenizer_work(config: TrialConfig) -> Work:
+    """The tokenizer that a resolved trial stands on."""
+    return _tokenizer(config.data, config.tokenizer, _How(config.execution, config.placement))
+
+
+def works_of_import(config: TrialConfig, weights: str, evaluate: EvaluateConfig = NOTHING) -> TrialWorks:
+    """The work that a model with weights from elsewhere is, and what it asks for.
+
+    Args:
+        config: data of its evaluations, tokenizer (where it is known) and model, resolved; the rest is not looked at.
+        weights: hash of the content.
+        evaluate: what is measured.
+
+    Raises:
+        ValueError: an evaluation that cannot be done on these data.
+    """
+    whole: dict[str, Any] = {"kind": "import", "model": identity.canonical(config.model), "weights": weights}
+    needs: tuple[Work, ...] = ()
+    if config.tokenizer.imported:
+        needs = (tokenizer_work(config),)
+        whole["tokenizer"] = needs[0].id
+    key = identity.digest(whole)
+    names = ("data", "model", "execution", "placement", *(("tokenizer",) if needs else ()))
+    dump = _dump(**{name: getattr(config, name) for name in names})
+    folder = f"store/import/{config.model.family}-d{config.model.depth}-{key}"
+    model = Work("import", key, folder, whole, dump, tuple(work.folder for work in needs))
+    stages, evaluations = _evaluations(config, evaluate)
+    unique = {stage.folder: stage for stage in (*needs, *stages)}
+    return TrialWorks(model, tuple(unique.values()), tuple(evaluations))
+
+
+def reconstruction_works(config: TrialConfig, evaluate: EvaluateConfig) -> tuple[Work, ...]:
+    """What measuring a tokenizer takes, in an order in which it can be built; the last is the reconstruction.
+
+    Args:
+        config: data and tokenizer, resolved; the rest is not looked at.
+        evaluate: its first FID names the features.
+
+    Raises:
+        ValueError: an evaluation that cannot be done on these data.
+    """
+    stages, _ = _evaluations(config, evaluate)
+    return tuple({stage.folder: stage for stage in (tokenizer_work(config), *stages)}.values())
+
+
+def _evaluations(config: TrialConfig, evaluate: EvaluateConfig) -> tuple[list[Work], list[Evaluation]]:
+    """Evaluations of a model, and the stages that they stand on besides the tokenizer."""
+    how = _How(config.execution, config.placement)
+    stages: list[Work] = []
+    evaluations: list[Evaluation] = []
+    for evaluation in _fid_evaluations(evaluate, config.data, config.model) if evaluate.fids else ():
         classifier = _classifier(evaluation, how)
         reconstruction = _reconstruction(evaluation, config.data, config.tokenizer, how)
         stages += [classifier, reconstruction] if classifier else [reconstruction]
@@ -168,13 +227,7 @@ def works_of(config: TrialConfig, evaluate: EvaluateConfig) -> TrialWorks:
                 reconstruction.folder,
             )
         )
-    stages = list({stage.folder: stage for stage in stages}.values())
-    whole = identity.of_trial(config)
-    key = identity.digest(whole)
-    folder = f"trials/{config.model.family}-d{config.model.depth}-s{config.seed}-{key}"
-    dump = config.model_dump(mode="python", exclude_none=True)
-    trial = Work("trial", key, folder, whole, dump, (tokenizer.folder, tokens.folder))
-    return TrialWorks(trial, tuple(stages), tuple(evaluations))
+    return stages, evaluations
 
 
 def _fid_evaluations(evaluate: EvaluateConfig, data: DataConfig, model: ModelConfig) -> tuple[FidEvaluation, ...]:

@@ -71,7 +71,7 @@ def read_record(
         return Record("new")
     rows: tuple[int, ...] = ()
     missing = 0
-    if name.startswith("trials/"):
+    if name.startswith(("trials/", "store/import/")):  # a model with budgets; of an import one, of 0 images
         if "budgets" in names:
             rows = tuple(sorted(int(b) for b in os.listdir(folder / "budgets") if b.isdecimal()))
         done = set(rows)
@@ -91,7 +91,7 @@ def read_record(
 
 def nothing_missing(folder: Path) -> bool:
     """Whether everything that any study asks of a work folder is there."""
-    if folder.parent.name != "trials":
+    if folder.parent.name not in ("trials", "import"):
         return (folder / "result").is_dir()
     requests = [store.read_json(path) for path in (folder / "asked").glob("*.json")]
     if not requests:

@@ -86,6 +86,9 @@ class TokenizerKind(Protocol):
     def imported_as(self, config: Any, asked: TokenizerConfig, resolution: int) -> Any:
         """The config of imported weights with what a study says that no shape tells, for images of this side."""
 
+    def standing(self, config: Any, model: Any) -> Any:
+        """The config of imported weights in the size that a model (a resolved config) was trained on."""
+
     def facts(self, config: Any) -> Mapping[str, Any]:
         """What a family may learn of the latents, by the names that its config uses."""
 

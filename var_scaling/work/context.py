@@ -14,6 +14,7 @@ from var_scaling.config import yaml
 from var_scaling.config.data import DataConfig
 from var_scaling.config.train import ExecutionConfig, PlacementConfig
 from var_scaling.data.images import load_images
+from var_scaling.errors import RequestProblem
 from var_scaling.evaluation.generation import Trained
 from var_scaling.families.registry import model_of
 from var_scaling.planning.trial import TrialConfig, read_trial
@@ -83,4 +84,10 @@ def load_model(runs: Path, trial: Path, budget: int) -> Trained:
     device = choose_device("auto")
     config = read_trial(yaml.load(trial / "config.yaml")[0])
     module = load_module(config, trial / "budgets" / str(budget) / "weights.safetensors", device)
-    return Trained(config.model, module, load_tokenizer(needs_of(runs, trial)["tokenizer"], device), device)
+    needs = needs_of(runs, trial)
+    if "tokenizer" not in needs:
+        raise RequestProblem(
+            f"{trial.name} was imported without its tokenizer, which turns what it draws into images; import it again "
+            "with --tokenizer NAME, or together with the tokenizer's file"
+        )
+    return Trained(config.model, module, load_tokenizer(needs["tokenizer"], device), device)

@@ -22,12 +22,19 @@ from var_scaling import state_dicts
 from var_scaling.config import yaml
 from var_scaling.errors import EnvironmentProblem, RequestProblem
 from var_scaling.planning.imported import HASH_DIGITS, Known, stamp, weights_path, write_note
+from var_scaling.planning.imported_models import BUDGET
+from var_scaling.planning.works import Work
 from var_scaling.published import FORMATS, check_finite, recognise
 from var_scaling.runs import store
 from var_scaling.state_dicts import Given, given_of, weights_hash
 from var_scaling.tokenizers.registry import kind_of, read_tokenizer
 from var_scaling.weight_files import read_weights
 from var_scaling.work.context import load_tokenizer
+from var_scaling.work.tokenizer import place_imported
+
+
+class Untold(RequestProblem):
+    """Something of the weights shows in no shape, and nobody said it."""
 
 
 def import_file(runs: Path, file: Path, given: Given) -> tuple[Known, nn.Module]:
@@ -65,10 +72,7 @@ def import_file(runs: Path, file: Path, given: Given) -> tuple[Known, nn.Module]
         _keep(runs, known.weights, module)
         write_note(runs, file, before, given.as_dict(), known)
     except OSError as error:
-        raise EnvironmentProblem(
-            f"the runs folder {runs} cannot be written ({error.strerror or error}); free space, mend its permissions, "
-            "or choose another with --runs"
-        ) from None
+        raise _unwritable(runs, error) from None
     return known, module
 
 
@@ -84,6 +88,8 @@ def _read(file: Path, given: Given) -> tuple[str, str, nn.Module, Any]:
         what, form = FORMATS[name]
         module = form.read(checkpoint, metadata.under(given))
         return what, name, module, form.config_of(module)
+    except state_dicts.Untold as problem:
+        raise Untold(f"{file}: {problem}") from None
     except ValueError as problem:
         raise RequestProblem(f"{file}: {problem}") from None
 
@@ -97,6 +103,38 @@ def _keep(runs: Path, weights: str, module: nn.Module) -> None:
     prepared.mkdir()
     store.write_weights(prepared / "weights.safetensors", module.state_dict())
     store.publish(prepared, final)
+
+
+def place(runs: Path, work: Work) -> None:
+    """Do the work of an imported tokenizer or model, whose folder is written, here and now; unless it is done.
+
+    Raises:
+        EnvironmentProblem: its weights are not in this store, or the runs folder cannot be written.
+    """
+    folder = runs / work.folder
+    final = folder / "budgets" / str(BUDGET) if work.kind == "import" else folder / "result"
+    if final.exists():
+        return
+    try:
+        prepared = folder / f".{uuid.uuid4().hex[:8]}"
+        prepared.mkdir()
+        if work.kind == "import":
+            weights = work.identity["weights"]
+            store.link_or_copy(weights_path(runs, weights), prepared / "weights.safetensors")
+            store.write_json(prepared / "row.json", {"weights": weights})
+        else:
+            config = read_tokenizer(yaml.tuples(dict(work.config["tokenizer"])))
+            store.write_json(prepared / "report.json", place_imported(runs, config, prepared))
+        store.publish(prepared, final)
+    except OSError as error:
+        raise _unwritable(runs, error) from None
+
+
+def _unwritable(runs: Path, error: OSError) -> EnvironmentProblem:
+    return EnvironmentProblem(
+        f"the runs folder {runs} cannot be written ({error.strerror or error}); free space, mend its permissions, "
+        "or choose another with --runs"
+    )
 
 
 @contextlib.contextmanager

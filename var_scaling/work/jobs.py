@@ -17,6 +17,7 @@ _FILES = {
     "tokens": "latents",
     "reconstruction": "reconstruction",
     "trial": "trial",
+    "import": "imported",
 }
 
 

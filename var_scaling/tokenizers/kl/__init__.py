@@ -27,6 +27,10 @@ class KLKind:
         update = {"resolution": resolution} | ({} if groups is None else {"norm_groups": groups})
         return config.model_copy(update=update)
 
+    def standing(self, config: KLTokenizerConfig, model: Any) -> KLTokenizerConfig:
+        side = getattr(model, "latent_size", None) or config.latent_size
+        return config.model_copy(update={"resolution": side * config.downsampling})
+
     def facts(self, config: KLTokenizerConfig) -> Mapping[str, Any]:
         return {name: getattr(config, name) for name in ("latent_channels", "latent_size")}
 

@@ -29,6 +29,11 @@ class VQKind:
         update = {name: value for name, value in said.items() if value is not None}
         return config.model_copy(update={**update, "resolution": resolution})
 
+    def standing(self, config: VQConfig, model: Any) -> VQConfig:
+        sides = getattr(model, "patch_nums", None) or config.patch_nums
+        assert sides, "resolve the config first"
+        return config.model_copy(update={"patch_nums": sides, "resolution": sides[-1] * config.downsampling})
+
     def arrays(self, config: VQConfig) -> tuple[Arrays, Arrays]:
         assert config.patch_nums and config.vocab_size and config.latent_dim, "resolve the config first"
         return arrays(config.patch_nums, config.vocab_size, config.latent_dim)

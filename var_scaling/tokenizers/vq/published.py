@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from var_scaling.state_dicts import Given, count, fit, locate
+from var_scaling.state_dicts import Given, Untold, count, fit, locate
 from var_scaling.tokenizers.vq.config import IMPORTED, VQConfig
 from var_scaling.tokenizers.vq.model import Tokenizer
 
@@ -100,7 +100,7 @@ def _our_phi_name(name: str) -> str:
 def read(checkpoint: Mapping[str, Any], given: Given) -> Tokenizer:
     """`load_tokenizer` with what was given; the scale list must be, for no shape shows it."""
     if given.patch_nums is None:
-        raise ValueError(
+        raise Untold(
             "the scale list of a tokenizer shows in no shape; give --patch-nums (patch_nums in a study): the published "
             "256 px model was used with 1,2,3,4,5,6,8,10,13,16, and at 512 px with 1,2,3,4,6,9,13,18,24,32"
         )
