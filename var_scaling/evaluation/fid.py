@@ -77,7 +77,8 @@ def evaluate_model(
     """
     started = time.monotonic()
     fid, sampler = evaluation.fid, sampler_of(model.config, evaluation.fid)
-    model = replace(model, precision=fid.precision)
+    if fid.precision != "float32":
+        model = replace(model, precision=fid.precision)
     extractor = evaluation_extractor(evaluation, extractor_folder, weights, model.device)
     beat = _beat(attempt, "reference images")
     reference = reference_features(images, fid.reference, extractor, cache=cache, beat=beat)
