@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from var_scaling.config.base import Strict
+from var_scaling.config.base import Neutral, Strict
 
 
 class TrainConfig(Strict):
@@ -28,6 +28,8 @@ class TrainConfig(Strict):
     final_learning_rate: float | None = Field(None, ge=0, le=1)  # as a share of the peak
     horizon_images: int | Literal["off"] | None = None  # required by lin0 and cosine; off under wsd
     ema_half_life_images: int | Literal["off"] | None = None
+    # Depth at which rate and initial weights are the recipe's; those of other depths follow from it ("off": none do).
+    transfer_from: Annotated[Annotated[int, Field(ge=1, le=200)] | Literal["off"], Neutral("off")] = "off"
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"  # tf32: on GPUs alone
 
 

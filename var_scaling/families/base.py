@@ -147,6 +147,17 @@ class Recomputing(Protocol):
         """`activation_bytes` where only the blocks' inputs are held, and a block is computed again for its gradient."""
 
 
+@runtime_checkable
+class Transferring(Protocol):
+    """A family whose hyper-parameters can be those of a smaller model (`train.transfer_from`).
+
+    Its torch half has `rescale(module, base_depth)`, which changes fresh weights in place, and
+    `transferred_groups(module, base_depth)`: `groups`, each with its factor on the rate as `rate`.
+    """
+
+    transfers: bool
+
+
 @dataclass(frozen=True)
 class Batch:
     """Images at known positions of a run, as tensors on one device; every tensor has one row an image."""

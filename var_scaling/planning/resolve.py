@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 from pydantic import ValidationError
@@ -18,7 +19,7 @@ from var_scaling.config.evaluate import FidConfig
 from var_scaling.config.image_manifest import Manifests
 from var_scaling.config.train import TrainConfig
 from var_scaling.errors import RequestProblem
-from var_scaling.families.base import ModelConfig, Recipe, Recomputing, SamplerConfig
+from var_scaling.families.base import ModelConfig, Recipe, Recomputing, SamplerConfig, Transferring
 from var_scaling.families.registry import families, family_of
 from var_scaling.planning import flops
 from var_scaling.planning.imported import Imports
@@ -112,6 +113,8 @@ def _recipe(model: ModelConfig, train: TrainConfig) -> tuple[ModelConfig, TrainC
         )
     horizon = _horizon(train)
     recipe = family.recipe(name, model, train, horizon)
+    if train.transfer_from != "off":
+        recipe = _transferred(name, model, train, horizon, recipe)
     filled = train.model_copy(
         update={
             "recipe": name,
@@ -127,6 +130,21 @@ def _recipe(model: ModelConfig, train: TrainConfig) -> tuple[ModelConfig, TrainC
     )
     left_open = {name: value for name, value in recipe.model.items() if getattr(model, name) is None}
     return model.model_copy(update=left_open), filled
+
+
+def _transferred(name: str, model: ModelConfig, train: TrainConfig, horizon: int | None, recipe: Recipe) -> Recipe:
+    """The rate and the knobs of the base's recipe; the family's torch half makes the rest of them (`Transferring`)."""
+    family, base = family_of(model), train.transfer_from
+    assert isinstance(base, int)
+    if not isinstance(family, Transferring):
+        able = [other for other, each in families().items() if isinstance(each, Transferring)]
+        raise RequestProblem(
+            f"train.transfer_from = {base}: family {model.family} has no rule for how its parts change with size; "
+            f"leave it out, or use one of {', '.join(able)}"
+        )
+    there = family.recipe(name, family.at_depth(model, base), train, horizon)
+    knobs = {knob: there.model[knob] for knob in family.knobs if knob in there.model}
+    return replace(recipe, learning_rate=there.learning_rate, model={**recipe.model, **knobs})
 
 
 def sampler_of(model: ModelConfig, fid: FidConfig) -> SamplerConfig:

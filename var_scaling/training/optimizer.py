@@ -36,6 +36,7 @@ def load_optimizer(optimizer: torch.optim.Optimizer, dump: dict[str, Any]) -> No
 def set_rates(optimizer: torch.optim.Optimizer, learning_rate: float, weight_decay: float) -> None:
     """Set what the schedule says for the next step."""
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        of_rate = group.get("rate", 1.0)  # of the group; what decays in a step is rate times decay, and has no factor
+        group["lr"] = learning_rate * of_rate
         if group["decayed"]:
-            group["weight_decay"] = weight_decay
+            group["weight_decay"] = weight_decay / of_rate

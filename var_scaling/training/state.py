@@ -69,7 +69,7 @@ class State:
 
     def restart(self, config: TrialConfig) -> None:
         """Back to the state before the first step, a function of the seed alone."""
-        self.model.load_state_dict(model_of(config.model).build(config.model, seed=config.seed).state_dict())
+        self.model.load_state_dict(fresh_model(config).state_dict())
         self.optimizer.state.clear()
         if self.average is not None:
             for name, parameter in self.model.named_parameters():
@@ -88,10 +88,26 @@ def recompute_blocks(config: ModelConfig, model: nn.Module) -> None:
         block.forward = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)
 
 
+def fresh_model(config: TrialConfig) -> nn.Module:
+    """The model before the first step, on the CPU."""
+    half, base = model_of(config.model), config.train.transfer_from
+    model = half.build(config.model, seed=config.seed)
+    if base != "off":
+        half.rescale(model, base)
+    return model
+
+
+def groups_of(config: TrialConfig, model: nn.Module) -> list[dict[str, Any]]:
+    """Its parameter groups."""
+    half, base = model_of(config.model), config.train.transfer_from
+    groups: list[dict[str, Any]] = half.groups(model) if base == "off" else half.transferred_groups(model, base)
+    return groups
+
+
 def fresh_state(config: TrialConfig, device: torch.device, ranks: Ranks = ALONE) -> State:
     """The state before the first step, a function of the seed alone. The average is rank 0's."""
     ranks.tell_build()
-    model = model_of(config.model).build(config.model, seed=config.seed).to(device)
+    model = fresh_model(config).to(device)
     if config.execution.recompute == "blocks":
         recompute_blocks(config.model, model)
     if config.execution.compile:
@@ -99,5 +115,5 @@ def fresh_state(config: TrialConfig, device: torch.device, ranks: Ranks = ALONE)
     average = None
     if config.train.ema_half_life_images != "off" and ranks.rank == 0:
         average = {n: p.detach().clone() for n, p in model.named_parameters()}
-    optimizer = make_optimizer(model_of(config.model).groups(model), config.train)
+    optimizer = make_optimizer(groups_of(config, model), config.train)
     return State(model, ranks.parallel(model), optimizer, average)

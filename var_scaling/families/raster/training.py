@@ -26,8 +26,22 @@ from var_scaling.families.transformer.training import (
     summarise,
     sums_of_scales,
 )
+from var_scaling.families.transformer.transfer import rescale, transferred_groups
 
-__all__ = ["blocks", "build", "draw", "draws", "groups", "loss", "noise", "reads", "summarise", "validate"]
+__all__ = [
+    "blocks",
+    "build",
+    "draw",
+    "draws",
+    "groups",
+    "loss",
+    "noise",
+    "reads",
+    "rescale",
+    "summarise",
+    "transferred_groups",
+    "validate",
+]
 
 reads = ("tokens", "codes")
 build = build_raster

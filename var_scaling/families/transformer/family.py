@@ -23,6 +23,7 @@ class TokenFamily:
     recipes = (rule.PAPER, rule.SMALL_LADDER)
     facts = ("patch_nums", "vocab_size", "latent_dim", "num_classes")
     knobs = ("gamma_init",)
+    transfers = True
 
     default_recipe = staticmethod(rule.default_recipe)
     recipe = staticmethod(rule.recipe)

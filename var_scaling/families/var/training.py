@@ -25,10 +25,24 @@ from var_scaling.families.transformer.training import (
     summarise,
     sums_of_scales,
 )
+from var_scaling.families.transformer.transfer import rescale, transferred_groups
 from var_scaling.families.var.config import VARConfig, VARSampler
 from var_scaling.families.var.model import VAR, build_var
 
-__all__ = ["blocks", "build", "draw", "draws", "groups", "loss", "noise", "reads", "summarise", "validate"]
+__all__ = [
+    "blocks",
+    "build",
+    "draw",
+    "draws",
+    "groups",
+    "loss",
+    "noise",
+    "reads",
+    "rescale",
+    "summarise",
+    "transferred_groups",
+    "validate",
+]
 
 reads = ("tokens", "features")
 build = build_var
