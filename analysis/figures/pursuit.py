@@ -45,5 +45,5 @@ def draw_pursuit(pursued: pd.DataFrame, grid: pd.DataFrame, wanted: float, ax: A
         page.log_ticks(ax.yaxis, 100 * low, 100 * max(shown["half_width"].max(), wanted))
     ax.set_xlabel("Training FLOPs of all runs so far")
     ax.set_ylabel("95 % interval at the target, ± %")
-    ax.legend()
+    page.legend(ax)
     return ax

@@ -312,6 +312,7 @@ def draw(now: Standing, sweep: Path) -> Path | None:
 
     from analysis.figures import page
     from analysis.figures.pursuit import draw_pursuit
+    from analysis.figures.style import styled
     from analysis.plans.pursuit import grid_course
 
     pursued = pd.DataFrame(
@@ -320,7 +321,7 @@ def draw(now: Standing, sweep: Path) -> Path | None:
     )
     with err.status("the whole grid, for comparison"):
         grid = grid_course(task_of(now.question), now.told)
-    with page.paper_style():
+    with styled():
         axes = draw_pursuit(pursued, grid, now.question.pursue.interval)
         rows = pd.concat([pursued.assign(study="pursued"), grid.assign(study="whole grid")])
         return page.save(axes.figure, sweep / "pursuit" / FIGURE, rows)[0]

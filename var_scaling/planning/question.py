@@ -83,7 +83,8 @@ def question_of(plan: Plan, configs: Sequence[TrialConfig]) -> Question:
     pursue = plan.study.pursue
     assert pursue is not None
     try:
-        model = resolve(asked(configs[0], pursue.at)).model
+        stands_on = {name: getattr(plan.trials[0].config, name) for name in ("data", "tokenizer")}  # looked up already
+        model = resolve(asked(configs[0].model_copy(update=stands_on), pursue.at)).model
     except (ValueError, RequestProblem) as error:
         raise RequestProblem(f"pursue.at: {error}") from None
     unit = flops.train_flops_per_image(model)
