@@ -41,12 +41,12 @@ def formula(record: LawRecord, brief: bool = False) -> str:
     return rf"${offset}{number(factor, 3)}\,({letter}/\mathrm{{{unit}}})^{{{carried(slope, *interval)[0]}}}$"
 
 
-def exponent_words(record: LawRecord) -> str:
-    """Exponent with interval, and the floor: never r alone."""
+def exponent_words(record: LawRecord, interval: bool = True) -> str:
+    """Exponent with its interval, and the floor: never r alone. Without the interval where there is no room for it."""
     law = record.law
-    _, _, slope, interval = exponents(record)[0]
-    value, low, high = carried(slope, *interval)
-    text = f"α {value} [{low}, {high}]"
+    _, _, slope, ends = exponents(record)[0]
+    value, low, high = carried(slope, *ends)
+    text = f"α {value} [{low}, {high}]" if interval else f"α {value}"
     floor = law.kind.floor
     if floor is None:
         return text

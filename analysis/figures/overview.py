@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
@@ -11,7 +9,7 @@ from matplotlib.lines import Line2D
 
 from analysis.figures import page, scaling
 from analysis.figures.captions import legend_title
-from analysis.figures.style import current, styled
+from analysis.figures.style import current
 from analysis.rows.checks import spread
 from analysis.rows.words import axis, target_words
 from analysis.study.record import StudyLaws
@@ -27,29 +25,29 @@ def row_targets(study: StudyLaws, against: str) -> list[str]:
 
 
 def draw_row(study: StudyLaws, against: str, targets: list[str], form: str) -> Figure:
-    """One panel a target, all laws of one form, told by formulas in the panels; budgets are named over all of them."""
-    # in a quarter of a page there is room for formulas only, in either style
-    with styled(replace(current(), formulas=True)):
-        figure, grid = plt.subplots(1, len(targets), squeeze=False, figsize=(page.WIDE, 2.15))
-        draw = scaling.draw_against_compute if against == "compute" else scaling.draw_against_size
-        for ax, target in zip(grid.flat, targets, strict=True):
-            draw(study, target, ax, form, named=False)
-            page.legend_inside(ax, below=BELOW)
-            words = target_words(target) + (" (nats)" if target.startswith("loss") else "")
-            ax.set_title(words[0].upper() + words[1:])
-            ax.set_ylabel("")
-            ax.set_xlabel(axis(study.columns, against).replace("Training compute", "Compute"))
-        small = current().small
-        figure.legend(
-            handles=_handles(study, targets[0], against),
-            title=legend_title(study, against, form),
-            loc="outside upper left",
-            ncols=MOST_NAMED + 1,
-            fontsize=small,
-            title_fontsize=small,
-            alignment="left",
-            borderpad=0,
-        )
+    """One panel a target, all laws of one form, told in the panels; budgets are named over all of them."""
+    figure, grid = plt.subplots(1, len(targets), squeeze=False, figsize=(page.WIDE, 2.15))
+    for place, (ax, target) in enumerate(zip(grid.flat, targets, strict=True)):
+        if against == "compute":
+            scaling.draw_against_compute(study, target, ax, form, named=False, label_sizes=place == 0)
+        else:
+            scaling.draw_against_size(study, target, ax, form, named=False)
+        page.legend_inside(ax, below=BELOW)
+        words = target_words(target) + (" (nats)" if target.startswith("loss") else "")
+        ax.set_title(words[0].upper() + words[1:])
+        ax.set_ylabel("")
+        ax.set_xlabel(axis(study.columns, against).replace("Training compute", "Compute"))
+    small = current().small
+    figure.legend(
+        handles=_handles(study, targets[0], against),
+        title=legend_title(study, against, form),
+        loc="outside upper left",
+        ncols=MOST_NAMED + 1,
+        fontsize=small,
+        title_fontsize=small,
+        alignment="left",
+        borderpad=0,
+    )
     return figure
 
 

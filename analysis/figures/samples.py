@@ -23,6 +23,7 @@ from analysis.study.sources import trials_folder
 PICTURE = "samples.png"  # of a budget: rows of one sample a class, below a line of names, gaps between
 SMALLEST, GAP = 64, 2  # tiles are enlarged to so many pixels, by a whole factor; gaps of a picture before that
 MOST_SIZES, MOST_BUDGETS, MOST_CLASSES, MOST_ROWS = 5, 4, 5, 3
+CAPTION = 0.42  # inches that a caption inside takes
 SIDE = 0.32  # inches beside and below the cells: names of budgets; sizes above and two lines below each cell
 
 
@@ -100,7 +101,12 @@ def draw_samples(table: pd.DataFrame, study: StudyLaws) -> Figure:
         len(budgets),
         len(sizes),
         squeeze=False,
-        figsize=(page.WIDE, len(budgets) * (wide * shape[0] / shape[1] + 2.8 * small / 72) + SIDE),
+        figsize=(
+            page.WIDE,
+            len(budgets) * (wide * shape[0] / shape[1] + 2.8 * small / 72)
+            + SIDE
+            + (CAPTION if current().caption_inside else 0.0),
+        ),
     )
     for ax in grid.flat:
         ax.set(xticks=[], yticks=[])

@@ -55,8 +55,10 @@ def law_label(record: LawRecord, held_out: bool = True, brief: bool = False) -> 
         return f"no law, {record.refusal.code}"
     if not slope_known(record):
         return "slope not known from 0" + ("" if brief else f"\n({exponent_words(record)})")
-    if brief or current().formulas:
+    if current().formulas:
         return formula(record, brief)
+    if brief:
+        return exponent_words(record, interval=False)
     text = exponent_words(record)
     if record.backtests and held_out:
         test = record.backtests[-1]
@@ -143,7 +145,12 @@ def _rows_at(study: StudyLaws, budget: float | None) -> pd.DataFrame:
 
 
 def draw_against_compute(
-    study: StudyLaws, target: str, ax: Axes | None = None, form: str | None = None, named: bool = True
+    study: StudyLaws,
+    target: str,
+    ax: Axes | None = None,
+    form: str | None = None,
+    named: bool = True,
+    label_sizes: bool = True,
 ) -> Axes:
     """All finished budgets against compute, one line a size, and the law through their frontier.
 
@@ -153,13 +160,14 @@ def draw_against_compute(
         ax: where.
         form: of the law; None takes the one that predicted the held-out point best.
         named: whether the legend names the frontier.
+        label_sizes: whether each size is named where its line begins.
     """
     ax = page.new_axes(ax)
     columns, rows = study.columns, study.rows[study.rows[target].notna()]
     sizes = np.sort(rows[columns.params].unique()) if columns.params else np.zeros(1)
     colours = np.array(page.ordered_colours(len(sizes)))
     if len(sizes) <= MOST_SIZES:
-        draw_sizes(rows, columns, target, sizes, ax)
+        draw_sizes(rows, columns, target, sizes, ax, label_sizes)
     else:
         of_rows = colours[np.searchsorted(sizes, rows[columns.params])]
         ax.scatter(rows[columns.compute], rows[target], s=5.5, c=of_rows, linewidths=0)
@@ -209,8 +217,10 @@ def draw_frontier(record: LawRecord, ax: Axes, named: bool = True) -> None:
     ax.plot(points["x"][aside], points["y"][aside], markerfacecolor="white", **looks)
 
 
-def draw_sizes(rows: pd.DataFrame, columns: Columns, target: str, sizes: np.ndarray, ax: Axes) -> None:
-    """One named line a size, through the means over its seeds."""
+def draw_sizes(
+    rows: pd.DataFrame, columns: Columns, target: str, sizes: np.ndarray, ax: Axes, labels: bool = True
+) -> None:
+    """One line a size, through the means over its seeds, named where it begins."""
     size = rows[columns.params] if columns.params else pd.Series(0.0, index=rows.index)
     length = rows[columns.budget or columns.compute]
     means = rows.groupby([size.to_numpy(), length.to_numpy()])[[columns.compute, target]].mean()
@@ -218,7 +228,7 @@ def draw_sizes(rows: pd.DataFrame, columns: Columns, target: str, sizes: np.ndar
     for colour, size in zip(page.ordered_colours(len(sizes)), sizes, strict=True):
         compute, y = means.loc[size].sort_values(columns.compute).to_numpy().T
         ax.plot(compute, y, color=colour, linewidth=0.7, marker="o", markersize=2.4)
-        if columns.params:
+        if columns.params and labels:
             ax.annotate(
                 page.short_number(size, 2) if depth is None else f"d{depth[size]:g}",
                 (compute[0], y[0]),
