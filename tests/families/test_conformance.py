@@ -223,6 +223,29 @@ def test_what_is_known_is_kept_and_the_rest_is_drawn(built: Built) -> None:
         assert torch.equal(part, found[2:4])
 
 
+@pytest.mark.parametrize("built", ["var", "raster", "pyramid"], indirect=True)
+def test_what_is_kept_weighs_as_validation_has_it(built: Built) -> None:
+    """Of all tokens it is the loss of the image; of a part, of these tokens alone; of none, nothing."""
+    module = built.module.eval()
+    images = torch.rand(IMAGES, 1, 32, 32, generator=torch.Generator().manual_seed(2)) * 2 - 1
+    known, labels_B = built.tokenizer.latents(images), torch.arange(IMAGES)
+    read = {name: known[name] if name in known else built.tokenizer.derive(name, known) for name in built.half.reads}
+
+    def weigh(mask: torch.Tensor) -> torch.Tensor:
+        with torch.no_grad():
+            return built.half.kept_log_probability(module, labels_B, built.tokenizer, known, mask)
+
+    with torch.no_grad():
+        loss_BK = built.half.validate(module, Batch(labels_B, read, {}), np.arange(IMAGES))["loss"]
+    whole = weigh(torch.ones(1, 1, 32, 32))
+    torch.testing.assert_close(whole, -loss_BK.sum(1).double(), rtol=1e-4, atol=1e-3)
+    mask = torch.ones(1, 1, 32, 32)
+    mask[..., :16] = 0  # half of the last scale, and nothing of the first
+    part = weigh(mask)
+    assert (part < 0).all() and (part > whole).all()
+    assert not weigh(torch.zeros(1, 1, 32, 32)).any()
+
+
 def kept_by_hand(side: int) -> torch.Tensor:
     """(p * p) bool: cells without a pixel of columns 17 to 19 of 32."""
     columns = [not any(int(c * 32 / side) <= x < -(-(c + 1) * 32 // side) for x in (17, 18, 19)) for c in range(side)]

@@ -53,6 +53,12 @@ def edit(
         str | None, typer.Option("--class", help="What to draw, by name or number (default: no class).")
     ] = None,
     candidates: Annotated[int, typer.Option("--candidates", help="Answers for each picture.", min=1, max=64)] = 4,
+    tries: Annotated[
+        int,
+        typer.Option(
+            "--tries", help="Draws for each answer, of which the one that suits what is kept is taken.", min=1
+        ),
+    ] = 4,
     to: Annotated[Path, typer.Option("--out", help="Folder for the edited pictures and the figure.")] = Path("edited"),
     images: Annotated[int | None, typer.Option(help="Which budget, in images (default: the largest).")] = None,
     guidance: Guidance = None,
@@ -106,7 +112,7 @@ def edit(
     err.print(f"editing {len(canvases)} picture(s) with {at(folder, budget)}")
     with progress("drawn") as beat:
         edited = draw_edits(
-            model, originals, masks, labels, drawn, candidates=candidates, seed=seed, seam=how, beat=beat
+            model, originals, masks, labels, drawn, candidates=candidates, tries=tries, seed=seed, seam=how, beat=beat
         )
     try:
         written = _write(to, list(canvases), originals, masks, edited)

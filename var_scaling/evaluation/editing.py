@@ -1,7 +1,9 @@
 """Pictures of which a part is drawn anew by a trained model: in-painting, out-painting, class-conditional editing.
 
 No model is trained for it. What is kept is held fast while the rest is drawn: tokens of each scale, or latents at each
-step, by the rule of `families.masks`. Three things are done to the pixels around that:
+step, by the rule of `families.masks`. A model that draws one token after another, or coarse before fine, has not seen
+what is kept of the later ones: of several draws one is then chosen by the probability that it gives them (importance
+resampling, Rubin 1988). Three things are done to the pixels around that:
 
 - Before encoding, the part that is drawn anew is filled smoothly from its rim (`membrane`), so that nothing of what
   lay there reaches the model, and no hard edge does either.
@@ -31,6 +33,7 @@ from var_scaling.planning.flops import SAMPLES_AT_ONCE
 
 Seam = Literal["membrane", "paste"]
 Bytes = NDArray[np.uint8]
+TRIES = 4
 
 
 def edit(
@@ -41,6 +44,7 @@ def edit(
     sampler: SamplerConfig,
     *,
     candidates: int = 4,
+    tries: int = TRIES,
     seed: int = 0,
     seam: Seam = "membrane",
     beat: Callable[[int, int], None] = lambda done, total: None,
@@ -58,6 +62,8 @@ def edit(
         labels_n: the class of each; None draws without one.
         sampler: of the model's family.
         candidates: K.
+        tries: draws for each candidate, of which one is chosen by how likely the model finds what is kept beside it.
+            Only of families whose first draws have not seen all that is kept; the others take one.
         seed: of the candidates.
         seam: see the head of this file.
         beat: called with (candidates drawn, candidates in all).
@@ -73,19 +79,24 @@ def edit(
     mask_nHW = checked_mask(mask, len(images_nCHW), images_nCHW.shape[-2:])
     shown_nCHW = filled(images_nCHW, mask_nHW)
     count = len(images_nCHW)
-    owners = np.repeat(np.arange(count), candidates)  # the picture of each candidate
     labels = np.full(count, model.num_classes, np.int64) if labels_n is None else labels_n
     # The address of a picture is its content, so that a folder that grows changes nothing of what was there.
     contents = np.array([zlib.crc32(np.ascontiguousarray(image).tobytes()) for image in shown_nCHW], np.int64)
-    seeds = randomness.bits(seed, "edit", contents[owners], np.tile(np.arange(candidates), count)) >> np.uint64(1)
+    owners = np.repeat(np.arange(count), candidates)  # the picture of each candidate
+    numbers = np.tile(np.arange(candidates), count)
+    tries = tries if model.weighs else 1
     found = np.empty((len(owners), *images_nCHW.shape[1:]), np.uint8)
-    parts = Parts()
+    parts, together = Parts(), max(1, SAMPLES_AT_ONCE // tries)
     with evaluating(model.module):
-        for start in range(0, len(owners), SAMPLES_AT_ONCE):
-            rows = np.arange(start, min(start + SAMPLES_AT_ONCE, len(owners)))
-            drawn = _drawn(model, shown_nCHW, mask_nHW, labels, owners[rows], seeds[rows], sampler, parts)
-            found[rows] = drawn.numpy()
-            beat(int(rows[-1]) + 1, len(owners))
+        for start in range(0, len(owners), together):
+            some = np.arange(start, min(start + together, len(owners)))
+            rows, turns = np.repeat(some, tries), np.tile(np.arange(tries), len(some))
+            seeds = randomness.bits(seed, "edit", contents[owners[rows]], numbers[rows], turns) >> np.uint64(1)
+            drawn, nats = _drawn(model, shown_nCHW, mask_nHW, labels, owners[rows], seeds, sampler, parts)
+            lots = randomness.uniform(seed, "edit-choice", contents[owners[rows]], numbers[rows], turns)
+            chosen = _chosen(nats.reshape(-1, tries), lots.reshape(-1, tries))
+            found[some] = drawn.reshape(len(some), tries, *found.shape[1:])[np.arange(len(some)), chosen]
+            beat(int(some[-1]) + 1, len(owners))
     return laid_in(images_nCHW, found.reshape(count, candidates, *found.shape[1:]), mask_nHW, seam)
 
 
@@ -98,8 +109,8 @@ def _drawn(
     seeds_B: NDArray[np.uint64],
     sampler: SamplerConfig,
     parts: Parts,
-) -> Tensor:
-    """One whole picture for each of some candidates, (B, C, H, W) uint8 on the CPU, as the tokenizer gives it."""
+) -> tuple[Bytes, NDArray[np.float64]]:
+    """Whole pictures as the tokenizer gives them, (B, C, H, W), and what each weighs, (B) nats."""
     each = []
     for number in seeds_B:
         generator = torch.Generator("cpu")
@@ -109,13 +120,23 @@ def _drawn(
     labels_B = torch.from_numpy(labels_n[owners_B]).to(model.device)
     kept_B1HW = torch.from_numpy(~mask_nHW[owners_B])[:, None].to(model.device)
 
+    weights: list[Tensor] = []
+
     def draw(part: slice) -> Tensor:
         shown = torch.from_numpy(shown_nCHW[owners_B[part]]).to(model.device)
         known = model.tokenizer.latents(shown.float() / 127.5 - 1)
         some = {name: values[part] for name, values in noise.items()}
-        return to_bytes(model.draw(labels_B[part], sampler, some, known, kept_B1HW[part])).cpu()
+        images, nats = model.draw_and_weigh(labels_B[part], sampler, some, known, kept_B1HW[part])
+        weights.append(nats)
+        return to_bytes(images).cpu()
 
-    return parts(draw, len(owners_B))
+    return parts(draw, len(owners_B)).numpy(), torch.cat(weights).double().numpy()
+
+
+def _chosen(nats_nT: NDArray[np.float64], lots_nT: NDArray[np.float64]) -> NDArray[np.int64]:
+    """One of T draws for each candidate, with probabilities as exp(nats): the largest after Gumbel noise is added."""
+    gumbel_nT = -np.log(-np.log(lots_nT.clip(1e-300, 1 - 1e-16)))
+    return np.argmax(nats_nT + gumbel_nT, axis=1)
 
 
 def checked_mask(mask: NDArray[np.bool_], count: int, size: tuple[int, ...]) -> NDArray[np.bool_]:

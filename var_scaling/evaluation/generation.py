@@ -61,22 +61,40 @@ class Trained:
         return model_of(self.config).noise(self.module, sampler, count, generator)
 
     @torch.no_grad()
-    def draw(
+    def draw(self, labels_B: Tensor, sampler: SamplerConfig, noise: Mapping[str, Tensor]) -> Tensor:
+        """Images in [0, 1], (B, C, H, W); image i depends on row i of labels and noise alone."""
+        with self._precision():
+            latents = model_of(self.config).draw(self.module, labels_B, self.tokenizer, sampler, noise)
+        return (self.tokenizer.pictures(latents) + 1) / 2
+
+    @torch.no_grad()
+    def draw_and_weigh(
         self,
         labels_B: Tensor,
         sampler: SamplerConfig,
         noise: Mapping[str, Tensor],
-        known: Mapping[str, Tensor] | None = None,
-        mask: Tensor | None = None,
-    ) -> Tensor:
-        """Images in [0, 1], (B, C, H, W); image i depends on row i of the arguments alone.
+        known: Mapping[str, Tensor],
+        mask: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        """As `draw` with a part of each image kept, and (B) nats that it weighs among draws for the same image.
 
-        `known` and `mask`: see `families.base.FamilyModel.draw`; only where `cannot_edit` has nothing to say.
+        `known` and `mask`: see `families.base.FamilyModel.draw`; only where `cannot_edit` has nothing to say. Where a
+        family does not tell draws apart, all weigh 0.
         """
-        keeping = {} if known is None else {"known": known, "mask": mask}
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
-            latents = model_of(self.config).draw(self.module, labels_B, self.tokenizer, sampler, noise, **keeping)
-        return (self.tokenizer.pictures(latents) + 1) / 2
+        half, nats_B = model_of(self.config), torch.zeros(len(labels_B))
+        with self._precision():
+            latents = half.draw(self.module, labels_B, self.tokenizer, sampler, noise, known=known, mask=mask)
+            if (weigh := getattr(half, "kept_log_probability", None)) is not None:  # of some families
+                nats_B = weigh(self.module, labels_B, self.tokenizer, latents, mask).cpu()
+        return (self.tokenizer.pictures(latents) + 1) / 2, nats_B
+
+    def _precision(self) -> torch.autocast:
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
+
+    @property
+    def weighs(self) -> bool:
+        """Whether draws for one picture can be told apart by what they make of its kept part."""
+        return hasattr(model_of(self.config), "kept_log_probability")
 
     def cannot_edit(self) -> str | None:
         """Why no part of a picture can be kept while the rest is drawn, as a sentence."""

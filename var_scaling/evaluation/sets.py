@@ -96,6 +96,7 @@ def draw_set(
         **(about or {}),
         "weights": weights_hash(model.module)[:16],
         "tokenizer": weights_hash(model.tokenizer)[:16],  # type: ignore[arg-type]
+        "precision": model.precision,
         "sampler": sampler.model_dump(mode="json"),
         "seed": seed,
         "count": count,

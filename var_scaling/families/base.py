@@ -227,3 +227,8 @@ class FamilyModel(Protocol):
             mask: (1 or B, 1, H, W) in pixels: 1 where `known` is kept; how it becomes one of tokens or latents is
                 `families.masks`.
         """
+
+    # Beside these a family that takes `known` may have, where what it draws first has not seen all that is kept:
+    #
+    #   kept_log_probability(module, labels_B, tokenizer, latents, mask) -> Tensor
+    #       (B) nats of what is kept in drawn latents, given the rest: the weights by which one of several is chosen.

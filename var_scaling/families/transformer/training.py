@@ -79,6 +79,18 @@ def cross_entropy(logits_BLV: Tensor, tokens_BL: Tensor, smoothing: float) -> Te
     return F.cross_entropy(logits_BLV.float().flatten(0, 1), tokens_BL.flatten(), label_smoothing=smoothing)
 
 
+def kept_log_probability(logits_BLV: Tensor, tokens_BL: Tensor, kept_BL: Tensor) -> Tensor:
+    """(B) nats: what a model gives the kept tokens, each after all that stands before it, the drawn ones included.
+
+    It is the weight of a drawn sample among others of the same picture (importance sampling): the model drew its tokens
+    without having seen the kept ones that come later.
+    """
+    each_BL = -F.cross_entropy(logits_BLV.float().flatten(0, 1), tokens_BL.flatten(), reduction="none").view_as(
+        tokens_BL
+    )
+    return (each_BL * kept_BL).double().sum(1)
+
+
 def sums_of_scales(logits_BLV: Tensor, tokens_BL: Tensor, sizes: Sequence[int]) -> dict[str, Tensor]:
     """Sums over the tokens of each scale, (B, K) float64: "loss" in nats, "error" in wrong tokens."""
     logits_BLV = logits_BLV.float()

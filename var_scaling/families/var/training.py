@@ -25,6 +25,7 @@ from var_scaling.families.transformer.training import (
     summarise,
     sums_of_scales,
 )
+from var_scaling.families.transformer.training import kept_log_probability as kept_nats
 from var_scaling.families.transformer.transfer import rescale, transferred_groups
 from var_scaling.families.var.config import VARConfig, VARSampler
 from var_scaling.families.var.model import VAR, build_var
@@ -35,6 +36,7 @@ __all__ = [
     "draw",
     "draws",
     "groups",
+    "kept_log_probability",
     "loss",
     "noise",
     "reads",
@@ -83,3 +85,12 @@ def draw(
         kept=None if mask is None else kept_tokens(mask, tokenizer.patch_nums).expand(len(labels_B), -1),
     )
     return {"tokens": torch.cat(tokens, dim=1)}
+
+
+def kept_log_probability(
+    module: VAR, labels_B: Tensor, tokenizer: Any, latents: Mapping[str, Tensor], mask: Tensor
+) -> Tensor:
+    """(B) nats of the tokens that were kept; see `transformer.training.kept_log_probability`."""
+    kept_BL = kept_tokens(mask, tokenizer.patch_nums)
+    logits_BLV = module(labels_B, tokenizer.derive("features", latents))
+    return kept_nats(logits_BLV, latents["tokens"], kept_BL)
