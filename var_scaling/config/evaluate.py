@@ -6,6 +6,7 @@ different `unique_images` are then compared in one space against one reference.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
@@ -16,6 +17,7 @@ from var_scaling.config.image_manifest import counts_of
 
 Features = Literal["classifier", "inception", "dinov2", "clip"]
 Reference = Literal["train", "validation"]
+Choice = Literal["each", "pool"]
 
 # Networks behind the names, and their feature sizes: torch-fidelity's. ViT-L/14 tracks human judgement best among 17
 # metrics (arXiv:2306.04675); ViT-B/32 is what FID in CLIP features is usually reported with.
@@ -40,6 +42,10 @@ class ClassifierConfig(Strict):
     numerics: int = 1  # raised by hand when a change of code alters the weights
 
 
+# Another seed, other sizes, another rate: what it likes is not what the metric's network happens to like.
+JUDGE = ClassifierConfig(features=48, channels=(12, 24, 72), epochs=4, learning_rate=6e-3, seed=1)
+
+
 class FidConfig(Strict):
     """One FID measurement of a model, with KID, Inception score, precision and recall from the same samples.
 
@@ -56,6 +62,9 @@ class FidConfig(Strict):
     labels: Literal["reference", "balanced"] = "reference"  # shares of the classes among the samples
     precision: Annotated[Literal["float32", "bfloat16"], Neutral("float32")] = "float32"  # of drawing the samples
     numerics: int = 2  # raised by hand when a change of code alters the number
+    # Candidates for each sample, of which a judging classifier keeps the best (`evaluation.selection`).
+    candidates: Annotated[int, Field(ge=1, le=1024), Neutral(1)] = 1
+    choice: Annotated[Choice, Neutral("each")] = "each"
 
     @property
     def sampler(self) -> dict[str, Any]:
@@ -69,6 +78,7 @@ class EvaluateConfig(Strict):
     fid: FidConfig | tuple[FidConfig, ...] | None = None
     samples_grid: Annotated[int, Field(ge=1, le=64)] | Literal["off"] = 8  # images of each class, saved with a budget
     classifier: ClassifierConfig = ClassifierConfig()
+    judge: ClassifierConfig = JUDGE  # keeps the best of several candidates; never the metric's own network
 
     @property
     def fids(self) -> tuple[FidConfig, ...]:
@@ -84,6 +94,7 @@ class FidEvaluation(Strict):
     fid: FidConfig
     data: DataConfig  # of the reference, see `metric_data`
     extractor: ClassifierConfig | str  # the recipe of ours, or the name of a published network
+    judge: Annotated[ClassifierConfig | str, Neutral("none")] = "none"  # of candidates, where there are several
 
 
 def metric_data(data: DataConfig) -> DataConfig:
@@ -110,6 +121,7 @@ def fid_evaluations(config: EvaluateConfig, data: DataConfig) -> tuple[FidEvalua
         ValueError: too few samples for the features, or balanced samples that do not divide over the classes.
     """
     problems = [problem for fid in config.fids if (problem := _problem(fid, config.classifier, data))]
+    problems += list(_judging(config, data))
     if problems:
         raise ValueError("; ".join(problems))
     reference = metric_data(data)
@@ -118,9 +130,29 @@ def fid_evaluations(config: EvaluateConfig, data: DataConfig) -> tuple[FidEvalua
             fid=fid,
             data=reference,
             extractor=config.classifier if fid.features == "classifier" else NETWORKS[fid.features],
+            judge=config.judge if fid.candidates > 1 else "none",
         )
         for fid in config.fids
     )
+
+
+def _judging(config: EvaluateConfig, data: DataConfig) -> Iterator[str]:
+    """Why the candidates that are asked for cannot be judged."""
+    several = [fid for fid in config.fids if fid.candidates > 1]
+    if several and config.judge == config.classifier and any(fid.features == "classifier" for fid in several):
+        yield (
+            f"evaluate.fid.candidates {several[0].candidates} with evaluate.judge equal to evaluate.classifier: a network "
+            "that picks the samples would then grade its own choice; give evaluate.judge another seed or recipe, or "
+            "leave it out"
+        )
+    if several and data.classes == 1:
+        yield (
+            f"evaluate.fid.candidates {several[0].candidates}: the judge keeps what looks most like its class, and the "
+            "data have 1 class; leave candidates out"
+        )
+    for fid in config.fids:
+        if fid.candidates == 1 and fid.choice != "each":
+            yield f"evaluate.fid.choice {fid.choice} with 1 candidate a sample: there is nothing to choose from; give candidates"
 
 
 def feature_dimension(features: str, classifier: ClassifierConfig) -> int:

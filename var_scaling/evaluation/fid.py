@@ -16,10 +16,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from var_scaling.config.evaluate import SAMPLES_PER_DIMENSION, FidEvaluation
+from var_scaling.config.evaluate import SAMPLES_PER_DIMENSION, FidConfig, FidEvaluation
 from var_scaling.data.images import Images
 from var_scaling.evaluation.copies import BELOW, TrainingImages
-from var_scaling.evaluation.features import Extractor, ReferenceFeatures, evaluation_extractor, reference_features
+from var_scaling.evaluation.features import (
+    Extractor,
+    ReferenceFeatures,
+    evaluation_extractor,
+    load_extractor,
+    reference_features,
+)
 from var_scaling.evaluation.frechet import (
     Reference,
     frechet,
@@ -30,6 +36,7 @@ from var_scaling.evaluation.frechet import (
 )
 from var_scaling.evaluation.generation import Trained, generate, labels_by_share
 from var_scaling.evaluation.reconstruction import evaluate_tokenizer
+from var_scaling.evaluation.selection import Everything, Selection
 from var_scaling.families.base import SamplerConfig
 from var_scaling.families.registry import family_of
 from var_scaling.planning.identity import evaluation_label
@@ -52,6 +59,7 @@ def evaluate_model(
     images: Images,
     *,
     extractor_folder: Path | None = None,
+    judge_folder: Path | None = None,
     weights: str | Path | None = None,
     cache: Path | None = None,
     attempt: Attempt | None = None,
@@ -64,6 +72,7 @@ def evaluate_model(
         evaluation: what to measure, in what, against what.
         images: of `evaluation.data`.
         extractor_folder: where our classifier was published, for `classifier` features.
+        judge_folder: where the judge was published, for several candidates a sample.
         weights: folder of published feature networks; see `features.load_extractor`.
         cache: a folder where reference features are kept by content.
         attempt: told of progress, asked whether to stop; None for a run by hand.
@@ -88,8 +97,18 @@ def evaluate_model(
     # One checkpoint a (weights, evaluation): an interrupted one goes on, another is never mistaken for it.
     key = f"{evaluation.model_dump_json()}{weights_hash(model.module)}{extractor.identity}"
     name = f"evaluation_{hashlib.sha256(key.encode()).hexdigest()[:12]}"
+    judge = None
+    if fid.candidates > 1:
+        assert not isinstance(evaluation.judge, str), "candidates without a judge"
+        judge = load_extractor(
+            "classifier",
+            data=evaluation.data,
+            classifier=evaluation.judge,
+            classifier_folder=judge_folder,
+            device=model.device,
+        )
     features_nD, logits_nY, ratios_n, seconds = _sample_features(
-        model, sampler, fid.seed, labels_n, extractor, learnt, attempt, name
+        model, sampler, fid, labels_n, extractor, learnt, judge, attempt, name
     )
     report = {
         "kind": "fid",
@@ -103,7 +122,8 @@ def evaluate_model(
         "samples": fid.samples,
         **sampler.model_dump(),
         "guidance_mean": family_of(model.config).mean_guidance(model.config, sampler),
-        "sample_flops": family_of(model.config).sample_flops(model.config, sampler),
+        "sample_flops": fid.candidates * family_of(model.config).sample_flops(model.config, sampler),
+        **({} if fid.candidates == 1 else {"candidates": fid.candidates, "choice": fid.choice}),
         **({} if seconds is None else {"sample_seconds": seconds}),
         "seed": fid.seed,
         **measure(features_nD, reference, logits_nY, labels_n),
@@ -177,50 +197,58 @@ def measure(
 def _sample_features(
     model: Trained,
     sampler: SamplerConfig,
-    seed: int,
+    fid: FidConfig,
     labels_n: NDArray[np.int64],
     extractor: Extractor,
     learnt: TrainingImages | None,
+    judge: Extractor | None,
     attempt: Attempt | None,
     name: str,
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None, NDArray[np.float32], float | None]:
-    """Features, logits, ratios of distances to what was learnt, and seconds an image takes to draw and decode.
+    """Features, logits, ratios of distances to what was learnt, and seconds that a sample takes to draw and decode.
 
-    The latter are the median batch's, None where none was drawn.
+    The latter are the median batch's, times the candidates of a sample; None where none was drawn. With a judge the
+    samples are those that it keeps.
     """
-    found: dict[str, list[NDArray[np.float32]]] = {"features": [], "logits": [], "ratios": []}
-    first = 0
-    saved = attempt.load_checkpoint(name) if attempt is not None else None
-    if saved is not None:
-        first = len(saved["features"])
-        for kind, values in saved.items():
-            found[kind].append(values.numpy())
+    kept: Everything | Selection = Everything() if judge is None else Selection(labels_n, fid.choice)
+    labels_n = np.tile(labels_n, fid.candidates)
+    if attempt is not None and (saved := attempt.load_checkpoint(name)) is not None:
+        kept.restore(saved)
     beat, saved_at = _beat(attempt, "samples"), time.monotonic()
-    drawn = generate(model, labels_n, sampler, seed=seed, first=first)
+    drawn = generate(model, labels_n, sampler, seed=fid.seed, first=kept.done)
     seconds: list[float] = []
     before = time.perf_counter()
     for rows, images_BCHW in drawn:
         seconds.append((time.perf_counter() - before) / len(rows))
         features_BD, logits_BY = extractor(images_BCHW)
-        found["features"].append(features_BD)
+        columns = {"features": features_BD}
         if logits_BY is not None:
-            found["logits"].append(logits_BY)
+            columns["logits"] = logits_BY
         if learnt is not None:
-            found["ratios"].append(learnt.ratios(images_BCHW))
-        done = int(rows[-1]) + 1
+            columns["ratios"] = learnt.ratios(images_BCHW)
+        if judge is not None:
+            columns["scores"] = _scores(judge, images_BCHW, labels_n[rows])
+        kept.add(rows, columns)
         stopping = attempt is not None and attempt.stop_requested()
-        if attempt is not None and done < len(labels_n) and (stopping or time.monotonic() - saved_at > SAVE_SECONDS):
-            attempt.save_checkpoint(
-                name, {kind: torch.from_numpy(np.concatenate(parts)) for kind, parts in found.items() if parts}
-            )
+        left = kept.done < len(labels_n)
+        if attempt is not None and left and (stopping or time.monotonic() - saved_at > SAVE_SECONDS):
+            attempt.save_checkpoint(name, kept.state())
             saved_at = time.monotonic()
             if stopping:
                 raise attempt.stopped()
-        beat(done, len(labels_n))
+        beat(kept.done, len(labels_n))
         before = time.perf_counter()
-    whole = {kind: np.concatenate(parts) for kind, parts in found.items() if parts}
-    median = float(np.median(seconds)) if seconds else None
+    whole = kept.result()
+    median = fid.candidates * float(np.median(seconds)) if seconds else None
     return whole["features"], whole.get("logits"), whole.get("ratios", np.zeros(0, np.float32)), median
+
+
+def _scores(judge: Extractor, images_BCHW: torch.Tensor, labels_B: NDArray[np.int64]) -> NDArray[np.float32]:
+    """Log-probability of its class that a judge gives each image."""
+    logits_BY = judge(images_BCHW)[1]
+    assert logits_BY is not None, "a judge is a classifier"
+    scores_BY: NDArray[np.float32] = torch.from_numpy(logits_BY).log_softmax(1).numpy()
+    return scores_BY[np.arange(len(labels_B)), labels_B]
 
 
 def _beat(attempt: Attempt | None, what: str) -> Callable[[int, int], None]:

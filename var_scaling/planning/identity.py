@@ -74,6 +74,7 @@ def evaluation_label(evaluation: FidEvaluation) -> str:
     guidance = fid.sampler.get("guidance", 0.0)
     shares = "" if fid.labels == "reference" else f"-{fid.labels}"
     how += "" if fid.precision == "float32" else f"-{fid.precision}"
+    how += "" if fid.candidates == 1 else f"-{'best' if fid.choice == 'each' else 're'}{fid.candidates}"
     same = canonical(evaluation) | {"fid": canonical(fid, frozenset({"seed"}))}
     return f"{fid.features}-{fid.reference}-{fid.samples}{shares}-g{guidance:g}{how}-{digest(same)[:6]}"
 

@@ -97,7 +97,7 @@ def evaluation_flops(config: TrialConfig, evaluation: Evaluation) -> float:
     """FLOPs of sampling and looking at the samples of one evaluation, without the tokenizer's decoder."""
     fid = evaluation.config.fid
     per_sample = family_of(config.model).sample_flops(config.model, sampler_of(config.model, fid))
-    return fid.samples * (per_sample + FEATURE_SIDE_FLOPS.get(str(fid.features), 1e10))
+    return fid.samples * fid.candidates * (per_sample + FEATURE_SIDE_FLOPS.get(str(fid.features), 1e10))
 
 
 def cache_bytes(data: Mapping[str, Any], tokenizer: TokenizerConfig) -> tuple[int, bool]:

@@ -93,7 +93,12 @@ def _tokens(data: DataConfig, tokenizer: TokenizerConfig, how: _How) -> Work:
 @lru_cache(maxsize=1024)
 def _classifier(evaluation: FidEvaluation, how: _How) -> Work | None:
     """The feature network of an evaluation, where it is one of ours."""
-    recipe = evaluation.extractor
+    return _network(evaluation.extractor, evaluation, how)
+
+
+@lru_cache(maxsize=1024)
+def _network(recipe: ClassifierConfig | str, evaluation: FidEvaluation, how: _How) -> Work | None:
+    """A classifier of ours on the data of an evaluation."""
     if not isinstance(recipe, ClassifierConfig):
         return None
     parts = {"data": identity.canonical(evaluation.data), "classifier": identity.canonical(recipe)}
@@ -113,7 +118,7 @@ def _reconstruction(evaluation: FidEvaluation, data: DataConfig, tokenizer: Toke
 def _plain(evaluation: FidEvaluation) -> FidEvaluation:
     """The part of an evaluation that a tokenizer's own rFID depends on: features and data, not sampling."""
     fid = FidConfig(features=evaluation.fid.features)
-    return evaluation.model_copy(update={"fid": fid})
+    return evaluation.model_copy(update={"fid": fid, "judge": "none"})
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,7 @@ class Evaluation:
     label: str  # see `identity.evaluation_label`
     classifier: str | None  # folder of the feature network, where it is ours
     reconstruction: str  # folder of the tokenizer's own figures
+    judge: str | None = None  # folder of the network that keeps the best of several candidates
 
     def dump(self) -> dict[str, Any]:
         return {
@@ -133,6 +139,7 @@ class Evaluation:
             "config": self.config.model_dump(mode="python"),
             "classifier": self.classifier,
             "reconstruction": self.reconstruction,
+            **({} if self.judge is None else {"judge": self.judge}),
         }
 
 
@@ -217,7 +224,8 @@ def _evaluations(config: TrialConfig, evaluate: EvaluateConfig) -> tuple[list[Wo
     for evaluation in _fid_evaluations(evaluate, config.data, config.model) if evaluate.fids else ():
         classifier = _classifier(evaluation, how)
         reconstruction = _reconstruction(evaluation, config.data, config.tokenizer, how)
-        stages += [classifier, reconstruction] if classifier else [reconstruction]
+        judge = _network(evaluation.judge, evaluation, how)
+        stages += [stage for stage in (classifier, judge, reconstruction) if stage]
         evaluations.append(
             Evaluation(
                 evaluation,
@@ -225,6 +233,7 @@ def _evaluations(config: TrialConfig, evaluate: EvaluateConfig) -> tuple[list[Wo
                 identity.evaluation_label(evaluation),
                 classifier.folder if classifier else None,
                 reconstruction.folder,
+                judge.folder if judge else None,
             )
         )
     return stages, evaluations

@@ -56,6 +56,7 @@ def evaluate(context: Context, config: TrialConfig, asked: Asked, tokenizer: Any
                     evaluation,
                     context.images(evaluation.data),
                     extractor_folder=context.runs / request["classifier"] / "result" if request["classifier"] else None,
+                    judge_folder=context.runs / request["judge"] / "result" if request.get("judge") else None,
                     cache=context.runs / "store" / "features",
                     attempt=context.attempt,
                     weights=context.placement.feature_weights,
