@@ -141,9 +141,9 @@ def _judging(config: EvaluateConfig, data: DataConfig) -> Iterator[str]:
     several = [fid for fid in config.fids if fid.candidates > 1]
     if several and config.judge == config.classifier and any(fid.features == "classifier" for fid in several):
         yield (
-            f"evaluate.fid.candidates {several[0].candidates} with evaluate.judge equal to evaluate.classifier: a network "
-            "that picks the samples would then grade its own choice; give evaluate.judge another seed or recipe, or "
-            "leave it out"
+            f"evaluate.fid.candidates {several[0].candidates} with evaluate.judge equal to evaluate.classifier: a "
+            "network that picks the samples would then grade its own choice; give evaluate.judge another seed or "
+            "recipe, or leave it out"
         )
     if several and data.classes == 1:
         yield (
@@ -152,7 +152,10 @@ def _judging(config: EvaluateConfig, data: DataConfig) -> Iterator[str]:
         )
     for fid in config.fids:
         if fid.candidates == 1 and fid.choice != "each":
-            yield f"evaluate.fid.choice {fid.choice} with 1 candidate a sample: there is nothing to choose from; give candidates"
+            yield (
+                f"evaluate.fid.choice {fid.choice} with 1 candidate a sample: there is nothing to choose from; give "
+                "evaluate.fid.candidates 2 or more, or leave choice out"
+            )
 
 
 def feature_dimension(features: str, classifier: ClassifierConfig) -> int:
