@@ -136,7 +136,7 @@ def _measured(rows: pd.DataFrame, names: dict[str, str | None]) -> pd.DataFrame:
             "epochs": column(names["epochs"]),
             "compute": column(names["compute"]),
         }
-    ).join(_own_losses(rows))
+    ).join(own_losses(rows))
     parts = []
     for label in labels or [None]:
         end = "" if label is None else f"_{label}"
@@ -170,7 +170,7 @@ def _sampler(label: str) -> str:
     return "-".join(parts[3:-1]) if len(parts) > 4 else label
 
 
-def _own_losses(rows: pd.DataFrame) -> pd.DataFrame:
+def own_losses(rows: pd.DataFrame) -> pd.DataFrame:
     """The headline loss of each row's family: the first column of losses that its rows hold."""
     losses = [name for name in rows if is_loss(str(name)) and not str(name).startswith("train_")]
     found = pd.DataFrame({"loss": np.nan, "loss_name": ""}, rows.index)

@@ -63,7 +63,7 @@ def compare(
         from analysis.rows.load import newest_sweep
         from analysis.study.families import compare_families
 
-        places = [_located(source, runs) for source in sources or [newest_sweep(runs)]]
+        places = [located(source, runs) for source in sources or [newest_sweep(runs)]]
         comparison = compare_families(places, features)
         first = places[0]
         target = folder or (first.with_name(first.stem + "_compare") if first.is_file() else first / "compare")
@@ -75,7 +75,7 @@ def compare(
     out.print(f"{len(written)} files in {target}", soft_wrap=True)
 
 
-def _located(source: Path, runs: Path) -> Path:
+def located(source: Path, runs: Path) -> Path:
     """A path, else a sweep by its name."""
     named = runs / "sweeps" / source
     if not source.exists() and named.is_dir():

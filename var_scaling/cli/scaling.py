@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from var_scaling.cli import benchmark, compare, edit, evaluate, imports, laws, model, plans, samples
+from var_scaling.cli import benchmark, compare, edit, evaluate, imports, laws, model, plans, reuse, samples
 from var_scaling.cli.run import run
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ samples.register(app)
 edit.register(app)
 imports.register(app)
 benchmark.register(app)
+reuse.register(app)
 
 
 def main() -> None:
