@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from var_scaling.cli import benchmark, compare, edit, evaluate, imports, laws, model, plans, reuse, samples
+from var_scaling.cli import benchmark, compare, edit, evaluate, imports, laws, model, plans, reuse, samples, tokenizers
 from var_scaling.cli.run import run
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ laws.register(app)
 compare.register(app)
 plans.register(app)
 model.register(app)
+tokenizers.register(app)
 evaluate.register(app)
 samples.register(app)
 edit.register(app)

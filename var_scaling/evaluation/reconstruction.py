@@ -30,6 +30,7 @@ from var_scaling.evaluation.features import (
 )
 from var_scaling.evaluation.frechet import Reference, frechet
 from var_scaling.evaluation.generation import save_grid
+from var_scaling.evaluation.resized import fitted
 from var_scaling.runs import store
 
 SPLITS: tuple[Split, ...] = ("train", "validation")
@@ -60,8 +61,8 @@ def evaluate_tokenizer(
         extractor_folder: where our classifier was published.
         weights: folder of published feature networks.
         cache: a folder where reference features are kept by content.
-        out: gets report.json, sanity.json (see `sanity_report`) and reconstructions.png (truth above, reconstruction
-            below).
+        out: gets report.json, sanity.json (see `sanity_report`), psnr.npy (of each validation image) and
+            reconstructions.png (truth above, reconstruction below).
         attempt: told of progress, asked whether to stop.
         device: where it runs.
 
@@ -69,8 +70,14 @@ def evaluate_tokenizer(
         See `reconstruction_report`.
     """
     extractor = evaluation_extractor(evaluation, extractor_folder, weights, device)
-    report = reconstruction_report(tokenizer, images, extractor, cache=cache, attempt=attempt, device=device)
+    tokenizer, how = fitted(tokenizer, images.config)
+    psnr_n = np.empty(images.count("validation"))
+    report = reconstruction_report(
+        tokenizer, images, extractor, cache=cache, attempt=attempt, device=device, psnr_n=psnr_n
+    )
+    report |= {"resized": how} if how else {}
     if out is not None:
+        np.save(out / "psnr.npy", psnr_n)
         store.write_json(out / "report.json", report)
         # Seconds on small sets; published networks would take hours.
         if evaluation.fid.features == "classifier" and "note" not in report:
@@ -98,6 +105,7 @@ def reconstruction_report(
     cache: Path | None = None,
     attempt: Attempt | None = None,
     device: torch.device | str = "cpu",
+    psnr_n: NDArray[np.float64] | None = None,
 ) -> dict[str, Any]:
     """Reconstructs every validation image.
 
@@ -108,6 +116,7 @@ def reconstruction_report(
         cache: a folder where reference features are kept by content.
         attempt: told of progress, asked whether to stop.
         device: where it runs.
+        psnr_n: gets the value of each image, in their order.
 
     Returns:
         psnr (dB, mean over images), usage and perplexity of the codebook in all and per scale, and with an extractor
@@ -116,7 +125,7 @@ def reconstruction_report(
     """
     tokenizer = tokenizer.to(device).eval()
     count = images.count("validation")
-    psnr_n = np.empty(count)
+    psnr_n = np.empty(count) if psnr_n is None else psnr_n
     hits: list[NDArray[np.int64]] = []  # of each scale's codes, where the latents are codes
     parts: list[NDArray[np.float32]] = []
     for rows in batches(count):

@@ -137,18 +137,17 @@ def plan_of_import(
     return _plan(study, runs, works.stages, prices, (planned,)), text
 
 
-def plan_of_reconstruction(runs: Path, config: TrialConfig, features: str) -> Plan:
+def plan_of_reconstruction(runs: Path, config: TrialConfig, evaluate: EvaluateConfig) -> Plan:
     """The plan of measuring a tokenizer on a data set that it need not have the size of.
 
     Args:
         runs: the runs folder.
         config: data and tokenizer, resolved.
-        features: of its rFID.
+        evaluate: its first FID names the features of the rFID.
 
     Raises:
         RequestProblem: the evaluation cannot be done on these data.
     """
-    evaluate = EvaluateConfig.model_validate({"fid": {"features": features}})
     study = Study(name="tokenizer", budgets=Budgets(images=(1,)), evaluate=evaluate)
     try:
         works = reconstruction_works(config, study.evaluate)
