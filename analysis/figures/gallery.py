@@ -123,7 +123,8 @@ def _scaling_caption(study: StudyLaws, against: str, targets: list[str], form: s
     over = axis(study.columns, against).replace("$", "")
     over = over[0].lower() + over[1:] if " " in over.split("(")[0].strip() else over  # not a column's own name
     title = f"{'; '.join(words)} against {over}."
-    return caption(study, records, more, held_out=False, title=title[0].upper() + title[1:])
+    named = words[0] != targets[0]  # in words; a column keeps its own name
+    return caption(study, records, more, held_out=False, title=title[0].upper() + title[1:] if named else title)
 
 
 def _main_records(study: StudyLaws) -> list[LawRecord]:

@@ -21,7 +21,9 @@ from analysis.study.record import LEVEL, LawRecord, StudyLaws
 
 CURVE_POINTS = 80
 MOST_TOLD = 6  # budgets whose held-out error a legend has room for; the backtest figure has them all
-MOST_FORMULAS = 4  # laws that a panel has room for
+MOST_FORMULAS = 5  # laws that a panel has room for
+MOST_NAMES = 8  # budgets that it has room to name beside; between more the order of colours tells
+NAMED_SIZES = 6  # names that do not run into one another
 WIDE = 10.0  # an interval over a factor of this is no prediction
 MOST_SIZES = 14  # that can be joined and named one by one
 
@@ -122,7 +124,9 @@ def draw_against_size(
         record = of_form(records, form)
         rows, marker = record.rows, page.MARKERS[place % len(page.MARKERS)]
         words = "" if budget is None or not named else budget_words(budget) + ": "
-        label = words + law_label(record, len(groups) <= MOST_TOLD, brief=not named) if place in told else None
+        label = words.removesuffix(": ") if named and len(groups) <= MOST_NAMES else None
+        if place in told:
+            label = words + law_label(record, len(groups) <= MOST_TOLD, brief=not named)
         xs.append(rows["x"])
         ys += [rows["y"], draw_intervals(_rows_at(study, budget), study.columns.x, target, ax, colour)]
         if record.law is not None:
@@ -225,10 +229,11 @@ def draw_sizes(
     length = rows[columns.budget or columns.compute]
     means = rows.groupby([size.to_numpy(), length.to_numpy()])[[columns.compute, target]].mean()
     depth = rows.groupby(size)["depth"].first() if "depth" in rows else None
+    chosen = sizes[np.unique(np.linspace(0, len(sizes) - 1, min(len(sizes), NAMED_SIZES)).round().astype(int))]
     for colour, size in zip(page.ordered_colours(len(sizes)), sizes, strict=True):
         compute, y = means.loc[size].sort_values(columns.compute).to_numpy().T
         ax.plot(compute, y, color=colour, linewidth=0.7, marker="o", markersize=2.4)
-        if columns.params and labels:
+        if columns.params and labels and size in chosen:
             ax.annotate(
                 page.short_number(size, 2) if depth is None else f"d{depth[size]:g}",
                 (compute[0], y[0]),

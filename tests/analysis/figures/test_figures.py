@@ -62,6 +62,7 @@ def test_every_figure_has_three_formats_and_its_rows(study, tmp_path):
         "sensitivity",
         "collapse",
         "allocation",
+        "scales",
     }
     assert expected | {"published_var", "fid_corrected_classifier_params"} <= stems
     for stem in stems:

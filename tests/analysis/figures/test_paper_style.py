@@ -1,6 +1,8 @@
 """Figures for a paper: sizes, fonts, text and captions as read back from the files; data drawn are those of the CSV."""
 
+import json
 import re
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -11,6 +13,7 @@ from analysis.errors import BadRequest
 from analysis.figures import gallery, page, scaling
 from analysis.figures.style import PAPER, SCREEN, style_named, styled
 from analysis.report.captions import gather
+from tests.support.laws import run
 
 WIDTHS = {3.25, 5.5, 6.75}
 
@@ -122,3 +125,24 @@ def test_sizes_are_counted_in_k_m_and_b():
 def test_a_style_that_is_not_there_is_named():
     with pytest.raises(BadRequest, match="screen, paper"):
         style_named("poster")
+
+
+def test_fit_laws_draws_on_paper_and_refuses_other_styles(tmp_path):
+    sizes = np.array([1e6, 2e6, 4e6, 8e6, 1.6e7, 3.2e7])
+    pd.DataFrame({"params": sizes, "loss": 2 + (sizes / 1e5) ** -0.4}).to_csv(tmp_path / "rows.csv", index=False)
+    code, text, _ = run("fit-laws", tmp_path / "rows.csv", "--style", "paper", "--json")
+    files = {Path(name).relative_to(tmp_path).as_posix() for name in json.loads(text)["files"]}
+    assert code == 0
+    assert {"rows_laws/paper/loss_params.pdf", "rows_laws/paper/figures.tex", "rows_laws/table.tex"} <= files
+    assert not list((tmp_path / "rows_laws").glob("*.png"))
+    code, _, problem = run("fit-laws", tmp_path / "rows.csv", "--style", "wall")
+    assert code == 2 and "screen or paper" in problem
+
+
+def test_every_budget_of_a_few_is_named_and_every_law_where_there_is_room(study):
+    with styled(PAPER):
+        ax = scaling.draw_against_size(study, "loss_all_scales")
+        page.legend(ax)
+        names = [text.get_text().partition(":")[0] for text in ax.get_legend().get_texts()]
+        plt.close(ax.figure)
+    assert names == ["20.5K", "61.4K", "184K"]
