@@ -40,7 +40,7 @@ def write_comparison(
 
 
 def _draw(comparison: Comparison, folder: Path, style: str) -> list[Path]:
-    from analysis.figures import compare, page
+    from analysis.figures import compare, inference, page
     from analysis.figures.style import style_named, styled
     from analysis.report.captions import gather
 
@@ -52,6 +52,8 @@ def _draw(comparison: Comparison, folder: Path, style: str) -> list[Path]:
         written += page.save(compare.draw_scaling(means, space), folder / "scaling", means)
         if (figure := compare.draw_speed(means, space)) is not None:
             written += page.save(figure, folder / "speed", compare.largest_budget(means))
+        if (figure := inference.draw_inference(means, space)) is not None:
+            written += page.save(figure, folder / "inference", inference.trained_models(means))
         if (figure := compare.draw_ratio(comparison)) is not None:
             meetings = [each for each in comparison.meetings if each.axis == "compute"]
             rows = [each.course.assign(first=each.first, second=each.second) for each in meetings]

@@ -4,7 +4,20 @@ from __future__ import annotations
 
 import typer
 
-from var_scaling.cli import benchmark, compare, edit, evaluate, imports, laws, model, plans, reuse, samples, tokenizers
+from var_scaling.cli import (
+    benchmark,
+    compare,
+    edit,
+    evaluate,
+    guidance,
+    imports,
+    laws,
+    model,
+    plans,
+    reuse,
+    samples,
+    tokenizers,
+)
 from var_scaling.cli.run import run
 
 app = typer.Typer(
@@ -25,6 +38,7 @@ edit.register(app)
 imports.register(app)
 benchmark.register(app)
 reuse.register(app)
+guidance.register(app)
 
 
 def main() -> None:
