@@ -23,7 +23,7 @@ from var_scaling import extras
 from var_scaling.config import yaml
 from var_scaling.errors import EnvironmentProblem, NodeProblem
 from var_scaling.exits import EXIT_BLOCKED, EXIT_DONE, EXIT_FAILED, EXIT_HELD, EXIT_STOPPED, EXIT_WITHHELD
-from var_scaling.runs import frozen, health, pilot, ranks, slurm_task, store
+from var_scaling.runs import frozen, health, layout, pilot, ranks, slurm_task, store
 from var_scaling.runs.journal import Journal, durable_images
 from var_scaling.runs.record import FRUITLESS_LIMIT, fruitless_attempts, nothing_missing
 from var_scaling.runs.slurm_task import SlurmTask
@@ -46,14 +46,14 @@ def do_work(kind: str, runs: Path, folder: Path, attempt: Attempt) -> None:
     """The real work of a folder."""
     from var_scaling.work import jobs
 
-    jobs.do(kind, runs, folder, yaml.load(folder / "config.yaml")[0], attempt)
+    jobs.do(kind, runs, folder, yaml.load(layout.config(folder))[0], attempt)
 
 
 def lend_work(runs: Path, folder: Path, attempt: Attempt, meeting: ranks.Meeting, rank: int) -> None:
     """A share of the real work of a trial."""
     from var_scaling.work import jobs
 
-    jobs.lend(runs, folder, yaml.load(folder / "config.yaml")[0], attempt, meeting, rank)
+    jobs.lend(runs, folder, yaml.load(layout.config(folder))[0], attempt, meeting, rank)
 
 
 def main(folder: Path, do: Do = do_work) -> int:
@@ -72,15 +72,15 @@ def main(folder: Path, do: Do = do_work) -> int:
     except EnvironmentProblem as problem:
         print(problem, flush=True)
         return EXIT_FAILED
-    runs = folder.parents[1] if folder.parent.name == "trials" else folder.parents[2]
-    kind = store.read_json(folder / "identity.json")["kind"]
+    runs = layout.runs_of(folder)
+    kind = store.read_json(layout.identity(folder))["kind"]
     task = slurm_task.this_task()
     if rank := ranks.this_rank():
         return _lend(runs, folder, rank)
     if (reason := _turned_away(folder, task)) is not None:
         print(f"{folder.name}: not started: {reason}", flush=True)
         return EXIT_WITHHELD
-    missing = [need for need in store.read_json(folder / "needs.json") if not (runs / need / "result").exists()]
+    missing = [need for need in store.read_json(layout.needs(folder)) if not layout.result(runs / need).exists()]
     if missing:
         print(f"{folder.name}: not built yet: {', '.join(missing)}", flush=True)
         return EXIT_BLOCKED
@@ -99,8 +99,8 @@ def main(folder: Path, do: Do = do_work) -> int:
         return EXIT_FAILED
     begin = time.monotonic()
     try:
-        _redirect_output(attempt.folder / "log.txt")
-        journal, durable = attempt.folder / "journal.jsonl", durable_images(folder)
+        _redirect_output(layout.log(attempt.folder))
+        journal, durable = layout.journal(attempt.folder), durable_images(folder)
         attempt.journal = Journal(journal, _on_mark(runs, folder, task), durable, _Teller())
         attempt.stop = stop
         if task and (left := task.seconds_left()) is not None:
@@ -148,7 +148,7 @@ def _lend(runs: Path, folder: Path, rank: int) -> int:
     if found is None:
         return EXIT_DONE
     attempt, meeting = found
-    _redirect_output(attempt.folder / f"log_rank_{rank}.txt")
+    _redirect_output(layout.log(attempt.folder, rank))
     ranks.leave_with(attempt)
     try:
         lend_work(runs, folder, attempt, meeting, rank)
@@ -178,7 +178,7 @@ def _stopped(attempt: Attempt, task: SlurmTask | None, asked: list[str]) -> int:
     if task is None:
         attempt.end("stopped")
         return EXIT_STOPPED
-    mark = store.read_json(attempt.work / "cancelled.json") or {}
+    mark = store.read_json(layout.cancelled(attempt.work)) or {}
     if (mark.get("job"), mark.get("name", task.name)) == (task.job, task.name) or "SIGINT" in asked:
         attempt.end("stopped", message="cancelled")
         return EXIT_STOPPED
@@ -217,7 +217,7 @@ def _tell_others(
     folder: Path, attempt: Attempt, task: SlurmTask | None, failure: tuple[str, str, str], seconds: float
 ) -> None:
     launch = os.environ.get("VAR_SCALING_LAUNCH")
-    gained = (folder / "budgets").is_dir() or any((attempt.folder / "checkpoints").glob("*"))
+    gained = layout.budgets(folder).is_dir() or any(layout.checkpoints(attempt.folder).glob("*"))
     if launch and not gained and failure[0] != "diverged":
         cause, place, message = failure
         node = task.node if task else ""  # nobody else could exclude one, so nothing is put down to it

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -14,13 +13,12 @@ from numpy.typing import NDArray
 from analysis.figures import page
 from analysis.figures.measured import CORRECTED, interval_columns
 from analysis.figures.style import current
+from analysis.rows import folders
 from analysis.rows.checks import spread
 from analysis.rows.counting import amount
 from analysis.rows.words import carried
 from analysis.study.record import StudyLaws
-from analysis.study.sources import trials_folder
 
-PICTURE = "samples.png"  # of a budget: rows of one sample a class, below a line of names, gaps between
 SMALLEST, GAP = 64, 2  # tiles are enlarged to so many pixels, by a whole factor; gaps of a picture before that
 MOST_SIZES, MOST_BUDGETS, MOST_CLASSES, MOST_ROWS = 5, 4, 5, 3
 CAPTION = 0.42  # inches that a caption inside takes
@@ -32,7 +30,7 @@ def sample_cells(study: StudyLaws) -> pd.DataFrame:
 
     Of several seeds the first; sizes and budgets beyond what a page holds are an even choice.
     """
-    columns, trials = study.columns, trials_folder(Path(study.source))
+    columns, trials = study.columns, folders.trials_around(Path(study.source))
     if trials is None or columns.params is None or columns.budget is None or "folder" not in study.rows:
         return pd.DataFrame()
     rows = study.rows.sort_values("seed") if "seed" in study.rows else study.rows
@@ -41,15 +39,14 @@ def sample_cells(study: StudyLaws) -> pd.DataFrame:
     ends = None if fid is None else interval_columns(rows, fid)
     lines = []
     for row in rows.to_dict("records"):
-        places = sorted((trials / row["folder"] / "budgets").glob(f"*/{PICTURE}"))
         spent = int(row["images_seen"]) if "images_seen" in row else int(row[columns.budget])
-        found = [place for place in places if place.parent.name == str(spent)]
-        if not found:
+        place = folders.picture(trials / row["folder"], spent)
+        if not place.is_file():
             continue
         line = {"params": row[columns.params], "depth": row.get("depth"), "budget": row[columns.budget]}
         line |= {"flops": row[columns.compute], "fid": row[fid] if fid else np.nan}
         line |= dict(zip(("low", "high"), (row[end] for end in ends) if ends else (np.nan, np.nan), strict=True))
-        lines.append(line | {"picture": str(found[0].relative_to(trials.parent))})
+        lines.append(line | {"picture": str(place.relative_to(trials.parent))})
     table = pd.DataFrame(lines)
     for column, most in (("params", MOST_SIZES), ("budget", MOST_BUDGETS)) if lines else ():
         values = np.sort(table[column].unique())
@@ -92,7 +89,7 @@ def draw_samples(table: pd.DataFrame, study: StudyLaws) -> Figure:
         table: of :func:`sample_cells`.
         study: whose pictures they are.
     """
-    root = trials_folder(Path(study.source)).parent
+    root = folders.trials_around(Path(study.source)).parent
     sizes, budgets = np.sort(table["params"].unique()), np.sort(table["budget"].unique())
     pictures = [_read(root / picture) for picture in table["picture"]]
     shape = pictures[0].shape
@@ -134,5 +131,5 @@ def _words(line) -> str:
 
 
 def _read(picture: Path) -> NDArray:
-    config = json.loads((picture.parents[2] / "identity.json").read_text(encoding="utf-8"))
+    config = folders.identity(picture.parents[2])
     return mosaic(tiles(plt.imread(picture), int(config["data"]["resolution"])), MOST_ROWS, MOST_CLASSES)

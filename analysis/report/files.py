@@ -12,6 +12,7 @@ from typing import Any
 
 from analysis.engine.parallel import in_parallel
 from analysis.errors import BadRequest
+from analysis.rows.folders import laws_folder
 from analysis.study.record import StudyLaws
 from analysis.study.sources import study_of
 
@@ -46,7 +47,7 @@ def laws_of(
         FileNotFoundError, ValueError: as :func:`analysis.load_runs`.
     """
     study = study_of(path, progress=progress, meanwhile=import_figures if figures else None, **options)
-    target = Path(folder) if folder is not None else Path(path) / "laws"
+    target = Path(folder) if folder is not None else laws_folder(Path(path))
     return study, write_laws(study, target, figures=figures, style=style, progress=progress)
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
 
 from analysis.errors import BadRequest, NotThere
+from analysis.rows import folders
 
 REQUIRED = ("trial", "images_seen")
 
@@ -52,17 +52,16 @@ def load_runs(path: str | Path) -> pd.DataFrame:
         raise NotThere(f"{path} does not exist; give a runs folder, a sweep, a trial or a CSV file")
     if path.is_file():
         return _read_csv(path)
-    if (path / "study.json").is_file():
+    if folders.is_sweep(path):
         return _load_study(path)
-    if (path / "budgets").is_dir() or (path / "identity.json").is_file():
+    if folders.is_trial(path):
         return _load_trials([path], source=path)
-    trials = path / "trials" if (path / "trials").is_dir() else path
-    folders = sorted(child for child in trials.iterdir() if child.is_dir() and _is_trial(child))
-    if not folders:
+    trials = sorted(child for child in folders.trials_below(path).iterdir() if folders.is_trial(child))
+    if not trials:
         raise BadRequest(
             f"{path} holds no trial and no study.json; give the runs folder, a sweep, a trial or a CSV file"
         )
-    return _load_trials(folders, source=path)
+    return _load_trials(trials, source=path)
 
 
 def newest_sweep(runs: str | Path) -> Path:
@@ -74,17 +73,13 @@ def newest_sweep(runs: str | Path) -> Path:
         FileNotFoundError: no sweep there.
     """
     studies = []
-    for file in sorted(Path(runs).glob("sweeps/*/study.json")):
-        study = _read_json(file)
+    for file in folders.studies(Path(runs)):
+        study = folders.read_json(file)
         alone = [str(study.get("name")).rpartition("-")[2]] == [trial.get("trial") for trial in study.get("trials", [])]
         studies.append((not alone, str(study.get("launched") or ""), file.parent))
     if not studies:
         raise NotThere(f"no sweep under {runs}/sweeps; launch one, or give a folder or a CSV file")
     return max(studies, key=lambda entry: entry[:2])[2]
-
-
-def _is_trial(folder: Path) -> bool:
-    return (folder / "budgets").is_dir() or (folder / "identity.json").is_file()
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
@@ -141,19 +136,9 @@ def _read_rows(path: Path, names: list[str], separator: str, decimal: str) -> pd
     return table.iloc[:, : len(names)].set_axis(names, axis=1)
 
 
-def _read_json(path: Path) -> dict:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BadRequest(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise BadRequest(f"{path} holds a {type(content).__name__}; one JSON object was expected")
-    return content
-
-
 def _load_study(folder: Path) -> pd.DataFrame:
-    study = _read_json(folder / "study.json")
-    trials = folder.parent.parent / "trials"
+    study = folders.read_json(folders.study_file(folder))
+    trials = folders.trials_of_sweep(folder)
     wanted = {
         str(evaluation[key]).removesuffix(".json")
         for evaluation in study.get("evaluations", [])
@@ -165,14 +150,14 @@ def _load_study(folder: Path) -> pd.DataFrame:
         trial = trials / entry["folder"]
         variant = {name: value for name, value in entry.get("axes", {}).items() if name == "variant"}
         for budget in entry.get("budgets", []):
-            row = _read_budget(trial, trial / "budgets" / str(budget["images"]), wanted)
+            row = _read_budget(trial, folders.budget(trial, budget["images"]), wanted)
             if row is None:
                 left_out.append(
                     {
                         "trial": entry.get("trial"),
                         "folder": entry["folder"],
                         "images_asked": budget["asked"],
-                        "cause": _cause(trial),
+                        "cause": folders.cause_of(trial),
                     }
                 )
             else:
@@ -182,14 +167,10 @@ def _load_study(folder: Path) -> pd.DataFrame:
     return table
 
 
-def _load_trials(folders: Iterable[Path], source: Path) -> pd.DataFrame:
+def _load_trials(trials: Iterable[Path], source: Path) -> pd.DataFrame:
     rows, left_out = [], []
-    for trial in folders:
-        budgets = sorted(
-            (child for child in (trial / "budgets").glob("*") if child.is_dir() and child.name.isdigit()),
-            key=lambda child: int(child.name),
-        )
-        found = [row for budget in budgets if (row := _read_budget(trial, budget, None)) is not None]
+    for trial in trials:
+        found = [row for budget in folders.budgets(trial) if (row := _read_budget(trial, budget, None)) is not None]
         rows += found
         if not found:
             left_out.append(
@@ -197,7 +178,7 @@ def _load_trials(folders: Iterable[Path], source: Path) -> pd.DataFrame:
                     "trial": trial.name.rsplit("-", 1)[-1],
                     "folder": trial.name,
                     "images_asked": None,
-                    "cause": _cause(trial),
+                    "cause": folders.cause_of(trial),
                 }
             )
     table = _table(rows, source)
@@ -217,16 +198,16 @@ def _table(rows: list[dict], source: Path) -> pd.DataFrame:
 
 def _read_budget(trial: Path, budget: Path, wanted: set[str] | None) -> dict | None:
     """The row of one budget with its evaluations; None where it is not trained yet."""
-    file = budget / "row.json"
+    file = folders.row_file(budget)
     if not file.is_file():
         return None
-    row = {name: value for name, value in _read_json(file).items() if value is not None}
+    row = {name: value for name, value in folders.read_json(file).items() if value is not None}
     row["folder"] = trial.name
     of_label: dict[str, list[dict]] = {}
-    for evaluation_file in sorted((budget / "evaluations").glob("*.json")):
+    for evaluation_file in folders.evaluation_files(budget):
         if wanted is not None and not {evaluation_file.stem, evaluation_file.stem.rsplit("-", 1)[-1]} & wanted:
             continue
-        evaluation = _read_json(evaluation_file)
+        evaluation = folders.read_json(evaluation_file)
         label = str(evaluation.get("label") or evaluation.get("features") or evaluation.get("kind"))
         of_label.setdefault(label, []).append(evaluation)
     for label, evaluations in of_label.items():
@@ -264,17 +245,3 @@ def _over_seeds(evaluations: list[dict]) -> dict:
         found |= {f"{stem}_low": found[name] - margin, f"{stem}_high": found[name] + margin}
         found[f"{stem}_spread"] = float(table[name].std()) if margins.count() > 1 else 0.0
     return found
-
-
-def _cause(trial: Path) -> str:
-    """Why a trial has no row: the cause of its last attempt, or how far it is."""
-    if not trial.is_dir():
-        return "not started"
-    attempts = sorted((trial / "attempts").glob("*"))
-    if not attempts:
-        return "not started"
-    end = attempts[-1] / "end.json"
-    if not end.is_file():
-        return "unfinished"
-    cause = str(_read_json(end).get("cause") or "unfinished")
-    return "unfinished" if cause == "finished" else cause  # an attempt may end well and leave later budgets to the next

@@ -7,7 +7,6 @@ does.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.errors import Note
+from analysis.rows.folders import read_journal
 
 GRID = np.linspace(0.1, 1.0, 37)  # below a tenth, warm-up rules
 LIMIT = 2.0  # seed standard deviations
@@ -62,22 +62,13 @@ def read_curves(trials: Iterable[tuple[Path, float, object]], images: int, colum
     """
     lines = []
     for folder, size, seed in trials:
-        points: dict[int, float] = {}
-        for journal in sorted(folder.glob("attempts/*/journal.jsonl")):
-            trunk, anneal = {}, {}
-            for text in journal.read_text(encoding="utf-8").splitlines():
-                try:
-                    entry = json.loads(text)
-                except json.JSONDecodeError:
-                    continue  # a torn last line: the process was killed while it wrote
-                if column not in entry or not 0 < entry.get("images", 0) <= images:
-                    continue
-                if entry.get("phase") == "trunk":
-                    trunk[entry["images"]] = entry[column]
-                elif entry.get("phase") == f"anneal_{images}":
-                    anneal[entry["images"]] = entry[column]
-            begin = min(anneal, default=images + 1)
-            points |= {at: value for at, value in trunk.items() if at < begin} | anneal
+        journal = read_journal(folder)
+        trunk, anneal = (
+            {at: line[column] for at, line in journal.get(phase, {}).items() if column in line and at <= images}
+            for phase in ("trunk", f"anneal_{images}")
+        )
+        begin = min(anneal, default=images + 1)
+        points = {at: value for at, value in trunk.items() if at < begin} | anneal
         lines += [{"size": size, "seed": seed, "share": at / images, "loss": v} for at, v in sorted(points.items())]
     return pd.DataFrame(lines, columns=["size", "seed", "share", "loss"])
 

@@ -10,6 +10,7 @@ from analysis.errors import Note
 from analysis.rows.budgets import budgets_of_data
 from analysis.rows.columns import Columns, csv_columns, derive, study_columns
 from analysis.rows.families import of_one_kind
+from analysis.rows.folders import trials_around
 from analysis.rows.load import load_runs
 from analysis.rows.table import check_table, without_missing
 from analysis.rows.wide import melted, part_of
@@ -57,7 +58,7 @@ def study_of(
         columns,
         name=name,
         source=str(path),
-        folders=trials_folder(Path(path)),
+        folders=trials_around(Path(path)),
         **options,
     )
 
@@ -121,12 +122,3 @@ def study_of_csv(
         notes=notes,
         **options,
     )
-
-
-def trials_folder(path: Path) -> Path | None:
-    """Where the trials of a place that load_runs accepts have their folders."""
-    if (path / "study.json").is_file():
-        return path.parent.parent / "trials"
-    if (path / "trials").is_dir():
-        return path / "trials"
-    return path.parent if (path / "budgets").is_dir() else path

@@ -6,7 +6,6 @@ mixed with that of finished budgets: another column of loss, another law, anothe
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import pandas as pd
 
 from analysis.errors import CannotFit
 from analysis.rows.columns import Columns
+from analysis.rows.folders import read_journal
 from analysis.study.frontier import frontier
 
 COLUMN = "train/loss"
@@ -77,15 +77,8 @@ def study_trajectories(rows: pd.DataFrame, columns: Columns, folders: Path) -> T
 
 def read_trunk(trial: Path) -> pd.Series | None:
     """Smoothed training loss by images seen on the trunk; of several attempts the last line of a step counts."""
-    points: dict[int, float] = {}
-    for journal in sorted(trial.glob("attempts/*/journal.jsonl")):
-        for text in journal.read_text(encoding="utf-8").splitlines():
-            try:
-                entry = json.loads(text)
-            except json.JSONDecodeError:
-                continue  # a torn last line: the process was killed while it wrote
-            if entry.get("phase") == "trunk" and entry.get(COLUMN, 0) > 0 and entry.get("images", 0) > 0:
-                points[int(entry["images"])] = float(entry[COLUMN])
+    trunk = read_journal(trial).get("trunk", {})
+    points = {images: float(line[COLUMN]) for images, line in trunk.items() if line.get(COLUMN, 0) > 0}
     if len(points) < FEWEST:
         return None
     curve = pd.Series(points).sort_index()

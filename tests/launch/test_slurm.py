@@ -23,7 +23,7 @@ from var_scaling.launch.slurm.launcher import SlurmLauncher
 from var_scaling.launch.slurm.place import Slurm
 from var_scaling.launch.slurm.profile import Profile, load_profile
 from var_scaling.launch.slurm.resources import levels, resources
-from var_scaling.runs import health, slurm_task
+from var_scaling.runs import health, layout, slurm_task
 
 # ---- states ---------------------------------------------------------------------------------------------------------
 
@@ -229,10 +229,11 @@ def test_two_deaths_on_one_node_are_the_nodes(tmp_path: Path) -> None:
     assert health.common_bug(notes) is None
     assert health.bad_nodes([_note("a", "n1"), _note("a", "n1")]) == {}, "one trial that fails twice is that trial"
     assert health.bad_nodes([_note("a", "n1"), _note("b", "n1", seconds=200.0)]) == {}
-    (tmp_path / "000").mkdir()
+    launch = layout.launch(tmp_path / "sweep", 0)
+    launch.mkdir(parents=True)
     for note in notes:
-        health.note_failure(tmp_path / "000", note)
-    assert health.excused(tmp_path) == {"a", "b"}
+        health.note_failure(launch, note)
+    assert health.excused(tmp_path / "sweep") == {"a", "b"}
 
 
 def test_the_same_failure_on_several_nodes_is_a_bug(tmp_path: Path) -> None:

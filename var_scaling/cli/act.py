@@ -42,7 +42,7 @@ from var_scaling.launch.protocol import Place
 from var_scaling.launch.slurm.profile import card_of
 from var_scaling.launch.sweep import ask_to_withdraw, free_bytes, last_launch, leaving
 from var_scaling.planning.tuned import load_recipe, recipe_of_launch
-from var_scaling.runs import holders, store
+from var_scaling.runs import holders, layout, store
 from var_scaling.runs.record import nothing_missing
 from var_scaling.tracking.address import read_ui_address, shown, tracking_uri
 from var_scaling.tracking.filesystem import check_store
@@ -288,7 +288,7 @@ def retry(
     place = place_of(launcher, (profile or last.profile) if launcher == "slurm" else None, cores, how.get("address"))
     place.check(runs)
     planned = plan_of(
-        folder / "study.yaml",
+        layout.study_source(folder),
         [*how.get("set", ()), *set_],
         runs,
         card_of(place.profile),
@@ -302,7 +302,7 @@ def retry(
     if not any(wanted(trial) for trial in planned.trials):
         out.print(f"nothing to retry: no trial of {folder.name} that matches has failed, nor a stage of one")
         return
-    source = yaml.read_text(folder / "study.yaml")
+    source = yaml.read_text(layout.study_source(folder))
     _carry_out(
         Order(
             planned,
@@ -341,18 +341,16 @@ def clean(
       var-sweep clean --keep last
     """
     found = []
-    for trial in sorted((runs / "trials").glob("*")):
+    for trial in layout.trial_folders(runs):
         numbers = store.attempt_numbers(trial)
-        if not numbers or not (trial / "attempts" / f"{numbers[-1]:03d}" / "end.json").exists():
+        if not numbers or not layout.end(layout.attempt(trial, numbers[-1])).exists():
             continue
-        for number in numbers:
-            attempt = trial / "attempts" / f"{number:03d}"
-            found += [p for p in attempt.glob("checkpoints/*.previous.pt")] + [p for p in attempt.glob("budget_*")]
+        found += layout.leftovers(trial)
         if nothing_missing(trial):
             found += [path for path in store.spare_checkpoints(trial, keep) if path not in found]
-    for stage in sorted((runs / "store").glob("*/*/result")):
-        # A stopped attempt's half-filled result too: of a token cache it is as large as the cache.
-        found += [*stage.parent.glob("attempts/*/checkpoints"), *stage.parent.glob("attempts/*/result")]
+    for stage in layout.stages(runs):
+        if layout.result(stage).is_dir():
+            found += layout.leftovers(stage)
     sizes = {
         p: sum(f.stat().st_size for f in p.rglob("*") if f.is_file()) if p.is_dir() else p.stat().st_size for p in found
     }

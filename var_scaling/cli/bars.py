@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
@@ -11,6 +9,7 @@ from rich.text import Text
 from var_scaling.cli.tables import STYLES
 from var_scaling.launch.follow import View
 from var_scaling.launch.order import Launch
+from var_scaling.runs import layout
 from var_scaling.runs.record import Record
 
 
@@ -49,7 +48,7 @@ class Bars:
         done = 0.0
         for folder, record in view.records.items():
             state = view.queue.get(folder)
-            name = "/".join(Path(folder).parts[-2:]) if folder.startswith("store") else Path(folder).name
+            name = layout.short_name(folder)
             if state == "running" or record.state == "running":
                 if folder not in self.tasks:
                     self.tasks[folder] = self.progress.add_task(name, total=record.total or None, what="")

@@ -19,7 +19,7 @@ from var_scaling.launch.slurm import scheduler
 from var_scaling.launch.slurm.profile import load_profile
 from var_scaling.launch.slurm.resources import Resources
 from var_scaling.launch.status import SweepStatus
-from var_scaling.runs import pilot
+from var_scaling.runs import layout, pilot
 from var_scaling.tracking.address import absolute_uri, shown
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 def print_scripts(order: Order) -> None:
     """What would be submitted; nothing is, nor written."""
     jobs, _ = order.jobs()
-    for text in order.launcher().scripts(jobs, (order.sweep / "launches" / "NNN").resolve()):
+    for text in order.launcher().scripts(jobs, layout.launch(order.sweep, "NNN").resolve()):
         print(text)
     err.print(profile_price(order.plan, order.place.profile), soft_wrap=True)
 
@@ -116,7 +116,7 @@ def queue_text(runs: Path, status: SweepStatus) -> str:
     if lost:
         since = min(q.array.since for q in lost.values())
         ends = scheduler.ask_accounting([str(q.job) for q in lost.values()], since)
-        trials = {name: q for name, q in lost.items() if name.startswith("trials/")}
+        trials = {name: q for name, q in lost.items() if layout.is_trial(name)}
         causes = Counter(ends[q.job].state for q in trials.values() if q.job in ends)
         said = ", ".join(f"{n} x {state}" for state, n in causes.most_common()) or "the accounting does not say how"
         if trials:

@@ -11,6 +11,7 @@ from var_scaling.cli.options import Json, Runs
 from var_scaling.cli.rows import problems_as_requests
 from var_scaling.cli.run import out, print_json
 from var_scaling.errors import RequestProblem
+from var_scaling.runs import layout
 
 if TYPE_CHECKING:
     from analysis.study.families import Comparison
@@ -66,7 +67,7 @@ def compare(
         places = [located(source, runs) for source in sources or [newest_sweep(runs)]]
         comparison = compare_families(places, features)
         first = places[0]
-        target = folder or (first.with_name(first.stem + "_compare") if first.is_file() else first / "compare")
+        target = folder or (first.with_name(first.stem + "_compare") if first.is_file() else layout.comparison(first))
         written = write_comparison(comparison, target, figures=figures, style=style)
     if json:
         print_json(plain(comparison.as_dict() | {"files": [str(path) for path in written]}))
@@ -77,11 +78,11 @@ def compare(
 
 def located(source: Path, runs: Path) -> Path:
     """A path, else a sweep by its name."""
-    named = runs / "sweeps" / source
+    named = layout.sweep(runs, source)
     if not source.exists() and named.is_dir():
         return named
     if not source.exists():
-        known = sorted(path.parent.name for path in (runs / "sweeps").glob("*/study.json"))
+        known = layout.sweep_names(runs)
         have = f"; sweeps under {runs}: {', '.join(known)}" if known else f", and {runs} holds no sweep"
         raise RequestProblem(f"{source} is neither a path nor a sweep{have}")
     return source

@@ -20,8 +20,7 @@ from var_scaling.launch.follow import View, follow
 from var_scaling.launch.missing import Missing, missing_text, what_is_missing
 from var_scaling.launch.order import Launch, Order
 from var_scaling.launch.protocol import StayingLauncher
-from var_scaling.launch.sweep import sweep_folder
-from var_scaling.runs import pilot
+from var_scaling.runs import layout, pilot
 from var_scaling.tracking.address import read_ui_address, shown, tracking_uri
 
 
@@ -114,7 +113,7 @@ def _report(started: Launch, missing: Sequence[Missing], seconds: float, json: b
     before = sum(reason.startswith("finished") for _, reason in started.skipped)
     out.print(
         f"{done} of {len(status.trials)} trials finished ({before} were there already, "
-        f"{len(started.jobs)} works run in {span(seconds)}); folder {sweep_folder(runs, name)}\n"
+        f"{len(started.jobs)} works run in {span(seconds)}); folder {layout.sweep(runs, name)}\n"
         f"next: var-scaling fit-laws {name} | var-sweep status {name}\n{_ui_hint(runs, name)}",
         soft_wrap=True,
     )
@@ -125,7 +124,7 @@ def _report(started: Launch, missing: Sequence[Missing], seconds: float, json: b
 
 def _start_mirror(runs: Path, name: str) -> subprocess.Popen[bytes]:
     """The one process beside a launch that talks to MLflow."""
-    log = open(sweep_folder(runs, name) / "mirror.log", "ab")  # noqa: SIM115
+    log = open(layout.mirror_log(layout.sweep(runs, name)), "ab")  # noqa: SIM115
     return subprocess.Popen(
         [sys.executable, "-m", "var_scaling.tracking.mlflow_mirror", str(runs), name, "--follow"],
         stdin=subprocess.DEVNULL,
@@ -145,7 +144,7 @@ def _finish_mirror(mirror: subprocess.Popen[bytes], runs: Path, name: str) -> No
     except subprocess.TimeoutExpired:
         mirror.kill()
     err.print(
-        f"MLflow has not been brought up to date ({sweep_folder(runs, name) / 'mirror.log'}); nothing is lost: "
+        f"MLflow has not been brought up to date ({layout.mirror_log(layout.sweep(runs, name))}); nothing is lost: "
         f"var-sweep sync {name}",
         soft_wrap=True,
     )

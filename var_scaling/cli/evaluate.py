@@ -14,7 +14,7 @@ from var_scaling.cli.progress import progress
 from var_scaling.cli.run import Failed, err, out, print_json
 from var_scaling.cli.trained import Guidance, Sampler, at, load, settings, trained
 from var_scaling.errors import RequestProblem
-from var_scaling.runs import store
+from var_scaling.runs import layout, store
 
 if TYPE_CHECKING:
     from var_scaling.evaluation.features import Extractor
@@ -119,7 +119,7 @@ def _evaluate_trial(
     place = place_of("local", cores=cores)
     drive(Order(planned, text, place, failed_too=True, yes=True, mlflow=False), json=False, quiet=True)
     (evaluation,) = planned.trials[0].works.evaluations
-    result = store.read_json(folder / "budgets" / str(budget) / "evaluations" / evaluation.name)
+    result = store.read_json(layout.evaluation(layout.budget(folder, budget), evaluation.name))
     if result is None:
         raise Failed
     if json:
@@ -147,11 +147,11 @@ def _plan(
 
 def _plan_of_trial(folder: Path, budget: int, fid: dict[str, Any], weights: str | None, runs: Path) -> tuple[Plan, str]:
     from var_scaling.config import yaml
-    from var_scaling.planning.imported_models import is_import, plan_of_import
+    from var_scaling.planning.imported_models import plan_of_import
 
-    if is_import(folder):
+    if layout.is_import(folder):
         return plan_of_import(runs, folder, fid, weights)
-    planned, text = _plan(yaml.load(folder / "config.yaml")[0], budget, fid, weights, runs)
+    planned, text = _plan(yaml.load(layout.config(folder))[0], budget, fid, weights, runs)
     name = f"evaluate-{folder.name.rpartition('-')[2]}"
     study = planned.study.model_copy(update={"name": name})
     return replace(planned, study=study), text.replace("evaluate", name, 1)
@@ -165,7 +165,7 @@ def _drawn(runs: Path, folder: Path, budget: int, samples: int, given: dict[str,
     model, drawn = load(runs, folder, budget, given)
     about = {"trial": folder.name, "images": budget}
     name = digest({**about, "sampler": drawn.model_dump(mode="json"), "count": samples})
-    place = folder / "budgets" / str(budget) / "sets" / f"{name}.npz"
+    place = layout.sample_set(layout.budget(folder, budget), name)
     err.print(f"drawing {samples:,} samples of {folder.name} into {place}", soft_wrap=True)
     classes = range(model.num_classes)
     with progress("drawn") as beat:
@@ -248,7 +248,7 @@ def _of_data(
     (trial,) = plan.trials
     (request,) = trial.works.evaluations
     classifier = next((work for work, _ in plan.stages if work.kind == "classifier"), None)
-    result = None if classifier is None else runs / classifier.folder / "result"
+    result = None if classifier is None else layout.result(runs / classifier.folder)
     if result is not None and not result.exists():
         order = Order(plan, text, place_of("local", cores=cores), stages_only=("classifier",), yes=True, mlflow=False)
         drive(order, json=False, quiet=True)
@@ -259,8 +259,8 @@ def _of_data(
     channels = network.channels or evaluation.data.channels or 3
     if reference not in SPLITS:
         return network, channels, Path(reference)
-    images = load_images(evaluation.data, image_folder=trial.config.placement.image_folder, store=runs / "store")
+    images = load_images(evaluation.data, image_folder=trial.config.placement.image_folder, store=layout.store(runs))
     split: Any = reference
-    kept = reference_features(images, split, network, cache=runs / "store" / "features")
+    kept = reference_features(images, split, network, cache=layout.features(runs))
     name = f"{evaluation.data.name}-{reference}@{images.content_hash[:8]}"
     return network, channels, FileReference(kept, name, kept.gaussian.count)

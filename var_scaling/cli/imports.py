@@ -13,7 +13,7 @@ from var_scaling import extras
 from var_scaling.cli.options import Json, Runs
 from var_scaling.cli.run import count, err, out, print_json
 from var_scaling.errors import EnvironmentProblem, RequestProblem
-from var_scaling.runs import store
+from var_scaling.runs import layout, store
 
 if TYPE_CHECKING:
     from var_scaling.planning.imported import Known
@@ -292,20 +292,20 @@ def export(
     from var_scaling.work.exporting import export_model, export_tokenizer
 
     folder = find_work(runs, name)
-    if folder.parent.name in ("trials", "import"):
+    if layout.has_budgets(folder):
         folder, budget = trained(runs, name, images)
         if of_tokenizer:
-            needs = store.read_json(folder / "needs.json")
-            results = [runs / need / "result" for need in needs if need.startswith("store/tokenizer/")]
+            needs = store.read_json(layout.needs(folder))
+            results = [layout.result(runs / need) for need in needs if layout.kind_of_stage(need) == "tokenizer"]
             if not results:
                 raise RequestProblem(f"{folder.name} was imported without its tokenizer, so there is none to export")
             done = export_tokenizer(results[0], to)
         else:
             done = export_model(folder, budget, to)
     elif folder.parent.name == "tokenizer":
-        if not (folder / "result").exists():
+        if not layout.result(folder).exists():
             raise RequestProblem(f"{folder.parent.name}/{folder.name} is not trained yet; `var-sweep status` says more")
-        done = export_tokenizer(folder / "result", to)
+        done = export_tokenizer(layout.result(folder), to)
     else:
         raise RequestProblem(
             f"{folder.parent.name}/{folder.name} is neither a model nor a tokenizer; export takes those two"

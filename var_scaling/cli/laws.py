@@ -18,6 +18,7 @@ from var_scaling.cli.rows import CSV_ONLY, Rows, problems_as_requests, with_rows
 from var_scaling.cli.run import count, err, out, print_json
 from var_scaling.cli.tables import Column, fitting_table
 from var_scaling.errors import RequestProblem
+from var_scaling.runs import layout
 
 HOLDS, BROKEN = ("holds  ", "green"), ("broken ", "yellow")
 
@@ -123,7 +124,7 @@ def fit_laws(
 
         where = rows.locate()
         is_csv = where.is_file()
-        target = folder or (where.with_name(where.stem + "_laws") if is_csv else where / "laws")
+        target = folder or (where.with_name(where.stem + "_laws") if is_csv else layout.laws(where))
         kinds = rows.kinds(where)  # losses of two families share no law: each has its own, in a folder of its own
         asked = [(replace(rows, family=kind), target / kind) for kind in kinds] or [(rows, target)]
         found: list[tuple[StudyLaws, list[Path]]] = []
@@ -201,7 +202,7 @@ def next_steps(rows: Rows, where: Path, study: StudyLaws) -> list[str]:
     columns, steps = study.columns, []
     if study.rows.attrs.get("left_out"):
         steps.append(f"var-sweep status {where.name}")
-    if columns.depth is not None and (where / "study.yaml").is_file():
+    if columns.depth is not None and layout.study_source(where).is_file():
         steps.append(f"var-scaling predict{said} --depth {int(study.rows[columns.depth].max()) + 2}")
     elif columns.params is not None:
         named = "".join(
@@ -218,7 +219,7 @@ def _symptoms(folder: Path) -> list[str]:
     from var_scaling.runs import store
     from var_scaling.runs.symptoms import of_sweep
 
-    study = store.read_json(folder / "study.json")
+    study = store.read_json(layout.study(folder))
     return of_sweep(folder.parent.parent, study) if study else []
 
 

@@ -35,10 +35,10 @@ from var_scaling.launch.pursuit import read_decisions
 from var_scaling.launch.slurm.arrays import ask_once, read_arrays
 from var_scaling.launch.slurm.profile import card_of, load_profile
 from var_scaling.launch.slurm.usage import read_usage
-from var_scaling.launch.sweep import leaving, sweep_folder
+from var_scaling.launch.sweep import leaving
 from var_scaling.planning import identity
 from var_scaling.planning.tuned import load_recipe
-from var_scaling.runs import holders, store
+from var_scaling.runs import holders, layout, store
 from var_scaling.runs.record import read_record
 
 FOLLOW_SECONDS = 0.5
@@ -76,7 +76,7 @@ def plan(
         from var_scaling.cli import pursue
 
         question = pursue.question_in(file, set_, found, planned)
-        words, pursued = pursue.plan_pursuit(question, runs, sweep_folder(runs, planned.study.name))
+        words, pursued = pursue.plan_pursuit(question, runs, layout.sweep(runs, planned.study.name))
     if json:
         print_json(plan_json(planned) | ({"pursuit": pursued} if pursued else {}))
         return
@@ -229,7 +229,7 @@ def logs(
         err.print(f"{early} (a later worker that made no attempt): {last_line(early)}", soft_wrap=True)
     content = path.read_bytes() if path.exists() else b""
     text = content.decode(errors="replace").splitlines()[-lines:]
-    end = store.read_json(path.parent / "end.json")
+    end = store.read_json(layout.end(path.parent))
     if json:
         attempt = numbers[-1] if numbers else None
         print_json({"schema": 1, "trial": folder.name, "attempt": attempt, "path": path, "lines": text, "end": end})
@@ -247,7 +247,7 @@ def logs(
 
 
 def _log_path(folder: Path, number: int) -> Path:
-    return folder / "attempts" / f"{number:03d}" / "log.txt"
+    return layout.log(layout.attempt(folder, number))
 
 
 def _follow(runs: Path, folder: Path, number: int, at: int) -> dict[str, Any] | None:
@@ -270,7 +270,7 @@ def _follow(runs: Path, folder: Path, number: int, at: int) -> dict[str, Any] | 
             number, path, at = later[0], _log_path(folder, later[0]), 0
             err.print(f"{path}")
         elif quiet > 1:  # not at the first look: the next attempt may be about to start
-            return store.read_json(path.parent / "end.json")
+            return store.read_json(layout.end(path.parent))
         else:
             time.sleep(FOLLOW_SECONDS)
 
@@ -285,14 +285,14 @@ def explain(
     Example: var-sweep explain var-d4-s0
     """
     folder = state.find_trial(runs, trial)
-    whole = store.read_json(folder / "identity.json")
+    whole = store.read_json(layout.identity(folder))
     attempts = []
     for number in store.attempt_numbers(folder):
-        attempt = folder / "attempts" / f"{number:03d}"
+        attempt = layout.attempt(folder, number)
         holder = store.read_holder(folder, number)
-        end = store.read_json(attempt / "end.json") or {"cause": holders.life(holder) if holder else "unknown"}
+        end = store.read_json(layout.end(attempt)) or {"cause": holders.life(holder) if holder else "unknown"}
         attempts.append({"attempt": number, "holder": str(holder), **end})
-    rows = {p.parent.name: store.read_json(p) for p in sorted(folder.glob("budgets/*/row.json"))}
+    rows = {str(images): store.read_json(path) for images, path in layout.rows(folder).items()}
     if json:
         print_json({"schema": 1, "trial": folder.name, "identity": whole, "attempts": attempts, "rows": rows})
         return
@@ -327,7 +327,7 @@ def diff(
     Example: var-sweep diff var-d2-s0 var-d3-s0
     """
     left, right = state.find_trial(runs, a), state.find_trial(runs, b)
-    fields = identity.difference(store.read_json(left / "identity.json"), store.read_json(right / "identity.json"))
+    fields = identity.difference(store.read_json(layout.identity(left)), store.read_json(layout.identity(right)))
     if json:
         print_json({"schema": 1, "a": left.name, "b": right.name, "differs": [list(f) for f in fields]})
         return

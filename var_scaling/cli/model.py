@@ -14,7 +14,7 @@ import typer
 from var_scaling import extras
 from var_scaling.cli.options import Base, Cores, Json, Overrides, Runs, tell
 from var_scaling.cli.run import Failed, err, out, print_json
-from var_scaling.runs import store
+from var_scaling.runs import layout, store
 
 if TYPE_CHECKING:  # the engine is imported by the commands that use it, so that the laws start without it
     from var_scaling.planning.plan import Plan
@@ -95,8 +95,8 @@ def stage(kind: Kind, base: Path | None, overrides: list[str], runs: Path, cores
     place = place_of("local", cores=cores)
     drive(Order(planned, text, place, stages_only=(kind,), yes=True, mlflow=False), json=False, quiet=True)
     work = next(work for work, _ in planned.stages if work.kind == kind)  # of several feature spaces the first
-    report = store.read_json(runs / work.folder / "result" / "report.json") or store.read_json(
-        runs / work.folder / "result" / "meta.json"
+    report = store.read_json(layout.report(layout.result(runs / work.folder))) or store.read_json(
+        layout.latents(layout.result(runs / work.folder))
     )
     if report is None:
         record = read_record(runs, work)

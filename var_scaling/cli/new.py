@@ -15,6 +15,7 @@ from var_scaling.config.data import DataConfig, missing_folder
 from var_scaling.config.image_manifest import Manifests
 from var_scaling.config.image_names import shown
 from var_scaling.errors import EnvironmentProblem, RequestProblem
+from var_scaling.runs import layout
 
 
 def register(app: typer.Typer) -> None:
@@ -57,7 +58,7 @@ def new(
             f"{shown(runs)} would lie among the pictures of {shown(place.resolve())}, as would the samples of your "
             "models: go elsewhere (cd ..), or say where with --runs, here and for launch"
         )
-    proposal = propose(place, file, Manifests(runs / "store", tell=tell), resolution)
+    proposal = propose(place, file, Manifests(layout.store(runs), tell=tell), resolution)
     try:
         with open(file, "x", encoding="utf-8") as stream:
             stream.write(proposal.text)

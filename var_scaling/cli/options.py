@@ -44,15 +44,15 @@ def plan_of(
     """
     from var_scaling.launch.pursuit import chosen_of, read_decisions
     from var_scaling.launch.slurm.arrays import ask_once
-    from var_scaling.launch.sweep import sweep_folder
     from var_scaling.planning.plan import make_plan, plan_to_launch
     from var_scaling.planning.study import load_study
     from var_scaling.planning.tuned import apply_recipe
+    from var_scaling.runs import layout
 
     study, configs = load_study(file, overrides)
     configs = apply_recipe(configs, recipe) if recipe else configs
     if study.pursue is not None and chosen is None and not whole:
-        chosen = chosen_of(read_decisions(sweep_folder(runs, study.name)))
+        chosen = chosen_of(read_decisions(layout.sweep(runs, study.name)))
     if to_launch:
         return plan_to_launch(study, configs, runs, device, ask_once(runs), tell, chosen)
     return make_plan(study, configs, runs, device, ask_once(runs), chosen=chosen)

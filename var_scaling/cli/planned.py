@@ -15,9 +15,8 @@ from var_scaling.families.registry import family_of
 from var_scaling.launch.sweep import free_bytes
 from var_scaling.planning import flops
 from var_scaling.planning.plan import Plan, PlannedTrial
-from var_scaling.runs import store
+from var_scaling.runs import layout, store
 from var_scaling.runs.frozen import changed_files, code_hash
-from var_scaling.runs.record import row_path
 
 
 def plan_table(plan: Plan, limit: int = 60) -> Table:
@@ -156,7 +155,7 @@ def code_text(planned: Plan) -> str:
     codes: Counter[str] = Counter()
     for trial in planned.trials:
         for images in trial.record.rows[:1]:
-            row = store.read_json(row_path(planned.runs / trial.work.folder, images))
+            row = store.read_json(layout.row(planned.runs / trial.work.folder, images))
             if row and "code" in row:
                 codes[row["code"]] += 1
     now = code_hash()

@@ -12,6 +12,7 @@ from var_scaling.cli.options import Json
 from var_scaling.cli.rows import Rows, problems_as_requests, with_rows
 from var_scaling.cli.run import count, err, out, print_json
 from var_scaling.errors import RequestProblem
+from var_scaling.runs import layout
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -365,7 +366,7 @@ def _candidates(study: StudyLaws, where: Path) -> tuple[pd.DataFrame, str]:
     """Models to choose from: by the sweep's own recipe, as launched, where its YAML is there, else the rows' sizes."""
     from analysis.plans.candidates import candidates_of_rows
 
-    file = where / "study.yaml"
+    file = layout.study_source(where)
     if file.is_file():
         import pandas as pd
 

@@ -26,6 +26,7 @@ from var_scaling.planning.plan import Plan
 from var_scaling.planning.question import Question, question_of
 from var_scaling.planning.study import load_study
 from var_scaling.planning.tuned import TunedRecipe, apply_recipe
+from var_scaling.runs import layout
 
 if TYPE_CHECKING:
     from analysis.plans.pursuit import Simulation, Task
@@ -324,4 +325,4 @@ def draw(now: Standing, sweep: Path) -> Path | None:
     with styled():
         axes = draw_pursuit(pursued, grid, now.question.pursue.interval)
         rows = pd.concat([pursued.assign(study="pursued"), grid.assign(study="whole grid")])
-        return page.save(axes.figure, sweep / "pursuit" / FIGURE, rows)[0]
+        return page.save(axes.figure, layout.pursuit(sweep) / FIGURE, rows)[0]

@@ -17,6 +17,7 @@ from var_scaling.launch.places import place_of
 from var_scaling.launch.slurm.profile import card_of
 from var_scaling.launch.sweep import last_launch
 from var_scaling.planning.tuned import recipe_of_launch
+from var_scaling.runs import layout
 
 
 def register(app: typer.Typer) -> None:
@@ -31,7 +32,7 @@ def next_round(sweep: SweepName = "last", runs: Runs = Path("runs"), json: Json 
     """
     folder = state.find_sweep(runs, sweep)
     last = last_launch(folder)
-    how, file = dict(last.how), folder / "study.yaml"
+    how, file = dict(last.how), layout.study_source(folder)
     place = place_of(last.launcher, last.profile if last.launcher == "slurm" else None, None, how.get("address"))
     place.check(runs)
     overrides, recipe = list(how.get("set", ())), recipe_of_launch(how)

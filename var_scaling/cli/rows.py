@@ -14,6 +14,7 @@ import typer
 
 from var_scaling.cli.options import Runs
 from var_scaling.errors import EnvironmentProblem, RequestProblem
+from var_scaling.runs import layout
 
 if TYPE_CHECKING:
     from analysis.study.record import StudyLaws
@@ -81,8 +82,8 @@ class Rows:
         where = self.source
         if where is None:
             where = newest_sweep(self.runs)
-        elif not where.exists() and (self.runs / "sweeps" / where).is_dir():
-            where = self.runs / "sweeps" / where
+        elif not where.exists() and layout.sweep(self.runs, where).is_dir():
+            where = layout.sweep(self.runs, where)
         unused = [f"--{name.replace('_', '-')}" for name in CSV_ONLY if getattr(self, name)]
         if unused and where.is_dir():
             raise RequestProblem(f"{where} holds trials, whose columns are known: leave out {', '.join(unused)}")

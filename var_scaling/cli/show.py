@@ -15,7 +15,7 @@ from var_scaling.families.registry import families
 from var_scaling.launch.missing import failure, missing_text
 from var_scaling.launch.slurm.usage import Usage
 from var_scaling.launch.status import SweepStatus, TrialStatus, read_row
-from var_scaling.runs import health, pilot, store
+from var_scaling.runs import health, layout, pilot, store
 from var_scaling.runs.evaluations import read_evaluations
 from var_scaling.runs.symptoms import of_sweep
 
@@ -31,7 +31,7 @@ def row_tables(runs: Path, trials: tuple[TrialStatus, ...]) -> list[Table]:
 def _rows_table(runs: Path, family: str, trials: tuple[TrialStatus, ...]) -> Table:
     losses = [column for column in families()[family].losses if column.heading] if family in families() else []
     measured = {
-        (t.folder, b): read_evaluations(runs / t.folder / "budgets" / str(b), t.evaluations)
+        (t.folder, b): read_evaluations(layout.budget(runs / t.folder, b), t.evaluations)
         for t in trials
         for b in t.budgets
     }
@@ -60,7 +60,7 @@ def _rows_table(runs: Path, family: str, trials: tuple[TrialStatus, ...]) -> Tab
 
 def symptoms_of(runs: Path, sweep: str) -> list[str]:
     """What is wrong with finished work of a sweep, though nothing failed."""
-    study = store.read_json(runs / "sweeps" / sweep / "study.json")
+    study = store.read_json(layout.study(layout.sweep(runs, sweep)))
     return of_sweep(runs, study) if study else []
 
 
@@ -172,7 +172,7 @@ def beside_text(status: SweepStatus) -> str:
 def held_text(runs: Path, sweep: Path) -> str:
     """What the newest launch of a sweep keeps back and why: its pilots, a bug common to all, bad nodes."""
     lines = []
-    for launch in sorted((sweep / "launches").glob("[0-9]*"))[-1:]:
+    for launch in layout.launches(sweep)[-1:]:
         notes = health.read_notes(launch)
         if bug := health.common_bug(notes):
             lines.append(
@@ -181,7 +181,7 @@ def held_text(runs: Path, sweep: Path) -> str:
             )
         for node, dead in health.bad_nodes(notes).items():
             lines.append(f"node {node} is excluded: {len(dead)} works died there at once ({dead[0].message})")
-    gates = [gate for launch in sorted((sweep / "launches").glob("[0-9]*")) if (gate := pilot.read_gate(launch))]
+    gates = [gate for launch in layout.launches(sweep) if (gate := pilot.read_gate(launch))]
     for gate in gates[-1:]:
         lines += gate.lines(runs)
         if not gate.open(runs):

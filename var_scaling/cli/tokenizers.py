@@ -14,7 +14,7 @@ from var_scaling.cli.options import Base, Cores, Json, Overrides, Runs, tell
 from var_scaling.cli.run import Failed, out, print_json
 from var_scaling.cli.tables import new_table
 from var_scaling.errors import RequestProblem
-from var_scaling.runs import store
+from var_scaling.runs import layout, store
 
 tokenizer = typer.Typer(help="Train, measure and compare tokenizers.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -73,7 +73,7 @@ class Measured:
         return "; ".join(parts)
 
     def as_dict(self) -> dict[str, Any]:
-        picture = str(self.result / "reconstructions.png")
+        picture = str(layout.reconstructions(self.result))
         return {"name": self.name, "stage": self.folder, **self.report, "picture": picture}
 
 
@@ -103,14 +103,14 @@ def evaluate(
       var-scaling tokenizer evaluate --weights vae_ch160v4096z32 --set data.name=fashion-mnist-mini
     """
     found = _measure(weights, features, feature_weights, base, set_, runs, cores)
-    sanity = store.read_json(found.result / "sanity.json")
+    sanity = store.read_json(layout.sanity(found.result))
     if json:
         print_json({"schema": 1, **found.as_dict(), "sanity": sanity})
         return
     out.print(f"{found.name}: {found.answer}", soft_wrap=True)
     if how := found.report.get("resized"):
         out.print(f"its images were resized for it: {how}", soft_wrap=True)
-    out.print(f"truth above its reconstruction: {found.result / 'reconstructions.png'}", soft_wrap=True)
+    out.print(f"truth above its reconstruction: {layout.reconstructions(found.result)}", soft_wrap=True)
     if found.sides:
         table = new_table("", "scale", "side", "codes used", "perplexity")
         for scale, side in enumerate(found.sides, start=1):
@@ -172,7 +172,7 @@ def compare(
         if how := each.report.get("resized"):
             out.print(f"{each.name}: images were resized for it: {how}", soft_wrap=True)
     for each in pair:
-        out.print(f"{each.name}: {each.result / 'reconstructions.png'}", soft_wrap=True)
+        out.print(f"{each.name}: {layout.reconstructions(each.result)}", soft_wrap=True)
 
 
 def _verdict(pair: list[Measured], difference: dict[str, float] | None) -> str:
@@ -247,7 +247,7 @@ def _measure(
     order = Order(plan, text, place, stages_only=("reconstruction",), yes=True, mlflow=False)
     drive(order, json=False, quiet=True)
     work = next(work for work, _ in plan.stages if work.kind == "reconstruction")
-    report = store.read_json(runs / work.folder / "result" / "report.json")
+    report = store.read_json(layout.report(layout.result(runs / work.folder)))
     if report is None:
         record = read_record(runs, work)
         tell(f"{work.folder}: {record.state}: {record.message or ''}")
@@ -255,7 +255,7 @@ def _measure(
     sides = getattr(config.tokenizer, "patch_nums", None) if "usage_scale_1" in report else None
     vocab_size = getattr(config.tokenizer, "vocab_size", None)
     shown = name or named or config.tokenizer.preset
-    return Measured(Path(shown).name, work.folder, runs / work.folder / "result", report, sides or (), vocab_size)
+    return Measured(Path(shown).name, work.folder, layout.result(runs / work.folder), report, sides or (), vocab_size)
 
 
 def _at_its_own_size(named: str, runs: Path) -> Any:
@@ -275,8 +275,8 @@ def _at_its_own_size(named: str, runs: Path) -> Any:
 def _symptoms(runs: Path, found: Measured, sanity: Any) -> list[str]:
     from var_scaling.runs.symptoms import of_reconstructions, of_tokenizer
 
-    needs = store.read_json(found.result.parent / "needs.json")
-    trained = next(runs / need / "result" for need in needs if need.startswith("store/tokenizer/"))
-    report = store.read_json(trained / "report.json") or {}
+    needs = store.read_json(layout.needs(found.result.parent))
+    trained = next(layout.result(runs / need) for need in needs if layout.kind_of_stage(need) == "tokenizer")
+    report = store.read_json(layout.report(trained)) or {}
     collapsed = of_tokenizer(report, found.vocab_size) if found.vocab_size else ()
     return [*collapsed, *of_reconstructions(found.report, sanity)]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from var_scaling.errors import EnvironmentProblem, RequestProblem
+from var_scaling.runs import layout
 
 if TYPE_CHECKING:
     from var_scaling.evaluation.generation import Trained
@@ -44,7 +45,7 @@ def trained(runs: Path, trial: str, images: int | None) -> tuple[Path, int]:
     from var_scaling.launch.status import find_trial
 
     folder = find_trial(runs, trial)
-    rows = sorted(int(p.parent.name) for p in folder.glob("budgets/*/row.json"))
+    rows = list(layout.rows(folder))
     if not rows:
         raise RequestProblem(f"{folder.name} has no trained budget yet; `var-sweep status` says how far it is")
     budget = images if images is not None else rows[-1]
@@ -77,7 +78,7 @@ def config_of(trial: Path) -> TrialConfig:
     from var_scaling.planning.trial import read_trial
 
     try:
-        return read_trial(yaml.load(trial / "config.yaml")[0])
+        return read_trial(yaml.load(layout.config(trial))[0])
     except ValueError as error:  # of a family whose package is not installed here
         raise EnvironmentProblem(f"{trial.name}: {error}") from None
 

@@ -23,7 +23,7 @@ from var_scaling.planning.plan import plan_to_launch
 from var_scaling.planning.resolve import resolve
 from var_scaling.planning.study import load_study, parse_study
 from var_scaling.planning.tuned import TunedRecipe, candidate_rates
-from var_scaling.runs import store
+from var_scaling.runs import layout, store
 
 
 def register(app: typer.Typer) -> None:
@@ -75,7 +75,7 @@ def tune(
     err.print(f"{len(planned.trials)} candidates at depth {depth}, rungs {list(planned.trials[0].spent)} images")
     points = tuning.search(first, worker, cores or available_cores(), address)
     if not points:
-        raise EnvironmentProblem(f"no candidate got as far as a row; see the logs under {first.folder}/ray")
+        raise EnvironmentProblem(f"no candidate got as far as a row; see the logs under {layout.ray(first.folder)}")
     recipe = tuning.winner(out_file.stem, first, points)
     out_file.parent.mkdir(parents=True, exist_ok=True)
     store.write_bytes(out_file, yaml.dump(recipe.model_dump(mode="python")).encode())

@@ -27,6 +27,7 @@ from var_scaling.config.image_labels import LABELS_FILE, read_labels
 from var_scaling.config.image_names import shown
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.pictures import SUFFIXES
+from var_scaling.runs import layout
 
 Split = Literal["train", "val"]
 SPLITS: tuple[Split, ...] = ("train", "val")
@@ -181,7 +182,7 @@ def _classes(folder: Path, here: str, stamps: bool, left_out: _LeftOut) -> Class
     classes: Classes = {}
     empty = []
     for name in sorted(names):
-        if not here and any((folder / name / part).is_dir() for part in ("store", "sweeps")):
+        if not here and layout.is_runs(folder / name):
             left_out.add("folders of studies", name)  # somebody launched among the pictures
             continue
         files: list[File] = []

@@ -23,6 +23,7 @@ from var_scaling.config.image_folder import SPLITS, File, Split, Tree, walk
 from var_scaling.config.image_names import shown
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.pictures import Facts, Unreadable, facts
+from var_scaling.runs import layout
 
 PROVISIONAL = "provisional"
 PLAN_FILES, PLAN_BYTES = 5_000, 64 << 20  # a plan reads so much at most: half a second (benchmarks/image_manifest.py)
@@ -218,7 +219,7 @@ def counts_of(version: str) -> tuple[int, int] | None:
 
 
 def _place(folder: Path, store: Path, what: str) -> Path:
-    return store / "manifests" / f"{hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]}.{what}.json"
+    return layout.manifest(store, hashlib.sha256(os.fsencode(folder)).hexdigest()[:16], what)
 
 
 def _kept_summary(folder: Path, store: Path | None, listing: str) -> dict[str, Any] | None:

@@ -32,7 +32,7 @@ from var_scaling.config.data import DataConfig
 from var_scaling.config.image_names import shown
 from var_scaling.data.images import Images, Split
 from var_scaling.errors import EnvironmentProblem
-from var_scaling.runs import store
+from var_scaling.runs import layout, store
 from var_scaling.state_dicts import weights_hash
 from var_scaling.tokenizers.base import DERIVED_LIMIT_BYTES
 
@@ -75,7 +75,7 @@ def build_latents(
     for split in ("train", "validation"):
         count, of_split = images.count(split), views if split == "train" else 1
         files = {
-            name: _create(out / f"{split}_{name}.npy", (count, of_split, *shape), dtype)
+            name: _create(layout.latents_array(out, split, name), (count, of_split, *shape), dtype)
             for name, (dtype, shape) in {**tokenizer.shape, **kept}.items()
         }
         for start in range(0, count, CHUNK):
@@ -98,7 +98,7 @@ def build_latents(
                 raise attempt.stopped()
         for file in files.values():
             file.flush()
-        np.save(out / f"{split}_labels.npy", images.labels(split))
+        np.save(layout.latents_array(out, split, "labels"), images.labels(split))
     meta = {
         "format": FORMAT,
         "images": images.count("train"),
@@ -113,7 +113,7 @@ def build_latents(
             for path in sorted(out.glob("*.npy"))
         },
     }
-    store.write_json(out / "meta.json", meta)
+    store.write_json(layout.latents(out), meta)
     for name in pieces:
         attempt.drop_checkpoint(name)
     return meta
@@ -176,13 +176,13 @@ class LatentCache:
         self.folder, self.meta, self.tokenizer = folder, meta, tokenizer
         self.views: int = meta["views"]
         names = {file.removesuffix(".npy").partition("_")[2] for file in meta["files"]} - {"labels"}
-        self._train = {name: self._open(f"train_{name}") for name in sorted(names)}
-        self._validation = {name: self._open(f"validation_{name}")[:, 0] for name in sorted(names)}
-        self.train_labels: NDArray[np.int64] = np.load(folder / "train_labels.npy")
-        self.validation_labels: NDArray[np.int64] = np.load(folder / "validation_labels.npy")
+        self._train = {name: self._open("train", name) for name in sorted(names)}
+        self._validation = {name: self._open("validation", name)[:, 0] for name in sorted(names)}
+        self.train_labels: NDArray[np.int64] = np.load(layout.latents_array(folder, "train", "labels"))
+        self.validation_labels: NDArray[np.int64] = np.load(layout.latents_array(folder, "validation", "labels"))
 
-    def _open(self, name: str) -> NDArray[Any]:
-        return np.load(self.folder / f"{name}.npy", mmap_mode="r")
+    def _open(self, split: str, name: str) -> NDArray[Any]:
+        return np.load(layout.latents_array(self.folder, split, name), mmap_mode="r")
 
     def batch(
         self, indices: NDArray[np.int64], views: NDArray[np.int64] | int, names: Sequence[str]
@@ -230,7 +230,7 @@ def open_latents(folder: Path, tokenizer: Tokenizer | None = None) -> LatentCach
     Raises:
         EnvironmentProblem: missing, damaged, of another format, or made with another tokenizer.
     """
-    meta = store.read_json(folder / "meta.json")
+    meta = store.read_json(layout.latents(folder))
     if meta is None:
         raise EnvironmentProblem(f"{folder} holds no finished latent cache; delete it and launch again")
     if meta.get("format") != FORMAT:

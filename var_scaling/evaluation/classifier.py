@@ -24,7 +24,7 @@ from var_scaling.config.data import DataConfig
 from var_scaling.config.evaluate import ClassifierConfig
 from var_scaling.data.images import Images
 from var_scaling.errors import EnvironmentProblem
-from var_scaling.runs import store
+from var_scaling.runs import layout, store
 
 if TYPE_CHECKING:
     from var_scaling.runs.store import Attempt
@@ -152,8 +152,8 @@ def _train(
         "data_hash": images.content_hash,
     }
     attempt.journal.write(phase="classifier", images=config.epochs * count, **{"val/accuracy": report["accuracy"]})
-    store.write_weights(out / "weights.safetensors", model.state_dict())
-    store.write_json(out / "report.json", report)
+    store.write_weights(layout.weights(out), model.state_dict())
+    store.write_json(layout.report(out), report)
     attempt.drop_checkpoint("classifier")
     return report
 
@@ -185,7 +185,7 @@ def load_classifier(
     """
     model = build_classifier(config, data)
     try:
-        model.load_state_dict(load_file(folder / "weights.safetensors"))
+        model.load_state_dict(load_file(layout.weights(folder)))
     except (OSError, RuntimeError, ValueError, SafetensorError) as error:
         raise EnvironmentProblem(
             f"the classifier in {folder} cannot be read ({error}); delete the folder and launch again"

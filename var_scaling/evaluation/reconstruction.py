@@ -31,7 +31,7 @@ from var_scaling.evaluation.features import (
 from var_scaling.evaluation.frechet import Reference, frechet
 from var_scaling.evaluation.generation import save_grid
 from var_scaling.evaluation.resized import fitted
-from var_scaling.runs import store
+from var_scaling.runs import layout, store
 
 SPLITS: tuple[Split, ...] = ("train", "validation")
 
@@ -78,12 +78,12 @@ def evaluate_tokenizer(
     report |= {"resized": how} if how else {}
     if out is not None:
         np.save(out / "psnr.npy", psnr_n)
-        store.write_json(out / "report.json", report)
+        store.write_json(layout.report(out), report)
         # Seconds on small sets; published networks would take hours.
         if evaluation.fid.features == "classifier" and "note" not in report:
             sanity = sanity_report(images, extractor, tokenizer=tokenizer, cache=cache, device=device)
-            store.write_json(out / "sanity.json", sanity)
-        _save_pairs(tokenizer, images, out / "reconstructions.png", device)
+            store.write_json(layout.sanity(out), sanity)
+        _save_pairs(tokenizer, images, layout.reconstructions(out), device)
     return report
 
 

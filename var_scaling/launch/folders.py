@@ -11,17 +11,18 @@ from pydantic import BaseModel
 from var_scaling.config import yaml
 from var_scaling.planning.plan import Plan
 from var_scaling.planning.works import Work
-from var_scaling.runs import store
+from var_scaling.runs import layout, store
 
 
-def new_launch_folder(folder: Path) -> Path:
-    launches = folder / "launches"
+def new_launch_folder(sweep: Path) -> Path:
+    launches = layout.launches_folder(sweep)
     launches.mkdir(parents=True, exist_ok=True)
     number = max((int(p.name) for p in launches.iterdir() if p.name.isdecimal()), default=-1) + 1
     while True:  # two launches at once take different numbers
+        folder = layout.launch(sweep, number)
         try:
-            (launches / f"{number:03d}").mkdir()
-            return launches / f"{number:03d}"
+            folder.mkdir()
+            return folder
         except FileExistsError:
             number += 1
 
@@ -65,17 +66,17 @@ def write_work(runs: Path, work: Work) -> None:
     Not durable one by one, which would be a thousand waits for the disk: a launch syncs once, before anything runs.
     """
     folder = runs / work.folder
-    if not (folder / "identity.json").exists():
+    if not layout.identity(folder).exists():
         folder.mkdir(parents=True, exist_ok=True)
-        store.write_bytes(folder / "config.yaml", yaml.dump(work.config).encode(), durable=False)
-        store.write_json(folder / "needs.json", list(work.needs), durable=False)
-        store.write_json(folder / "identity.json", work.identity, durable=False)
-    elif (folder / "config.yaml").read_bytes() != (text := yaml.dump(work.config).encode()):
-        store.write_bytes(folder / "config.yaml", text)
+        store.write_bytes(layout.config(folder), yaml.dump(work.config).encode(), durable=False)
+        store.write_json(layout.needs(folder), list(work.needs), durable=False)
+        store.write_json(layout.identity(folder), work.identity, durable=False)
+    elif layout.config(folder).read_bytes() != (text := yaml.dump(work.config).encode()):
+        store.write_bytes(layout.config(folder), text)
 
 
 def write_asked(folder: Path, study: str, asked: Mapping[str, Any]) -> None:
-    (folder / "asked").mkdir(exist_ok=True)
-    path = folder / "asked" / f"{study}.json"
+    path = layout.asked(folder, study)
+    path.parent.mkdir(exist_ok=True)
     if store.read_json(path) != asked:
         store.write_json(path, asked, durable=False)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from var_scaling.launch.order import Launch
 from var_scaling.launch.protocol import Launcher, Queue
-from var_scaling.runs import store
+from var_scaling.runs import layout, store
 from var_scaling.runs.record import Record, read_record
 
 
@@ -52,5 +52,5 @@ def follow(launch: Launch, launcher: Launcher, draw: Callable[[View], None], pol
 
 
 def _asked_budgets(folder: Path, study: str) -> tuple[int, ...]:
-    asked = store.read_json(folder / "asked" / f"{study}.json") or {}
+    asked = store.read_json(layout.asked(folder, study)) or {}
     return tuple(asked.get("budgets", ()))

@@ -21,8 +21,7 @@ from var_scaling.errors import EnvironmentProblem
 from var_scaling.exits import EXIT_BLOCKED, EXIT_HELD
 from var_scaling.launch.protocol import Job, Queue
 from var_scaling.launch.slurm.profile import Profile
-from var_scaling.launch.wishes import file_name
-from var_scaling.runs import frozen, pilot, slurm_task
+from var_scaling.runs import frozen, layout, pilot, slurm_task
 from var_scaling.runs.record import nothing_missing, read_record
 from var_scaling.tracking.address import tracking_uri
 from var_scaling.tracking.filesystem import check_store
@@ -167,10 +166,10 @@ class LocalLauncher:
 
     def _withdraw(self) -> None:
         """Take back what waits, and stop what runs, where another shell wished so: it may be on another machine."""
-        if (wishes := self._launch / "cancel").is_dir():
+        if (wishes := layout.wishes(self._launch)).is_dir():
             new = set(os.listdir(wishes)) - self._wishes
             self._wishes |= new
-            self.cancel([f for f in (*(j.work.folder for j in self.waiting), *self.running) if file_name(f) in new])
+            self.cancel([f for f in (*(j.work.folder for j in self.waiting), *self.running) if layout.flat(f) in new])
 
     def kill(self) -> None:
         """End every worker at once; their last checkpoints stay."""
@@ -255,7 +254,7 @@ class LocalLauncher:
             busy += threads
 
     def _ready(self, job: Job) -> bool:
-        return all((self.runs / need / "result").exists() for need in job.after)
+        return all(layout.result(self.runs / need).exists() for need in job.after)
 
     def _gpus_of(self, job: Job) -> int:
         """GPUs that a job has to itself: what it asks for, where it may use any and there are any."""
@@ -267,14 +266,14 @@ class LocalLauncher:
         return any(need in self.failed for need in job.after)
 
     def _spawn(self, job: Job, threads: int) -> subprocess.Popen[bytes]:
-        logs = self._launch / "logs"
-        logs.mkdir(parents=True, exist_ok=True)
+        early = layout.early_log(self._launch, job.work.folder)
+        early.parent.mkdir(parents=True, exist_ok=True)
         mine = {name: value for name, value in os.environ.items() if name != slurm_task.TASK}
         env = {**MALLOC, **mine, **self._code, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}
         if gpus := self.taken[job.work.folder]:
             env["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
         # A session of its own: Ctrl-C reaches the launcher alone, which asks the workers to save and stop.
-        with open(logs / f"{Path(job.work.folder).name}.log", "ab") as log:
+        with open(early, "ab") as log:
             return subprocess.Popen(
                 [*self.worker, str(self.runs / job.work.folder)],
                 stdin=subprocess.DEVNULL,

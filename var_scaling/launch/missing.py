@@ -10,6 +10,7 @@ from typing import Any
 from var_scaling.launch.early_log import early_log, last_line
 from var_scaling.launch.order import Launch
 from var_scaling.launch.wishes import wished
+from var_scaling.runs import layout
 from var_scaling.runs.record import Record, read_record
 
 
@@ -96,7 +97,7 @@ def _reason(
 def failure(sweep: str, work: str, record: Record) -> Missing:
     """A failed stage or trial, and the command that deals with its cause."""
     words = f"{record.cause}: {record.message}" + (f" [{record.place}]" if record.place else "")
-    command = _way_out(record.cause or "?", Path(work).name, work.startswith("store/"))
+    command = _way_out(record.cause or "?", Path(work).name, not layout.is_trial(work))
     return Missing(work, "failed", words, command.replace("SWEEP", sweep))
 
 
@@ -119,7 +120,7 @@ def missing_text(missing: Iterable[Missing]) -> str:
     lines = []
     for (state, _), group in groups.items():
         first = group[0]
-        kind = "stage " if first.work.startswith("store/") else ""
+        kind = "" if layout.is_trial(first.work) else "stage "
         lines.append(f"{len(group)} x {kind}{state}: {first.why}")
         lines.append(f"    e.g. {first.work}; {first.next}")
     return "\n".join(lines)

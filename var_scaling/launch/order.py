@@ -19,10 +19,10 @@ from var_scaling.launch.folders import new_launch_folder, study_json, write_aske
 from var_scaling.launch.gate import check_spend
 from var_scaling.launch.price import Price, price
 from var_scaling.launch.protocol import Job, Launcher, Place
-from var_scaling.launch.sweep import free_bytes, sweep_folder
+from var_scaling.launch.sweep import free_bytes
 from var_scaling.planning.plan import Plan, PlannedTrial
 from var_scaling.planning.works import Kind
-from var_scaling.runs import frozen, health, pilot, store
+from var_scaling.runs import frozen, health, layout, pilot, store
 from var_scaling.runs.record import nothing_missing
 
 STAGE_BYTES = 2**30  # a working guess: images, a small network and its activations
@@ -56,7 +56,7 @@ class Order:
     @property
     def sweep(self) -> Path:
         """The sweep's folder."""
-        return sweep_folder(self.plan.runs, self.name)
+        return layout.sweep(self.plan.runs, self.name)
 
     def begin(self, agree: Agree) -> Launch:
         """Refuse what cannot be, price it, ask where it is much, and write it down; `launcher` then starts it.
@@ -89,7 +89,7 @@ class Order:
 
         Failed trials are started again unasked where the disk was to blame, or their node. Writes nothing.
         """
-        plan, excused = self.plan, health.excused(self.sweep / "launches")
+        plan, excused = self.plan, health.excused(self.sweep)
         jobs: dict[str, Job] = {}
         skipped = []
         stages = {stage.folder: (stage, record) for stage, record in plan.stages}
@@ -158,12 +158,12 @@ class Order:
                 write_work(plan.runs, job.work)
         os.sync()
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="microseconds")
-        known = store.read_json(plan.runs / "columns.json") or {}  # of a family whose package has gone the rows remain
-        store.write_json(plan.runs / "columns.json", {**known, **columns_of_families()})
-        store.write_bytes(self.sweep / "study.yaml", self.source.encode())
-        store.write_json(self.sweep / "study.json", study_json(plan, now))
+        known = store.read_json(layout.columns(plan.runs)) or {}  # of a family whose package has gone the rows remain
+        store.write_json(layout.columns(plan.runs), {**known, **columns_of_families()})
+        store.write_bytes(layout.study_source(self.sweep), self.source.encode())
+        store.write_json(layout.study(self.sweep), study_json(plan, now))
         store.write_json(
-            folder / "launch.json",
+            layout.launch_note(folder),
             {
                 "launched": now,
                 "launcher": self.place.name,
@@ -191,7 +191,7 @@ class Order:
             write_work(plan.runs, stage)
         os.sync()
         jobs = tuple(Job(stage, stage.needs, plan.stage_costs[stage.folder].seconds, STAGE_BYTES) for stage in missing)
-        folder = plan.runs / "store"
+        folder = layout.store(plan.runs)
         folder.mkdir(parents=True, exist_ok=True)
         return Launch(self, folder, jobs, ())
 

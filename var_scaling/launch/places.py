@@ -11,7 +11,7 @@ from var_scaling.launch.protocol import Place
 from var_scaling.launch.ray.place import Ray
 from var_scaling.launch.slurm.place import Slurm
 from var_scaling.launch.slurm.profile import load_profile
-from var_scaling.launch.sweep import PROFILE
+from var_scaling.runs import layout
 
 LAUNCHERS = ("local", "slurm", "ray")
 
@@ -36,7 +36,7 @@ def place_of(launcher: str, profile: Path | None = None, cores: int | None = Non
     loaded = load_profile(profile) if profile else None
     place: Place
     if loaded and profile and launcher == "slurm":
-        place = Slurm(loaded, {PROFILE: profile.read_bytes()})
+        place = Slurm(loaded, {layout.PROFILE: profile.read_bytes()})
     elif launcher == "ray":
         place = Ray(cores or available_cores(), address, loaded)
     else:

@@ -19,10 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from var_scaling.planning.question import Question
-from var_scaling.runs import store
-from var_scaling.runs.record import read_record, row_path
-
-FOLDER = "pursuit"
+from var_scaling.runs import layout, store
+from var_scaling.runs.record import read_record
 
 
 @dataclass(frozen=True)
@@ -77,7 +75,7 @@ class Decision:
 def read_decisions(sweep: Path) -> list[Decision]:
     """What was decided so far, in order."""
     found: list[Decision] = []
-    while (value := store.read_json(sweep / FOLDER / f"{len(found):03d}.json")) is not None:
+    while (value := store.read_json(layout.decision(sweep, len(found)))) is not None:
         value = {**value, "chosen": tuple(value["chosen"]), "prices": tuple(value["prices"])}
         found.append(Decision(**value))
     return found
@@ -88,9 +86,9 @@ def write_decision(sweep: Path, decision: Decision) -> Decision:
 
     It appears whole and once: two launches that decide at a time end with the same one.
     """
-    folder = sweep / FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
-    prepared, final = folder / f".{uuid.uuid4().hex}", folder / f"{decision.number:03d}.json"
+    final = layout.decision(sweep, decision.number)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    prepared = final.with_name(f".{uuid.uuid4().hex}")
     content = {**asdict(decision), "asked": dict(decision.asked)}
     store.write_bytes(prepared, (json.dumps(content, indent=1, allow_nan=False) + "\n").encode())
     try:
@@ -141,7 +139,7 @@ def chosen_of(decisions: Sequence[Decision]) -> dict[str, set[int]]:
     for decision in decisions:
         for label in decision.chosen:
             name, _, images = label.rpartition(" at ")
-            found.setdefault(f"trials/{name}", set()).add(int(images))
+            found.setdefault(layout.trial_name(name), set()).add(int(images))
     return found
 
 
@@ -165,7 +163,7 @@ def standing(question: Question, runs: Path, sweep: Path) -> Standing:
     told: dict[str, float | None] = {}
     open_: list[str] = []
     for candidate in question.candidates:
-        row = store.read_json(row_path(runs / candidate.trial, candidate.images))
+        row = store.read_json(layout.row(runs / candidate.trial, candidate.images))
         if row is not None:
             loss = row.get(question.pursue.quantity)
             told[candidate.label] = float(loss) if isinstance(loss, (int, float)) else None

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from glob import escape
 from pathlib import Path
 from typing import Any
 
 from var_scaling.errors import RequestProblem
 from var_scaling.launch.slurm.arrays import Queued, look_up, read_arrays
-from var_scaling.runs import holders, store
+from var_scaling.runs import holders, layout, store
 from var_scaling.runs.journal import read_effective
-from var_scaling.runs.record import Record, read_record, row_path
+from var_scaling.runs.record import Record, read_record
 
 
 @dataclass(frozen=True)
@@ -81,25 +80,25 @@ def find_sweep(runs: Path, name: str) -> Path:
     Raises:
         RequestProblem: there is no such sweep; the sentence lists those there are.
     """
-    folder = runs / "sweeps"
-    names = sorted(p.name for p in folder.iterdir() if (p / "study.json").exists()) if folder.is_dir() else []
+    names = layout.sweep_names(runs)
     if not names:
         raise RequestProblem(
             f"no sweep has been launched under {runs}; start one with `var-sweep launch sweeps/depth.yaml`"
         )
     if name == "last":
-        return folder / max(names, key=lambda n: (store.read_json(folder / n / "study.json") or {}).get("launched", ""))
+        folders = [layout.sweep(runs, each) for each in names]
+        return max(folders, key=lambda sweep: (store.read_json(layout.study(sweep)) or {}).get("launched", ""))
     if name.endswith((".yaml", ".yml")):
         name = Path(name).stem if Path(name).stem in names else name
     if name not in names:
         raise RequestProblem(f"no sweep `{name}` under {runs}; there are: {', '.join(names)}")
-    return folder / name
+    return layout.sweep(runs, name)
 
 
 def read_status(runs: Path, name: str = "last", ask_scheduler: holders.AskScheduler | None = None) -> SweepStatus:
     """The status of one sweep, with one question to SLURM where anything of it was handed to SLURM."""
     folder = find_sweep(runs, name)
-    study = store.read_json(folder / "study.json")
+    study = store.read_json(layout.study(folder))
     queue: Mapping[str, Queued] = {}
     silent = None
     if arrays := read_arrays(runs):
@@ -113,17 +112,18 @@ def read_status(runs: Path, name: str = "last", ask_scheduler: holders.AskSchedu
             if stage not in stages:
                 stages[stage] = read_record(runs, stage, ask_scheduler=ask_scheduler)
         budgets = tuple(b["images"] for b in entry["budgets"])
-        record = read_record(runs, f"trials/{entry['folder']}", budgets, entry["evaluations"], ask_scheduler)
+        name = layout.trial_name(entry["folder"])
+        record = read_record(runs, name, budgets, entry["evaluations"], ask_scheduler)
         trials.append(
             TrialStatus(
-                f"trials/{entry['folder']}",
+                name,
                 entry["depth"],
                 entry["seed"],
                 budgets,
                 tuple(entry["evaluations"]),
                 record,
                 entry.get("axes", {}),
-                queue.get(f"trials/{entry['folder']}"),
+                queue.get(name),
             )
         )
     failures: dict[tuple[str, str], list[TrialStatus]] = {}
@@ -151,17 +151,16 @@ def _left(
     ask_scheduler: holders.AskScheduler | None,
 ) -> Iterator[TrialStatus]:
     """Trials that the sweep asked for once and that somebody still works on, or will: an edit cancels nothing."""
-    for path in sorted((runs / "trials").glob(f"*/asked/{escape(sweep)}.json")):
-        folder = path.parents[1]
-        name = f"trials/{folder.name}"
-        asked = store.read_json(path)
+    for folder in layout.trials_asked_by(runs, sweep):
+        name = layout.name_of(folder)
+        asked = store.read_json(layout.asked(folder, sweep))
         if name in kept or asked is None:
             continue
         budgets, evaluations = tuple(asked["budgets"]), tuple(e["name"] for e in asked["evaluations"])
         record = read_record(runs, name, budgets, evaluations, ask_scheduler)
         queued = queue.get(name)
         if record.state in ("running", "unknown") or (queued and queued.queue != "gone"):
-            identity = store.read_json(folder / "identity.json") or {}
+            identity = store.read_json(layout.identity(folder)) or {}
             depth, seed = identity.get("model", {}).get("depth", 0), identity.get("seed", 0)
             yield TrialStatus(name, depth, seed, budgets, evaluations, record, queued=queued)
 
@@ -199,7 +198,7 @@ def find_trial(runs: Path, prefix: str) -> Path:
     Raises:
         RequestProblem: no trial, or several.
     """
-    folders = {p.name: p for place in ("trials", "store/import") for p in (runs / place).glob("[!.]*")}
+    folders = {folder.name: folder for folder in layout.model_folders(runs)}
     names = sorted(folders)
     found = [n for n in names if names_trial(prefix, n)]
     if len(found) != 1:
@@ -216,23 +215,25 @@ def find_work(runs: Path, prefix: str) -> Path:
     Raises:
         RequestProblem: no work, or several.
     """
-    stages = sorted(p.parent for p in (runs / "store").glob("*/*/identity.json"))
-    wanted = prefix.removeprefix("store/")
-    found = [p for p in stages if p.name.startswith(wanted) or f"{p.parent.name}/{p.name}".startswith(wanted)]
-    trials = runs / "trials"
-    if any(names_trial(prefix, p.name) for p in trials.iterdir()) if trials.is_dir() else not found:
+    names = {layout.name_of(folder): folder for folder in layout.stages(runs)}
+    found = [
+        folder
+        for name, folder in names.items()
+        if any(text.startswith(prefix) for text in (folder.name, layout.short_name(name), name))
+    ]
+    if any(names_trial(prefix, folder.name) for folder in layout.trial_folders(runs)):
         return find_trial(runs, prefix)
     if len(found) == 1:
         return found[0]
     if found:
-        listed = ", ".join(f"{p.parent.name}/{p.name}" for p in found[:8])
+        listed = ", ".join(layout.short_name(layout.name_of(folder)) for folder in found[:8])
         raise RequestProblem(f"{len(found)} stages begin with `{prefix}` under {runs}: {listed}")
     return find_trial(runs, prefix)
 
 
 def read_row(trial: Path, images: int) -> dict[str, Any]:
     """The row of a budget; empty where it is not trained."""
-    return store.read_json(row_path(trial, images)) or {}
+    return store.read_json(layout.row(trial, images)) or {}
 
 
 def loss_at(trial: Path, images: int) -> dict[str, float] | None:

@@ -10,15 +10,7 @@ from typing import Any
 
 from var_scaling.launch.wishes import leave_wishes
 from var_scaling.planning.plan import Plan
-from var_scaling.runs import store
-from var_scaling.runs.record import row_path
-
-PROFILE = "profile.yaml"  # beside a launch on a cluster: the profile's own text
-
-
-def sweep_folder(runs: Path, name: str) -> Path:
-    """What a study asked for, its launches, laws and figures."""
-    return runs / "sweeps" / name
+from var_scaling.runs import layout, store
 
 
 @dataclass(frozen=True)
@@ -32,9 +24,9 @@ class LastLaunch:
 
 def last_launch(sweep: Path) -> LastLaunch:
     """What a sweep's newest launch wrote down."""
-    for folder in sorted((sweep / "launches").glob("[0-9]*"), key=lambda p: -int(p.name)):
-        if (note := store.read_json(folder / "launch.json")) is not None:
-            profile = folder / PROFILE
+    for folder in reversed(layout.launches(sweep)):
+        if (note := store.read_json(layout.launch_note(folder))) is not None:
+            profile = layout.profile(folder)
             return LastLaunch(note.get("launcher", "local"), profile if profile.exists() else None, note.get("how", {}))
     return LastLaunch()
 
@@ -64,13 +56,13 @@ class Leaving:
 
 def leaving(plan: Plan) -> Leaving:
     """Compare a plan with what was launched last under its name."""
-    known = store.read_json(sweep_folder(plan.runs, plan.study.name) / "study.json") or {"trials": []}
+    known = store.read_json(layout.study(layout.sweep(plan.runs, plan.study.name))) or {"trials": []}
     asked = {Path(t.work.folder).name: set(t.spent) for t in plan.trials}
     rows = of = unfinished = 0
     for trial in known["trials"]:
-        folder = plan.runs / "trials" / trial["folder"]
+        folder = layout.trial(plan.runs, trial["folder"])
         budgets = {budget["images"] for budget in trial["budgets"]}
-        have = {images for images in budgets if row_path(folder, images).exists()}
+        have = {images for images in budgets if layout.row(folder, images).exists()}
         of += len(have)
         rows += len(have - asked.get(trial["folder"], set()))
         unfinished += trial["folder"] not in asked and have != budgets and bool(store.attempt_numbers(folder))
@@ -84,8 +76,8 @@ def ask_to_withdraw(sweep: Path, works: Sequence[str]) -> dict[str, str]:
         Launches whose folder does not take it, with the reason.
     """
     failed = {}
-    for launch in sorted((sweep / "launches").glob("[0-9]*")):
-        if (store.read_json(launch / "launch.json") or {}).get("launcher") in ("local", "ray"):
+    for launch in layout.launches(sweep):
+        if (store.read_json(layout.launch_note(launch)) or {}).get("launcher") in ("local", "ray"):
             try:
                 leave_wishes(launch, works)
             except OSError as error:

@@ -1,7 +1,6 @@
 """A wish to cancel, from another shell or machine: a file beside the launch that looks for it. Standard library only.
 
-<launch>/cancel/<work>        of a local launch
-<launch>/ray/cancel/<work>    of one on Ray, whose driver looks there
+It lies in the launch's own folder, or in the part of it where Ray's driver looks.
 """
 
 from __future__ import annotations
@@ -9,15 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-
-def file_name(work: str) -> str:
-    """A work's folder as one file name."""
-    return work.replace("/", "__")
+from var_scaling.runs import layout
 
 
 def wished(launch: Path, work: str) -> bool:
     """Whether somebody wished a work of a launch away."""
-    return any((launch / place / "cancel" / file_name(work)).exists() for place in ("", "ray"))
+    return any(layout.wish(place, work).exists() for place in (launch, layout.ray(launch)))
 
 
 def leave_wishes(launch: Path, works: Sequence[str]) -> None:
@@ -26,7 +22,7 @@ def leave_wishes(launch: Path, works: Sequence[str]) -> None:
     Raises:
         OSError: its folder does not take it.
     """
-    folder = launch / "ray" / "cancel" if (launch / "ray").is_dir() else launch / "cancel"
-    folder.mkdir(parents=True, exist_ok=True)
+    place = layout.ray(launch) if layout.ray(launch).is_dir() else launch
+    layout.wishes(place).mkdir(parents=True, exist_ok=True)
     for work in works:
-        (folder / file_name(work)).touch()
+        layout.wish(place, work).touch()

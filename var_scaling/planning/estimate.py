@@ -16,7 +16,7 @@ from var_scaling.families.base import Recomputing
 from var_scaling.families.registry import family_of
 from var_scaling.planning import devices, flops
 from var_scaling.planning.trial import TrialConfig
-from var_scaling.runs import store
+from var_scaling.runs import layout, store
 
 CPU = "(CPU)"  # a part of every CPU's name in rows
 ASSUMED_CPU_FLOPS = 15e9  # one thread on small models (docs/log.md: 10 to 40 GFLOP/s from depth 2 to 8)
@@ -60,7 +60,7 @@ class Cost:
 def measured_rates(runs: Path, limit: int = 400) -> list[Rate]:
     """Rates of the newest rows below `runs`, one per size, device and precision (the median)."""
     found: dict[tuple[int, str, str], list[float]] = {}
-    for path in heapq.nlargest(limit, runs.glob("trials/*/budgets/*/row.json"), key=lambda p: p.stat().st_mtime):
+    for path in heapq.nlargest(limit, layout.rows_of_all(runs), key=lambda p: p.stat().st_mtime):
         row = store.read_json(path)
         if not row or not row.get("seconds"):
             continue

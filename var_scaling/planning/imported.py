@@ -24,7 +24,7 @@ from var_scaling.config import yaml
 from var_scaling.config.image_manifest import PROVISIONAL
 from var_scaling.config.image_names import data_root, shown
 from var_scaling.errors import EnvironmentProblem, RequestProblem
-from var_scaling.runs import store
+from var_scaling.runs import layout, store
 from var_scaling.tokenizers.base import TokenizerConfig, WeightsConfig
 from var_scaling.tokenizers.registry import imported_kinds, kind_of, kinds
 
@@ -47,13 +47,12 @@ class Known:
 
 def weights_path(runs: Path, weights: str) -> Path:
     """Where the tensors of a content lie."""
-    return runs / "store" / "weights" / weights / "weights.safetensors"
+    return layout.imported_weights(runs, weights)
 
 
 def note_path(runs: Path, file: Path) -> Path:
     """Where what was read of a file is kept."""
-    name = hashlib.sha256(os.fsencode(file.resolve())).hexdigest()[:HASH_DIGITS]
-    return runs / "store" / "weights" / "files" / f"{name}.json"
+    return layout.imported_note(runs, hashlib.sha256(os.fsencode(file.resolve())).hexdigest()[:HASH_DIGITS])
 
 
 def stamp(file: Path) -> list[int]:
@@ -105,16 +104,16 @@ class Imports:
         if (file := self.file(text)) is not None:
             return self._of_file(file, given or {})
         found: dict[str, Known] = {}
-        for path in sorted((self.runs / "store" / "weights" / "files").glob("*.json"), key=lambda p: p.stat().st_mtime):
+        for path in layout.imported_notes(self.runs):
             known = _known(store.read_json(path))
             if known and (known.weights.startswith(text) or text in (Path(known.source).name, Path(known.source).stem)):
                 found[known.weights] = known
         for folder in self._tokenizers(text):
-            raw = yaml.load(folder / "config.yaml")[0]["tokenizer"]
+            raw = yaml.load(layout.config(folder))[0]["tokenizer"]
             if raw.get("weights", "off") != "off":
                 kind = imported_kinds()[raw["preset"]].name
                 found[raw["weights"]] = Known(raw["weights"], "tokenizer", kind, raw, shown(folder))
-            elif known := self._of_file(folder / "result" / "weights.safetensors", {}):
+            elif known := self._of_file(layout.weights(layout.result(folder)), {}):
                 found[known.weights] = known
         if len(found) > 1:
             listed = ", ".join(f"{known.weights[:8]} ({known.source})" for known in found.values())
@@ -128,9 +127,9 @@ class Imports:
 
     def _tokenizers(self, text: str) -> list[Path]:
         """Finished tokenizers of the store by the start of an id."""
-        wanted = text.removeprefix("store/").removeprefix("tokenizer/")
-        folders = (self.runs / "store" / "tokenizer").glob("*/result") if len(wanted) >= 4 else ()
-        return sorted(path.parent for path in folders if path.parent.name.startswith(wanted))
+        wanted = layout.short_name(text).removeprefix("tokenizer/")
+        stages = layout.stages(self.runs, "tokenizer") if len(wanted) >= 4 else ()
+        return [stage for stage in stages if stage.name.startswith(wanted) and layout.result(stage).is_dir()]
 
     def _of_file(self, file: Path, given: Mapping[str, Any]) -> Known | None:
         note = store.read_json(note_path(self.runs, file)) or {}

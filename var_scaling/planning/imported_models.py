@@ -24,17 +24,12 @@ from var_scaling.planning.prices import Prices
 from var_scaling.planning.study import Budgets, Study
 from var_scaling.planning.trial import TrialConfig, read_trial
 from var_scaling.planning.works import Work, reconstruction_works, works_of_import
-from var_scaling.runs import store
+from var_scaling.runs import layout, store
 from var_scaling.runs.record import read_record
 from var_scaling.tokenizers.base import TokenizerConfig
 from var_scaling.tokenizers.registry import kind_of
 
 BUDGET = 0  # images that an imported model is said to have seen
-
-
-def is_import(folder: Path) -> bool:
-    """Whether a work's folder is that of an imported model."""
-    return folder.parent.name == "import"
 
 
 def model_config(known: Known) -> ModelConfig:
@@ -106,8 +101,8 @@ def plan_of_import(
         RequestProblem: it has no tokenizer, or the evaluation cannot be done.
         EnvironmentProblem: its images are not here.
     """
-    config = _with_data(runs, read_trial(yaml.load(folder / "config.yaml")[0]), feature_weights)
-    whole = store.read_json(folder / "identity.json")
+    config = _with_data(runs, read_trial(yaml.load(layout.config(folder))[0]), feature_weights)
+    whole = store.read_json(layout.identity(folder))
     if "tokenizer" not in whole:
         raise RequestProblem(f"{folder.name} was imported without its tokenizer; import it again with --tokenizer NAME")
     study = Study(
@@ -169,7 +164,7 @@ def _with_data(runs: Path, config: TrialConfig, feature_weights: str | None) -> 
         update={"feature_weights": feature_weights or config.placement.feature_weights}
     )
     try:
-        manifests = Manifests(runs / "store", build=True)
+        manifests = Manifests(layout.store(runs), build=True)
         data = resolve_data(config.data, image_folder=placement.image_folder, manifests=manifests)
     except ValueError as problem:
         raise RequestProblem(str(problem)) from None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,7 +20,7 @@ from var_scaling.planning.resolve import asked_images, branch_point, resolve, sa
 from var_scaling.planning.study import Study
 from var_scaling.planning.trial import TrialConfig
 from var_scaling.planning.works import TrialWorks, Work, works_of
-from var_scaling.runs import holders, store
+from var_scaling.runs import holders, layout, store
 from var_scaling.runs.journal import durable_images
 from var_scaling.runs.record import Record, read_record
 from var_scaling.runs.symptoms import of_guidance
@@ -149,7 +148,7 @@ def make_plan(
     Raises:
         RequestProblem: every contradiction in the study at once.
     """
-    manifests, imports = manifests or Manifests(runs / "store"), imports or Imports(runs)
+    manifests, imports = manifests or Manifests(layout.store(runs)), imports or Imports(runs)
     problems: dict[str, None] = {}
     resolved: list[tuple[str, TrialConfig, TrialWorks, tuple[tuple[int, int], ...]]] = []
     for point, config in enumerate(configs):
@@ -219,7 +218,7 @@ def plan_to_launch(
             raise EnvironmentProblem(f"{missing_folder(config.data, folder)} (the study can be planned without it)")
     if all(config.data.name != "imagefolder" for config in of_files):
         return plan
-    manifests = Manifests(runs / "store", build=True, tell=tell)
+    manifests = Manifests(layout.store(runs), build=True, tell=tell)
     return make_plan(study, configs, runs, device, ask_scheduler, manifests, imports, chosen)
 
 
@@ -383,9 +382,5 @@ def _with_nearest(trials: Sequence[PlannedTrial], runs: Path) -> list[PlannedTri
 
 def _existing_leaves(runs: Path) -> dict[str, frozenset[tuple[str, Any]]]:
     """The identity of every trial on disk, as a set of (path, value)."""
-    try:
-        names = sorted(os.listdir(runs / "trials"))
-    except OSError:
-        return {}
-    found = {name: store.read_json(runs / "trials" / name / "identity.json") for name in names}
+    found = {folder.name: store.read_json(layout.identity(folder)) for folder in layout.trial_folders(runs)}
     return {name: frozenset(identity.flatten(whole)) for name, whole in found.items() if whole}

@@ -19,7 +19,7 @@ from var_scaling.families.registry import family_of
 from var_scaling.planning.resolve import sampler_of
 from var_scaling.planning.trial import TrialConfig
 from var_scaling.planning.works import Evaluation, Kind, Work
-from var_scaling.runs import store
+from var_scaling.runs import layout, store
 from var_scaling.tokenizers.base import DERIVED_LIMIT_BYTES, TokenizerConfig
 from var_scaling.tokenizers.convolutions import conv_flops
 from var_scaling.tokenizers.registry import kind_of, read_tokenizer
@@ -77,16 +77,17 @@ class Prices:
         """FLOPs a second of what was done of a kind; None where nothing was."""
         found = []
         if kind == "evaluation":
-            paths = sorted(self.runs.glob("trials/*/budgets/*/evaluations/*.json"))[-100:]
+            paths = sorted(layout.evaluations_of_all(self.runs))[-100:]
             for path in paths:
-                done, row = store.read_json(path), store.read_json(path.parents[1] / "row.json")
+                done, row = store.read_json(path), store.read_json(layout.row_in(layout.budget_of(path)))
                 if done and row and done.get("seconds") and "forward_flops_per_image" in row:
                     guided = 2 if done.get("guidance") else 1
                     operations = done["samples"] * guided * row["train_flops_visible"] / row["images_seen"] / 3
                     found.append(operations / max(done["seconds"] - DISTANCE_SECONDS, 0.5))
-        for path in sorted((self.runs / "store" / kind).glob("*/result/report.json"))[-8:]:
-            report = store.read_json(path)
-            config = yaml.load(path.parents[1] / "config.yaml")[0] if report and report.get("seconds") else None
+        built = [stage for stage in layout.stages(self.runs, kind) if layout.report(layout.result(stage)).exists()]
+        for stage in built[-8:]:
+            report = store.read_json(layout.report(layout.result(stage)))
+            config = yaml.load(layout.config(stage))[0] if report and report.get("seconds") else None
             if config and config["placement"]["device"] != "cuda":
                 operations, fixed = _stage_flops(kind, config)
                 found.append(operations / max(report["seconds"] - fixed, 0.5))

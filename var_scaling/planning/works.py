@@ -28,6 +28,7 @@ from var_scaling.families.base import ModelConfig
 from var_scaling.planning import identity
 from var_scaling.planning.resolve import fid_of
 from var_scaling.planning.trial import TrialConfig
+from var_scaling.runs import layout
 from var_scaling.tokenizers.base import TokenizerConfig
 
 Kind = Literal["tokenizer", "classifier", "tokens", "reconstruction", "trial", "import"]
@@ -66,7 +67,7 @@ def _stage(kind: Kind, parts: Mapping[str, Any], how: _How, needs: tuple[str, ..
     whole = {"kind": kind, **parts}
     key = identity.digest(whole)
     config = _dump(**sections, execution=how.execution, placement=how.placement)
-    return Work(kind, key, f"store/{kind}/{key}", whole, config, needs)
+    return Work(kind, key, layout.stage_name(kind, key), whole, config, needs)
 
 
 # A tokenizer is trained on the plain images of the whole set; its own recipe says whether it flips them.
@@ -164,7 +165,7 @@ def works_of(config: TrialConfig, evaluate: EvaluateConfig) -> TrialWorks:
     stages, evaluations = _evaluations(config, evaluate)
     whole = identity.of_trial(config)
     key = identity.digest(whole)
-    folder = f"trials/{config.model.family}-d{config.model.depth}-s{config.seed}-{key}"
+    folder = layout.trial_name(f"{config.model.family}-d{config.model.depth}-s{config.seed}-{key}")
     dump = config.model_dump(mode="python", exclude_none=True)
     trial = Work("trial", key, folder, whole, dump, (tokenizer.folder, tokens.folder))
     unique = {stage.folder: stage for stage in (tokenizer, tokens, *stages)}
@@ -195,7 +196,7 @@ def works_of_import(config: TrialConfig, weights: str, evaluate: EvaluateConfig 
     key = identity.digest(whole)
     names = ("data", "model", "execution", "placement", *(("tokenizer",) if needs else ()))
     dump = _dump(**{name: getattr(config, name) for name in names})
-    folder = f"store/import/{config.model.family}-d{config.model.depth}-{key}"
+    folder = layout.stage_name("import", f"{config.model.family}-d{config.model.depth}-{key}")
     model = Work("import", key, folder, whole, dump, tuple(work.folder for work in needs))
     stages, evaluations = _evaluations(config, evaluate)
     unique = {stage.folder: stage for stage in (*needs, *stages)}

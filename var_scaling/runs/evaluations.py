@@ -8,7 +8,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from var_scaling.runs import store
+from var_scaling.runs import layout, store
 
 # What sampling decides, and so differs between seeds; all else in an evaluation is its setting.
 MEASURED = (
@@ -34,7 +34,7 @@ def read_evaluations(budget: Path, names: Collection[str]) -> dict[str, Mapping[
     """
     found: dict[str, list[Mapping[str, Any]]] = {}
     for name in names:
-        if value := store.read_json(budget / "evaluations" / name):
+        if value := store.read_json(layout.evaluation(budget, name)):
             found.setdefault(str(value.get("label", value.get("kind", "evaluation"))), []).append(value)
     return {label: pooled(values) for label, values in found.items()}
 

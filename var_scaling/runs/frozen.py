@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from var_scaling.errors import EnvironmentProblem, RequestProblem
-from var_scaling.runs import offered, store
+from var_scaling.runs import layout, offered, store
 
 PACKAGE = Path(__file__).parents[1]
 ENVIRONMENT = "VAR_SCALING_CODE"
@@ -86,7 +86,7 @@ def freeze(runs: Path, package: Path = PACKAGE) -> Path:
         RequestProblem: nothing could be imported from there.
     """
     check_path(runs)
-    final = runs.resolve() / "store" / "code" / code_hash(package)
+    final = layout.code(runs.resolve(), code_hash(package))
     if final.is_dir():
         return final
     prepared = final.with_name(f".{uuid.uuid4().hex}")
@@ -149,7 +149,7 @@ def _imported_from(package: str) -> Path | None:
 
 def changed_files(runs: Path, code: str, package: Path = PACKAGE) -> list[str] | None:
     """Files that differ from a stored copy, relative to our package; None where that copy is not stored here."""
-    old = runs / "store" / "code" / code / package.name
+    old = layout.code(runs, code) / package.name
     if not old.is_dir():
         return None
     mine, other = dict(_contents(package, None)), dict(_contents(old, old.parent))

@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from var_scaling.runs import store
+from var_scaling.runs import layout, store
 
 EQUAL_FAILURES = 3
 DEAD_ON_NODE = 2
@@ -38,17 +38,17 @@ class Note:
 
 def note_failure(launch: Path, note: Note) -> None:
     """Leave a note; a disk that is full of failures must not hide the failure itself."""
-    folder = launch / "early-failures"
+    path = layout.early_failure(launch, f"{note.work}-{time.time_ns()}")
     try:
-        folder.mkdir(exist_ok=True)
-        store.write_json(folder / f"{note.work}-{time.time_ns()}.json", vars(note))
+        path.parent.mkdir(exist_ok=True)
+        store.write_json(path, vars(note))
     except OSError as error:
-        print(f"could not leave a note in {folder}: {error}", flush=True)
+        print(f"could not leave a note in {path.parent}: {error}", flush=True)
 
 
 def read_notes(launch: Path) -> list[Note]:
     """The notes of a launch, the oldest first."""
-    values = [store.read_json(path) for path in (launch / "early-failures").glob("*.json")]
+    values = [store.read_json(path) for path in layout.early_failures(launch)]
     return sorted((Note(**value) for value in values if value), key=lambda note: note.time)
 
 
@@ -86,10 +86,10 @@ def common_bug(notes: list[Note]) -> Note | None:
     return None
 
 
-def excused(launches: Path) -> frozenset[str]:
+def excused(sweep: Path) -> frozenset[str]:
     """Works whose failure was their node's, over all launches of a sweep: the next launch starts them again."""
     found = set()
-    for launch in launches.glob("*"):
+    for launch in layout.launches(sweep):
         for here in bad_nodes(read_notes(launch)).values():
             found |= {note.work for note in here}
     return frozenset(found)

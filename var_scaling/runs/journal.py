@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from var_scaling.runs import layout
+
 Line = dict[str, Any]
 
 
@@ -77,10 +79,7 @@ def read_lines(path: Path) -> Iterator[Line]:
 
 def attempt_journals(trial_folder: Path) -> list[Path]:
     """The journals of all attempts, in order."""
-    return sorted(
-        (p for p in trial_folder.glob("attempts/*/journal.jsonl") if p.parent.name.isdecimal()),
-        key=lambda p: int(p.parent.name),
-    )
+    return layout.journals(trial_folder)
 
 
 def read_effective(trial_folder: Path) -> list[Line]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from var_scaling.runs import slurm_task, store
+from var_scaling.runs import layout, slurm_task, store
 from var_scaling.runs.journal import attempt_journals, read_lines
 from var_scaling.runs.record import read_record
 
@@ -45,19 +45,19 @@ class Gate:
 
 def write_gate(launch: Path, trials: Mapping[str, Prediction]) -> None:
     """Hold what is no pilot of this launch."""
-    store.write_json(launch / "pilot.json", {"trials": {name: asdict(said) for name, said in trials.items()}})
+    store.write_json(layout.pilots(launch), {"trials": {name: asdict(said) for name, said in trials.items()}})
 
 
 def read_gate(launch: Path) -> Gate | None:
     """The gate of a launch, if it has one."""
-    if (value := store.read_json(launch / "pilot.json")) is None:
+    if (value := store.read_json(layout.pilots(launch))) is None:
         return None
     return Gate(launch, {name: Prediction(**said) for name, said in value["trials"].items()})
 
 
 def passed(trial: Path) -> bool:
     """Whether a trial has a durable checkpoint or a row."""
-    return any(trial.glob("budgets/*/row.json")) or _first_mark(trial) is not None
+    return bool(layout.rows(trial)) or _first_mark(trial) is not None
 
 
 def _standing(runs: Path, trial: str, said: Prediction) -> str:
@@ -79,7 +79,7 @@ def _standing(runs: Path, trial: str, said: Prediction) -> str:
 def _first_mark(trial: Path) -> tuple[int, float] | None:
     """Images and seconds, from the claim on, of the first durable checkpoint."""
     for path in attempt_journals(trial):
-        began = (store.read_json(path.parent / "claim.json") or {}).get("time")
+        began = (store.read_json(layout.claim(path.parent)) or {}).get("time")
         for line in read_lines(path):
             if line.get("event") in ("checkpoint", "budget") and began is not None:
                 return int(line["images"]), float(line["time"]) - float(began)
@@ -95,7 +95,7 @@ class Watch:
     def __init__(self, runs: Path, trial: str, launch: Path) -> None:
         self.runs = runs
         # Also of earlier launches: `retry` starts a failed pilot in a launch of its own.
-        gates = [gate for folder in launch.parent.glob("[0-9]*") if (gate := read_gate(folder))]
+        gates = [gate for folder in layout.launches(layout.sweep_of(launch)) if (gate := read_gate(folder))]
         self.gates = [gate for gate in gates if trial in gate.trials]
 
     def __call__(self) -> None:
@@ -108,7 +108,7 @@ class Watch:
 def release(launch: Path) -> dict[str, str]:
     """Release every held array of a launch; what SLURM said to each, empty where it agreed. Twice does no harm."""
     answers = {}
-    for path in sorted((launch / "slurm").glob("*.json")):
+    for path in sorted(layout.arrays_below(launch)):
         array = store.read_json(path)
         if array and array.get("held") and not array.get("refused"):
             # By name where the id got lost: the token is in it.

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from var_scaling.exits import EXIT_STOPPED
-from var_scaling.runs import store
+from var_scaling.runs import layout, store
 from var_scaling.runs.slurm_task import SlurmTask, this_task
 from var_scaling.runs.store import Attempt
 
@@ -57,7 +57,7 @@ def leave_with(attempt: Attempt) -> None:
     """End this process when another rank has written why the attempt ended: it may wait in a collective for ever."""
 
     def watch() -> None:
-        while not (attempt.folder / "end.json").exists():
+        while not layout.end(attempt.folder).exists():
             time.sleep(1.0)
         time.sleep(LEAVE_SECONDS)
         if not attempt.ended:
@@ -120,7 +120,7 @@ def open_meeting(attempt: Attempt, meeting: Meeting, started_by_scheduler: bool)
     Returns:
         The processes started here.
     """
-    store.write_json(attempt.folder / "ranks.json", vars(meeting))
+    store.write_json(layout.meeting(attempt.folder), vars(meeting))
     if started_by_scheduler:
         return ()
     return tuple(
@@ -136,9 +136,9 @@ def find_meeting(folder: Path, done: Callable[[Path], bool]) -> tuple[Attempt, M
     while time.monotonic() < deadline and not done(folder):
         attempt = _attempt_of_rank_0(folder, task)
         if attempt is not None:
-            if (attempt.folder / "end.json").exists():
+            if layout.end(attempt.folder).exists():
                 return None
-            if place := store.read_json(attempt.folder / "ranks.json"):
+            if place := store.read_json(layout.meeting(attempt.folder)):
                 return attempt, Meeting(**place)
         time.sleep(0.1)
     return None

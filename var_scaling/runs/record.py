@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from var_scaling.runs import holders, store
+from var_scaling.runs import holders, layout, store
 
 if TYPE_CHECKING:  # a worker starts without pydantic: it only looks at folders
     from var_scaling.planning.works import Work
@@ -42,11 +42,6 @@ class Record:
         return self.state in ("new", "interrupted", "stopped")
 
 
-def row_path(trial: Path, images: int) -> Path:
-    """Where the row of a budget lies; it exists if and only if that budget is trained."""
-    return trial / "budgets" / str(images) / "row.json"
-
-
 def read_record(
     runs: Path,
     work: Work | str,
@@ -65,23 +60,20 @@ def read_record(
     """
     name = work if isinstance(work, str) else work.folder
     folder = runs / name
-    try:
-        names = set(os.listdir(folder))
-    except OSError:
+    if not folder.is_dir():
         return Record("new")
     rows: tuple[int, ...] = ()
     missing = 0
-    if name.startswith(("trials/", "store/import/")):  # a model with budgets; of an import one, of 0 images
-        if "budgets" in names:
-            rows = tuple(sorted(int(b) for b in os.listdir(folder / "budgets") if b.isdecimal()))
+    if layout.has_budgets(name):
+        rows = tuple(sorted(int(name) for name in _names(layout.budgets(folder)) if name.isdecimal()))
         done = set(rows)
         for budget in budgets:
             if budget in done and evaluations:
-                missing += len(set(evaluations) - _names(folder / "budgets" / str(budget) / "evaluations"))
+                missing += len(set(evaluations) - _names(layout.evaluations(layout.budget(folder, budget))))
         finished = bool(budgets) and done.issuperset(budgets) and not missing
     else:
-        finished = "result" in names
-    numbers = store.attempt_numbers(folder) if "attempts" in names else []
+        finished = layout.result(folder).exists()
+    numbers = store.attempt_numbers(folder)
     if finished:
         return Record("finished", len(numbers), rows=rows)
     if not numbers:
@@ -91,18 +83,18 @@ def read_record(
 
 def nothing_missing(folder: Path) -> bool:
     """Whether everything that any study asks of a work folder is there."""
-    if folder.parent.name not in ("trials", "import"):
-        return (folder / "result").is_dir()
-    requests = [store.read_json(path) for path in (folder / "asked").glob("*.json")]
+    if not layout.has_budgets(folder):
+        return layout.result(folder).is_dir()
+    requests = [store.read_json(path) for path in layout.all_asked(folder)]
     if not requests:
         return False
     for request in requests:
         for budget in request["budgets"]:
-            here = folder / "budgets" / str(budget)
+            here = layout.budget(folder, budget)
             names = _names(here)
-            if "row.json" not in names or (request["samples_grid"] != "off" and "samples.png" not in names):
+            if layout.ROW not in names or (request["samples_grid"] != "off" and layout.SAMPLES not in names):
                 return False
-            if {e["name"] for e in request["evaluations"]} - _names(here / "evaluations"):
+            if {e["name"] for e in request["evaluations"]} - _names(layout.evaluations(here)):
                 return False
     return True
 
@@ -114,9 +106,9 @@ def _of_last_attempt(
     missing: int,
     ask_scheduler: holders.AskScheduler | None,
 ) -> Record:
-    attempt = folder / "attempts" / f"{numbers[-1]:03d}"
-    progress: dict[str, Any] = store.read_json(attempt / "progress.json") or {}
-    end: dict[str, Any] | None = store.read_json(attempt / "end.json")
+    attempt = layout.attempt(folder, numbers[-1])
+    progress: dict[str, Any] = store.read_json(layout.progress(attempt)) or {}
+    end: dict[str, Any] | None = store.read_json(layout.end(attempt))
     holder = store.read_holder(folder, numbers[-1])
     state: State
     if end is None:
@@ -152,11 +144,11 @@ def fruitless_attempts(folder: Path, numbers: Sequence[int], launch: str | None 
     """How many of the last attempts were killed or sent away without a gain, of all or of those of one launch."""
     count = 0
     for number in reversed(numbers):
-        attempt = folder / "attempts" / f"{number:03d}"
-        end = store.read_json(attempt / "end.json")
+        attempt = layout.attempt(folder, number)
+        end = store.read_json(layout.end(attempt))
         if (end and end["cause"] not in ("preempted", "time-limit")) or gained(attempt):
             break
-        if launch and (store.read_json(attempt / "claim.json") or {}).get("launch") != launch:
+        if launch and (store.read_json(layout.claim(attempt)) or {}).get("launch") != launch:
             break
         count += 1
     return count
@@ -164,10 +156,10 @@ def fruitless_attempts(folder: Path, numbers: Sequence[int], launch: str | None 
 
 def gained(attempt: Path) -> bool:
     """Whether an attempt left something durable: a checkpoint, or a budget that was published."""
-    if _names(attempt / "checkpoints"):
+    if _names(layout.checkpoints(attempt)):
         return True
     try:
-        text = (attempt / "journal.jsonl").read_text(errors="replace", encoding="utf-8")
+        text = layout.journal(attempt).read_text(errors="replace", encoding="utf-8")
     except OSError:
         return False
     return '"event": "checkpoint"' in text or '"event": "budget"' in text

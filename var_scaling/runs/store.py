@@ -33,6 +33,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from var_scaling.runs import layout
 from var_scaling.runs.holders import AskScheduler, Holder, Life, life, this_process
 
 RESERVE_BYTES = 16_384
@@ -190,11 +191,11 @@ class Attempt:
 
     @property
     def folder(self) -> Path:
-        return self.work / "attempts" / f"{self.number:03d}"
+        return layout.attempt(self.work, self.number)
 
     def check_owner(self) -> None:
         """Raise `Lost` if a later attempt exists."""
-        if (self.work / "attempts" / f"{self.number + 1:03d}").exists():
+        if layout.attempt(self.work, self.number + 1).exists():
             raise Lost(f"{self.work.name}: attempt {self.number} was taken over by attempt {self.number + 1}")
 
     def stop_requested(self, needed: float = 0.0) -> bool:
@@ -220,16 +221,15 @@ class Attempt:
             temporary.write_text(
                 json.dumps({"done": done, "total": total, "what": what, "time": time.time()}), encoding="utf-8"
             )
-            os.replace(temporary, self.folder / "progress.json")
+            os.replace(temporary, layout.progress(self.folder))
 
     def save_checkpoint(self, name: str, state: Mapping[str, Any]) -> None:
         """Durably save tensors and plain values under a name; the one before stays as `<name>.previous`."""
         import torch
 
         self.check_owner()
-        folder = self.folder / "checkpoints"
-        folder.mkdir(exist_ok=True)
-        path = folder / f"{name}.pt"
+        path = layout.checkpoint(self.folder, name)
+        path.parent.mkdir(exist_ok=True)
         if self.journal is not None:
             self.journal.sync()
         with _written(path) as file:  # tensor by tensor: a large state does not fit the host twice
@@ -240,7 +240,7 @@ class Attempt:
                 raise hashing.problem or error from None
             file.write(hashing.sum.digest())
             if path.exists():
-                os.replace(path, folder / f"{name}.previous.pt")
+                os.replace(path, layout.checkpoint(self.folder, name, previous=True))
 
     def load_checkpoint(self, name: str) -> dict[str, Any] | None:
         """The newest intact checkpoint of that name over all attempts, or None."""
@@ -262,25 +262,25 @@ class Attempt:
             What stands.
         """
         self.ended = True
-        (self.folder / "reserve").unlink(missing_ok=True)
-        if (said := read_json(self.folder / "end.json")) is None:
+        layout.reserve(self.folder).unlink(missing_ok=True)
+        if (said := read_json(layout.end(self.folder))) is None:
             said = {"cause": cause, "time": time.time(), **details}
-            write_json(self.folder / "end.json", said)
+            write_json(layout.end(self.folder), said)
         return dict(said)
 
 
 def checkpoint_files(work: Path, name: str) -> Iterator[Path]:
     """Where a checkpoint may lie, the newest first."""
     for number in reversed(attempt_numbers(work)):
-        for suffix in ("", ".previous"):
-            path = work / "attempts" / f"{number:03d}" / "checkpoints" / f"{name}{suffix}.pt"
+        for previous in (False, True):
+            path = layout.checkpoint(layout.attempt(work, number), name, previous)
             if path.exists():
                 yield path
 
 
 def branch_points(work: Path) -> list[int] | None:
     """Images at which a trunk's state was kept and still is, rising; None where no attempt has saved anything."""
-    folders = [work / "attempts" / f"{number:03d}" / "checkpoints" for number in attempt_numbers(work)]
+    folders = [layout.checkpoints(layout.attempt(work, number)) for number in attempt_numbers(work)]
     found: list[int] | None = None
     for folder in folders:
         with contextlib.suppress(OSError):
@@ -321,14 +321,14 @@ def read_checkpoint(path: Path) -> dict[str, Any] | None:
 def attempt_numbers(work: Path) -> list[int]:
     """Numbers of the attempts so far, in order."""
     try:
-        return sorted(int(name) for name in os.listdir(work / "attempts") if name.isdecimal())
+        return sorted(int(name) for name in os.listdir(layout.attempts(work)) if name.isdecimal())
     except OSError:
         return []
 
 
 def read_holder(work: Path, number: int) -> Holder | None:
     """Who made an attempt."""
-    claim = read_json(work / "attempts" / f"{number:03d}" / "claim.json")
+    claim = read_json(layout.claim(layout.attempt(work, number)))
     return Holder(**claim["holder"]) if claim else None
 
 
@@ -353,22 +353,22 @@ def take(
     """
     numbers = attempt_numbers(work)
     last = numbers[-1] if numbers else -1
-    if last >= 0 and not (work / "attempts" / f"{last:03d}" / "end.json").exists():
+    if last >= 0 and not layout.end(layout.attempt(work, last)).exists():
         holder = read_holder(work, last)
-        assert holder is not None, f"{work}/attempts/{last:03d} has no claim.json: it appears with its folder"
+        assert holder is not None, f"{work.name}: attempt {last} has no claim, which appears with its folder"
         state = life(holder, ask_scheduler)
         if state == "alive" or (state == "unknown" and not take_over):
             raise Held(work, holder, state)
     if done(work):
         raise Done
     mine = this_process()
-    (work / "attempts").mkdir(exist_ok=True)
-    prepared = work / "attempts" / f".{mine.token}"
+    layout.attempts(work).mkdir(exist_ok=True)
+    prepared = layout.attempts(work) / f".{mine.token}"
     prepared.mkdir()
     launch = os.environ.get("VAR_SCALING_LAUNCH")  # a claim of it is told from an older one by this, not by a clock
-    write_json(prepared / "claim.json", {"holder": asdict(mine), "time": time.time(), "launch": launch})
-    write_bytes(prepared / "reserve", os.urandom(RESERVE_BYTES), durable=False)  # random: not to be compressed away
-    final = work / "attempts" / f"{last + 1:03d}"
+    write_json(layout.claim(prepared), {"holder": asdict(mine), "time": time.time(), "launch": launch})
+    write_bytes(layout.reserve(prepared), os.urandom(RESERVE_BYTES), durable=False)  # random: not to be compressed away
+    final = layout.attempt(work, last + 1)
     if not publish(prepared, final):
         winner = read_holder(work, last + 1)
         assert winner is not None

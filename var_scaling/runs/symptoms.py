@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from var_scaling.runs import store
+from var_scaling.runs import layout, store
 from var_scaling.runs.evaluations import read_evaluations
 
 Report = Mapping[str, Any]
@@ -138,12 +138,12 @@ def of_sweep(runs: Path, study: Report) -> list[str]:
     found: dict[str, list[str]] = {}
     for entry in study["trials"]:
         name = str(entry["folder"]).partition("-")[2][:-4]
-        stages = {each.split("/")[1]: runs / each / "result" for each in entry.get("stages", ())}
-        tokenizer = store.read_json(stages["tokenizer"] / "report.json") or {} if "tokenizer" in stages else {}
+        stages = {layout.kind_of_stage(each): layout.result(runs / each) for each in entry.get("stages", ())}
+        tokenizer = store.read_json(layout.report(stages["tokenizer"])) or {} if "tokenizer" in stages else {}
         last: tuple[str, ...] = ()
         for budget in entry["budgets"]:
-            folder = runs / "trials" / entry["folder"] / "budgets" / str(budget["images"])
-            row = store.read_json(folder / "row.json")
+            folder = layout.budget(layout.trial(runs, entry["folder"]), budget["images"])
+            row = store.read_json(layout.row_in(folder))
             if row is None:
                 continue
             evaluations = read_evaluations(folder, entry["evaluations"]).values()
@@ -156,8 +156,8 @@ def of_sweep(runs: Path, study: Report) -> list[str]:
             )
         for words in last:  # of the largest budget: a small one may well have learnt little
             found.setdefault(words, []).append(name)
-        if "reconstruction" in stages and (report := store.read_json(stages["reconstruction"] / "report.json")):
-            for words in of_reconstructions(report, store.read_json(stages["reconstruction"] / "sanity.json")):
+        if "reconstruction" in stages and (report := store.read_json(layout.report(stages["reconstruction"]))):
+            for words in of_reconstructions(report, store.read_json(layout.sanity(stages["reconstruction"]))):
                 found.setdefault(words, []).append(name)
     return [f"{_names(names, len(study['trials']))}: {words}" for words, names in found.items()]
 

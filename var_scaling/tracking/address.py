@@ -11,7 +11,7 @@ import urllib.request
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from var_scaling.runs import store
+from var_scaling.runs import layout, store
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 URI_FILE = "VAR_SCALING_TRACKER"  # names a file of its owner's that holds the address: scripts are for all to read
@@ -94,10 +94,10 @@ def page(experiment: str, mode: str = "CHART") -> str:
 def read_ui_address(runs: Path, sweep: str, uri: str | None = None) -> str | None:
     """`ui_address` of a sweep that has been mirrored to this store, or None. Imports no mlflow."""
     uri = uri or tracking_uri()
-    state = store.read_json(state_path(runs / "sweeps" / sweep, uri))
+    state = store.read_json(state_path(layout.sweep(runs, sweep), uri))
     return ui_address(uri, state["experiment"]) if state and state.get("experiment") else None
 
 
 def state_path(sweep_folder: Path, uri: str) -> Path:
     """Where the mirror keeps how far one store has been told of a sweep."""
-    return sweep_folder / "mirror" / f"{hashlib.sha256(uri.encode()).hexdigest()[:12]}.json"
+    return layout.mirror_state(sweep_folder, hashlib.sha256(uri.encode()).hexdigest()[:12])

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from var_scaling.runs import holders, store
+from var_scaling.runs import holders, layout, store
 from var_scaling.runs.evaluations import read_evaluations
 from var_scaling.runs.journal import attempt_journals, read_effective
 from var_scaling.tracking import laws, notes, points, rows, view
@@ -90,7 +90,7 @@ class Mirror:
         live: bool = False,
     ) -> None:
         self.runs, self.sweep, self.uri, self.ask, self.live = runs, sweep, uri or tracking_uri(), ask, live
-        self.folder = runs / "sweeps" / sweep
+        self.folder = layout.sweep(runs, sweep)
         self.state = State.read(state_path(self.folder, self.uri))
         self._seen: dict[str, Any] = {}  # work folder -> what its files looked like when all was sent
         self._measured: dict[str, list[notes.Measured]] = {}  # trial -> its rows
@@ -128,18 +128,22 @@ class Mirror:
         return sent
 
     def _round(self) -> int:
-        study = store.read_json(self.folder / "study.json") or {"trials": []}
+        study = store.read_json(layout.study(self.folder)) or {"trials": []}
         launches = {
-            path.parent.name: launch
-            for path in sorted(self.folder.glob("launches/*/launch.json"))
-            if (launch := store.read_json(path)) is not None
+            folder.name: launch
+            for folder in layout.launches(self.folder)
+            if (launch := store.read_json(layout.launch_note(folder))) is not None
         }
         parents = {number: self._parent(number, launch) for number, launch in launches.items()}
         sent, files, looks = 0, list[Files](), dict[str, Any]()
-        works = list(dict.fromkeys(s for t in study["trials"] for s in t.get("stages", ()) if "/tokenizer/" in s))
+        works = list(
+            dict.fromkeys(
+                s for t in study["trials"] for s in t.get("stages", ()) if layout.kind_of_stage(s) == "tokenizer"
+            )
+        )
         for work in [*works, *study["trials"]]:
             trial = work if isinstance(work, dict) else None
-            name = f"trials/{trial['folder']}" if trial else str(work)
+            name = layout.trial_name(trial["folder"]) if trial else str(work)
             folder = self.runs / name
             look = self._look(folder, trial)
             if self._seen.get(name) == look or not attempt_journals(folder):
@@ -252,11 +256,11 @@ class Mirror:
 
     def _trial(self, trial: Mapping[str, Any], folder: Path, parent: str | None) -> tuple[int, Files]:
         budgets = [int(b["images"]) for b in trial["budgets"]]
-        found = {b: row for b in budgets if (row := store.read_json(folder / "budgets" / str(b) / "row.json"))}
+        found = {b: row for b in budgets if (row := store.read_json(layout.row(folder, b)))}
         # Before the lines: one that was read earlier may have been written again by the attempt that made it durable.
         limits = points.publishable(folder, found)
         lines = read_effective(folder)
-        identity = store.read_json(folder / "identity.json") or {}
+        identity = store.read_json(layout.identity(folder)) or {}
         start = min((line["time"] for line in lines), default=time.time())
         family = str((identity.get("model") or {}).get("family", "var"))
         self._families.add(family)
@@ -269,7 +273,7 @@ class Mirror:
         for budget, row in found.items():
             at = int(float(row.get("finished", 0)) * 1000)
             sent += self._once(key, run_id, f"row:{budget}", points.row_points(row, at, row.get("images_seen", budget)))
-            evaluations = read_evaluations(folder / "budgets" / str(budget), trial.get("evaluations", ()))
+            evaluations = read_evaluations(layout.budget(folder, budget), trial.get("evaluations", ()))
             for label, evaluation in evaluations.items():
                 when = int(float(evaluation.get("finished", row.get("finished", 0))) * 1000)
                 name = f"{budget}/{label}/{evaluation.get('seeds', 1)}"  # one more seed makes another mean
@@ -298,7 +302,7 @@ class Mirror:
         grids = points.sample_grids(folder, budgets)
         if grids:
             self._pictured[str(trial["trial"])] = max(grids)
-        config = folder / "config.yaml"
+        config = layout.config(folder)
         plain = {config: "config"} if config.exists() else {}
         plain |= {path: f"samples/{budget:012d}" for budget, path in grids.items()}  # sorted by name is sorted by size
         return sent, Files(key, run_id, plain, {("samples", budget): path for budget, path in grids.items()})
@@ -334,8 +338,8 @@ class Mirror:
 
     def _tokenizer(self, folder: Path, parent: str | None) -> tuple[int, Files]:
         """A tokenizer's training: curves, PSNR, rFID where it was measured, reconstructions."""
-        identity, result = store.read_json(folder / "identity.json") or {}, folder / "result"
-        lines, report = read_effective(folder), store.read_json(result / "report.json")
+        identity, result = store.read_json(layout.identity(folder)) or {}, layout.result(folder)
+        lines, report = read_effective(folder), store.read_json(layout.report(result))
         limits = points.publishable(folder, {})
         if report:
             limits = {str(line["phase"]): int(line["images"]) for line in lines}
@@ -355,22 +359,22 @@ class Mirror:
             end = float(at)
             sent += self._once(key, run_id, "report", points.tokenizer_report(report, int(at * 1000), step))
             for made in points.reconstructions_of(self.runs, folder):
-                measured = store.read_json(made / "report.json") or {}
-                when = int((made / "report.json").stat().st_mtime * 1000)
+                measured = store.read_json(layout.report(made)) or {}
+                when = int(layout.report(made).stat().st_mtime * 1000)
                 sent += self._once(key, run_id, made.parent.name, points.tokenizer_report(measured, when, step))
-                if (made / "reconstructions.png").exists():
-                    pictures["reconstructions", step] = made / "reconstructions.png"
+                if layout.reconstructions(made).exists():
+                    pictures["reconstructions", step] = layout.reconstructions(made)
         self._status(key, run_id, "FINISHED" if report else points.status(folder, self.ask), end)
-        config = {folder / "config.yaml": "config"} if (folder / "config.yaml").exists() else {}
+        config = {layout.config(folder): "config"} if layout.config(folder).exists() else {}
         return sent, Files(key, run_id, config, pictures)
 
     def _summary(self, study: Mapping[str, Any], key: str, run_id: str) -> int:
         """What the launch and the experiment say of all rows, the numbers of the laws, and the view."""
-        document, sent = store.read_json(self.folder / "laws" / "laws.json"), 0
+        document, sent = store.read_json(layout.laws_document(self.folder)), 0
         measured = [m for trial in study["trials"] for m in self._measured.get(str(trial["trial"]), ())]
         headline = ""
         if document:
-            headline, fitted = laws.headline(document), (self.folder / "laws" / "laws.json").stat().st_mtime_ns
+            headline, fitted = laws.headline(document), layout.laws_document(self.folder).stat().st_mtime_ns
             found = laws.law_metrics(document).items()
             sent += self._once(key, run_id, f"laws:{fitted}", [(n, v, fitted // 1_000_000, 0) for n, v in found])
         note = notes.note(f"Sweep {self.sweep}", str(study.get("description") or ""), headline, measured)
@@ -517,8 +521,8 @@ class Mirror:
             )
 
     def _sweep_files(self) -> dict[Path, str]:
-        files = {p: "study" for p in (self.folder / "study.yaml", self.folder / "study.json") if p.exists()}
-        for path in sorted(self.folder.glob("laws/**/*")):
+        files = {p: "study" for p in (layout.study_source(self.folder), layout.study(self.folder)) if p.exists()}
+        for path in sorted(layout.laws(self.folder).rglob("*")):
             if path.is_file() and not path.name.startswith("."):
                 files[path] = path.parent.relative_to(self.folder).as_posix()
         return files

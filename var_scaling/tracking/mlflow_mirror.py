@@ -27,7 +27,7 @@ import time
 from pathlib import Path
 
 from var_scaling.errors import EnvironmentProblem
-from var_scaling.runs import store
+from var_scaling.runs import layout, store
 from var_scaling.tracking.address import tracking_uri
 from var_scaling.tracking.connect import may_pass
 from var_scaling.tracking.filesystem import check_store
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     mode.add_argument("--once", action="store_true", help="send what is there and leave (the default)")
     mode.add_argument("--follow", action="store_true", help="until SIGTERM, or until the launcher is gone")
     asked = parser.parse_args(arguments)
-    folder = asked.runs / "sweeps" / asked.sweep
+    folder = layout.sweep(asked.runs, asked.sweep)
     if not folder.is_dir():
         print(f"{folder} does not exist: no sweep of that name was launched here", file=sys.stderr)
         return 2
@@ -61,8 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
         print(problem, file=sys.stderr)
         return 3
     try:
-        (folder / "mirror").mkdir(exist_ok=True)
-        attempt = store.take(folder / "mirror")
+        layout.mirror(folder).mkdir(exist_ok=True)
+        attempt = store.take(layout.mirror(folder))
     except store.Held as held:
         print(f"another mirror of {asked.sweep} is at work: {held}", file=sys.stderr)
         return 0 if held.state == "alive" else 1
@@ -72,8 +72,8 @@ def main(arguments: list[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 3
-    for number in store.attempt_numbers(folder / "mirror")[:-1]:  # a mirror's past is of no use
-        shutil.rmtree(folder / "mirror" / "attempts" / f"{number:03d}", ignore_errors=True)
+    for number in store.attempt_numbers(layout.mirror(folder))[:-1]:  # a mirror's past is of no use
+        shutil.rmtree(layout.attempt(layout.mirror(folder), number), ignore_errors=True)
     stop = attempt.stop
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -13,7 +13,7 @@ import time
 import uuid
 from pathlib import Path
 
-from var_scaling.runs import store
+from var_scaling.runs import layout, store
 
 
 def folder_id(runs: Path) -> str:
@@ -22,7 +22,7 @@ def folder_id(runs: Path) -> str:
     Raises:
         OSError: it is not there and cannot be written.
     """
-    path = runs / "folder.json"
+    path = layout.own_name(runs)
     if (known := store.read_json(path)) is None:
         prepared = runs / f".folder.{uuid.uuid4().hex}"
         store.write_json(prepared, {"id": uuid.uuid4().hex[:12], "time": time.time()})

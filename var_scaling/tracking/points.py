@@ -18,7 +18,7 @@ from var_scaling.config import yaml
 from var_scaling.errors import RequestProblem
 from var_scaling.planning import flops
 from var_scaling.planning.trial import read_trial
-from var_scaling.runs import store
+from var_scaling.runs import layout, store
 from var_scaling.runs.holders import AskScheduler
 from var_scaling.runs.journal import attempt_journals, durable_images
 from var_scaling.runs.record import read_record
@@ -80,7 +80,7 @@ def flops_per_image(folder: Path, rows: Mapping[int, Mapping[str, Any]]) -> int 
         if "train_flops_per_image" in row:
             return int(row["train_flops_per_image"])
     try:
-        return flops.train_flops_per_image(read_trial(yaml.load(folder / "config.yaml")[0]).model)
+        return flops.train_flops_per_image(read_trial(yaml.load(layout.config(folder))[0]).model)
     except (RequestProblem, ValueError):  # none there, or one of another version of this code
         return None
 
@@ -156,14 +156,13 @@ def data_set(identity: Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
 
 def sample_grids(folder: Path, budgets: Sequence[int]) -> dict[int, Path]:
     """Pictures of each budget's model, by images seen."""
-    paths = {budget: folder / "budgets" / str(budget) / "samples.png" for budget in budgets}
+    paths = {budget: layout.samples(layout.budget(folder, budget)) for budget in budgets}
     return {budget: path for budget, path in paths.items() if path.exists()}
 
 
 def look(folder: Path) -> Any:
     """Sizes of everything that the mirror reads of a trial: unchanged means nothing new."""
-    paths = [*attempt_journals(folder), *folder.glob("budgets/*/*"), *folder.glob("budgets/*/evaluations/*.json")]
-    paths += folder.glob("attempts/*/end.json")
+    paths = [*attempt_journals(folder), *layout.what_grows(folder)]
     found = []
     for path in sorted(paths):
         try:
@@ -180,11 +179,11 @@ def launched(launch: Mapping[str, Any], work: str) -> bool:
 
 def reconstructions_of(runs: Path, tokenizer: Path) -> list[Path]:
     """Results of stages that measured a tokenizer."""
-    name = f"store/tokenizer/{tokenizer.name}"
-    stages = sorted((runs / "store" / "reconstruction").glob("*/needs.json"))
-    return [
-        p.parent / "result" for p in stages if name in (store.read_json(p) or ()) and (p.parent / "result").is_dir()
+    name = layout.name_of(tokenizer)
+    measured = [
+        stage for stage in layout.stages(runs, "reconstruction") if name in (store.read_json(layout.needs(stage)) or ())
     ]
+    return [result for stage in measured if (result := layout.result(stage)).is_dir()]
 
 
 def launch_time(launch: Mapping[str, Any]) -> int:
@@ -195,30 +194,23 @@ def launch_time(launch: Mapping[str, Any]) -> int:
 
 
 def finished(runs: Path, trial: Mapping[str, Any]) -> bool:
-    budgets = runs / "trials" / trial["folder"] / "budgets"
-    return all((budgets / str(b["images"]) / "row.json").exists() for b in trial["budgets"])
+    folder = layout.trial(runs, trial["folder"])
+    return all(layout.row(folder, b["images"]).exists() for b in trial["budgets"])
 
 
 def status(folder: Path, ask: AskScheduler | None = None) -> str:
     """MLflow's word for an unfinished trial or stage: by how its last attempt ended, or by whether its holder lives."""
-    stage = folder.parent.name != "trials"
-    record = read_record(folder.parents[2 if stage else 1], _work_name(folder), ask_scheduler=ask)
+    record = read_record(layout.runs_of(folder), layout.name_of(folder), ask_scheduler=ask)
     if record.state in ("running", "unknown"):  # unknown is not dead
         return "RUNNING"
     return "FAILED" if record.state == "failed" else "KILLED"  # killed: it goes on at the next launch
-
-
-def _work_name(folder: Path) -> str:
-    """Below the runs folder: `trials/<name>`, `store/<kind>/<id>`."""
-    parts = folder.parts
-    return "/".join(parts[-2:] if parts[-2] == "trials" else parts[-3:])
 
 
 def sweep_status(
     runs: Path, trials: Sequence[Mapping[str, Any]], live: bool = False, ask: AskScheduler | None = None
 ) -> str:
     """MLflow's word for a sweep: it runs while a launcher is at work (`live`) or any trial is, and ends as they do."""
-    words = {status(runs / "trials" / t["folder"], ask) for t in trials if not finished(runs, t)}
+    words = {status(layout.trial(runs, t["folder"]), ask) for t in trials if not finished(runs, t)}
     if words and live:
         return "RUNNING"
     return next((word for word in ("RUNNING", "FAILED", "KILLED") if word in words), "FINISHED")

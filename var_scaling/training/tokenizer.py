@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from var_scaling import randomness
-from var_scaling.runs import store
+from var_scaling.runs import layout, store
 from var_scaling.runs.failures import Diverged
 from var_scaling.tokenizers.autoencoder_config import AutoencoderTrainConfig, GanConfig, PerceptualConfig
 from var_scaling.tokenizers.bottleneck import Judge, Make
@@ -357,8 +357,8 @@ def _finish(training: Training, source: ImageSource, out: Path) -> dict[str, Any
         "seconds": training.seconds,
         "images_per_second": training.images / training.seconds,
     }
-    store.write_weights(out / "weights.safetensors", model.state_dict())
-    store.write_json(out / "report.json", report)
+    store.write_weights(layout.weights(out), model.state_dict())
+    store.write_json(layout.report(out), report)
     return report
 
 

@@ -22,7 +22,7 @@ from var_scaling.data.latents import LatentCache
 from var_scaling.evaluation.validation import validation_loss
 from var_scaling.planning.resolve import branch_point
 from var_scaling.planning.trial import TrialConfig
-from var_scaling.runs import store
+from var_scaling.runs import layout, store
 from var_scaling.runs.failures import Diverged
 from var_scaling.runs.store import Attempt
 from var_scaling.training.distributed import ALONE, Ranks
@@ -35,7 +35,7 @@ from var_scaling.training.throughput import peak_flops
 
 def missing_budgets(folder: Path, budgets: Sequence[int]) -> list[int]:
     """Budgets (images spent) that have no row yet, in rising order."""
-    return [b for b in sorted(set(budgets)) if not (folder / "budgets" / str(b) / "row.json").exists()]
+    return [b for b in sorted(set(budgets)) if not layout.row(folder, b).exists()]
 
 
 def train_budgets(
@@ -144,12 +144,12 @@ def _publish(
         raise Diverged("validation loss is not finite", step=state.images // config.train.batch_size)
     row = make_row(config, state, validation, {**provenance, "attempts": attempt.number + 1, "finished": time.time()})
     attempt.check_owner()
-    prepared = attempt.scratch(f"budget_{budget}")
-    store.write_weights(prepared / "weights.safetensors", weights)
-    store.write_json(prepared / "row.json", row)
-    (prepared / "evaluations").mkdir()
+    prepared = attempt.scratch(layout.unpublished_budget(budget))
+    store.write_weights(layout.weights(prepared), weights)
+    store.write_json(layout.row_in(prepared), row)
+    layout.evaluations(prepared).mkdir()
     attempt.journal.sync()
-    store.publish(prepared, attempt.work / "budgets" / str(budget))
+    store.publish(prepared, layout.budget(attempt.work, budget))
     attempt.journal.write(event="budget", phase=f"anneal_{budget}", images=budget)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from var_scaling.runs import store
+from var_scaling.runs import layout, store
 
 
 class Asked:
@@ -28,5 +28,5 @@ class Asked:
 
 def read_asked(folder: Path) -> Asked:
     """What the files in asked/ say now."""
-    values = [store.read_json(path) for path in sorted((folder / "asked").glob("*.json"))]
+    values = [store.read_json(path) for path in layout.all_asked(folder)]
     return Asked([value for value in values if value])

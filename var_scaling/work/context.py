@@ -18,7 +18,7 @@ from var_scaling.errors import RequestProblem
 from var_scaling.evaluation.generation import Trained
 from var_scaling.families.registry import model_of
 from var_scaling.planning.trial import TrialConfig, read_trial
-from var_scaling.runs import store
+from var_scaling.runs import layout, store
 from var_scaling.runs.ranks import local_rank
 from var_scaling.runs.store import Attempt
 from var_scaling.tokenizers.registry import module_of, read_tokenizer
@@ -41,7 +41,7 @@ class Context:
             data,
             image_folder=self.placement.image_folder,
             workers=max(1, self.execution.loader_workers),
-            store=self.runs / "store",
+            store=layout.store(self.runs),
         )
 
     def tokenizer(self) -> Any:
@@ -50,25 +50,25 @@ class Context:
 
     def publish(self, build: Callable[[Path], Any]) -> None:
         """Let a builder fill a folder, then put it in place as `result/`."""
-        out = self.attempt.scratch("result")
+        out = self.attempt.scratch(layout.UNPUBLISHED_RESULT)
         report = build(out)
-        if isinstance(report, dict) and not (out / "report.json").exists():
-            store.write_json(out / "report.json", report)
+        if isinstance(report, dict) and not layout.report(out).exists():
+            store.write_json(layout.report(out), report)
         self.attempt.check_owner()
-        store.publish(out, self.folder / "result")
-        shutil.rmtree(self.attempt.folder / "checkpoints", ignore_errors=True)
+        store.publish(out, layout.result(self.folder))
+        shutil.rmtree(layout.checkpoints(self.attempt.folder), ignore_errors=True)
 
 
 def needs_of(runs: Path, folder: Path) -> dict[str, Path]:
     """The results that a work stands on, by kind of stage."""
-    return {need.split("/")[1]: runs / need / "result" for need in store.read_json(folder / "needs.json")}
+    return {layout.kind_of_stage(need): layout.result(runs / need) for need in store.read_json(layout.needs(folder))}
 
 
 def load_tokenizer(result: Path, device: torch.device) -> Any:
     """A trained tokenizer from its stage's result folder, frozen."""
-    config = read_tokenizer(yaml.load(result.parent / "config.yaml")[0]["tokenizer"])
+    config = read_tokenizer(yaml.load(layout.config(result.parent))[0]["tokenizer"])
     tokenizer = module_of(config).build(config)
-    tokenizer.load_state_dict(load_file(result / "weights.safetensors"))
+    tokenizer.load_state_dict(load_file(layout.weights(result)))
     return tokenizer.to(device).eval().requires_grad_(False)
 
 
@@ -82,8 +82,8 @@ def load_module(config: TrialConfig, weights: Path, device: torch.device) -> tor
 def load_model(runs: Path, trial: Path, budget: int) -> Trained:
     """The annealed model of a budget, ready to draw, on the device that is best here."""
     device = choose_device("auto")
-    config = read_trial(yaml.load(trial / "config.yaml")[0])
-    module = load_module(config, trial / "budgets" / str(budget) / "weights.safetensors", device)
+    config = read_trial(yaml.load(layout.config(trial))[0])
+    module = load_module(config, layout.weights(layout.budget(trial, budget)), device)
     needs = needs_of(runs, trial)
     if "tokenizer" not in needs:
         raise RequestProblem(

@@ -14,7 +14,7 @@ from var_scaling.evaluation.fid import evaluate_model
 from var_scaling.evaluation.generation import Trained, sample_grid
 from var_scaling.families.registry import family_of
 from var_scaling.planning.trial import TrialConfig
-from var_scaling.runs import store
+from var_scaling.runs import layout, store
 from var_scaling.work.asked import Asked
 from var_scaling.work.context import Context, load_module
 
@@ -30,18 +30,18 @@ def evaluate(context: Context, config: TrialConfig, asked: Asked, tokenizer: Any
     small = can_be_told(config.data.unique_images, config.data.views)
     todo = [(budget, evaluation) for budget in asked.budgets for evaluation in asked.evaluations[budget].values()]
     for done, budget in enumerate(asked.budgets):
-        folder = context.folder / "budgets" / str(budget)
-        missing = [e for e in asked.evaluations[budget].values() if not (folder / "evaluations" / e["name"]).exists()]
-        grid = folder / "samples.png" if budget in asked.grids and not (folder / "samples.png").exists() else None
+        folder = layout.budget(context.folder, budget)
+        missing = [e for e in asked.evaluations[budget].values() if not layout.evaluation(folder, e["name"]).exists()]
+        grid = layout.samples(folder) if budget in asked.grids and not layout.samples(folder).exists() else None
         if not missing and not grid:
             continue
         if context.attempt.stop_requested():
             raise context.attempt.stopped()
         context.attempt.progress(done, len(todo), f"evaluating {budget:,} images")
-        module = load_module(config, folder / "weights.safetensors", context.device)
+        module = load_module(config, layout.weights(folder), context.device)
         model = Trained(config.model, module, tokenizer, context.device)
         if grid:
-            picture = context.attempt.folder / "samples.png"
+            picture = layout.samples(context.attempt.folder)
             names = class_names(config.data, context.placement.image_folder)
             sampler = family_of(config.model).sampler()
             sample_grid(model, sampler, per_class=asked.grids[budget], path=picture, names=names)
@@ -55,9 +55,11 @@ def evaluate(context: Context, config: TrialConfig, asked: Asked, tokenizer: Any
                     model,
                     evaluation,
                     context.images(evaluation.data),
-                    extractor_folder=context.runs / request["classifier"] / "result" if request["classifier"] else None,
-                    judge_folder=context.runs / request["judge"] / "result" if request.get("judge") else None,
-                    cache=context.runs / "store" / "features",
+                    extractor_folder=layout.result(context.runs / request["classifier"])
+                    if request["classifier"]
+                    else None,
+                    judge_folder=layout.result(context.runs / request["judge"]) if request.get("judge") else None,
+                    cache=layout.features(context.runs),
                     attempt=context.attempt,
                     weights=context.placement.feature_weights,
                     learnt=learnt,
@@ -65,13 +67,13 @@ def evaluate(context: Context, config: TrialConfig, asked: Asked, tokenizer: Any
             except EnvironmentProblem as problem:
                 lacking.append(problem)
                 continue
-            floor = store.read_json(context.runs / request["reconstruction"] / "result" / "report.json")
+            floor = store.read_json(layout.report(layout.result(context.runs / request["reconstruction"])))
             rfid = f"rfid_{evaluation.fid.reference}"
             if floor and rfid in floor:
                 result["tokenizer_rfid"] = floor[rfid]
                 ends = {part: floor.get(f"{rfid}_{part}") for part in ("corrected", "low", "high")}
                 result |= {f"tokenizer_rfid_{part}": value for part, value in ends.items() if value is not None}
             context.attempt.check_owner()
-            store.write_json(folder / "evaluations" / request["name"], result)
+            store.write_json(layout.evaluation(folder, request["name"]), result)
     if lacking:
         raise lacking[0]

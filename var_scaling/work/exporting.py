@@ -12,6 +12,7 @@ from var_scaling.config import yaml
 from var_scaling.errors import EnvironmentProblem, RequestProblem
 from var_scaling.planning.trial import read_trial
 from var_scaling.published import FORMATS
+from var_scaling.runs import layout
 from var_scaling.state_dicts import Given, weights_hash
 from var_scaling.tokenizers.registry import kind_of, read_tokenizer
 from var_scaling.weight_files import SAFETENSORS, read_weights, write_weights
@@ -36,14 +37,14 @@ def export_model(trial: Path, budget: int, to: Path) -> Exported:
         RequestProblem: its family has no published format, or the file cannot hold what must be said.
         EnvironmentProblem: the file cannot be written.
     """
-    config = read_trial(yaml.load(trial / "config.yaml")[0])
-    weights = trial / "budgets" / str(budget) / "weights.safetensors"
+    config = read_trial(yaml.load(layout.config(trial))[0])
+    weights = layout.weights(layout.budget(trial, budget))
     return _export(config.model.family, load_module(config, weights, torch.device("cpu")), to)
 
 
 def export_tokenizer(result: Path, to: Path) -> Exported:
     """The tokenizer of a stage's result folder; errors as `export_model`."""
-    config = read_tokenizer(yaml.load(result.parent / "config.yaml")[0]["tokenizer"])
+    config = read_tokenizer(yaml.load(layout.config(result.parent))[0]["tokenizer"])
     return _export(kind_of(config).name, load_tokenizer(result, torch.device("cpu")), to)
 
 

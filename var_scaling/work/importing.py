@@ -25,7 +25,7 @@ from var_scaling.planning.imported import HASH_DIGITS, Known, stamp, weights_pat
 from var_scaling.planning.imported_models import BUDGET
 from var_scaling.planning.works import Work
 from var_scaling.published import FORMATS, check_finite, recognise
-from var_scaling.runs import store
+from var_scaling.runs import layout, store
 from var_scaling.state_dicts import Given, given_of, weights_hash
 from var_scaling.tokenizers.registry import kind_of, read_tokenizer
 from var_scaling.weight_files import read_weights
@@ -78,8 +78,9 @@ def import_file(runs: Path, file: Path, given: Given) -> tuple[Known, nn.Module]
 
 def _read(file: Path, given: Given) -> tuple[str, str, nn.Module, Any]:
     """Tokenizer or model, of which kind or family, the module, and the config that builds it."""
-    if file.parent.name == "result" and file.parents[2].name == "tokenizer":  # one that was trained here
-        config = read_tokenizer(yaml.load(file.parents[1] / "config.yaml")[0]["tokenizer"])
+    kind, stage = layout.stage_of(file.resolve()) or ("", file)
+    if kind == "tokenizer":  # one that was trained here
+        config = read_tokenizer(yaml.load(layout.config(stage))[0]["tokenizer"])
         name, module = kind_of(config).name, load_tokenizer(file.parent, torch.device("cpu"))
         return "tokenizer", name, module, FORMATS[name][1].config_of(module)
     checkpoint, metadata = read_weights(file)
@@ -101,7 +102,7 @@ def _keep(runs: Path, weights: str, module: nn.Module) -> None:
     final.parent.mkdir(parents=True, exist_ok=True)
     prepared = final.with_name(f".{weights}.{uuid.uuid4().hex[:8]}")
     prepared.mkdir()
-    store.write_weights(prepared / "weights.safetensors", module.state_dict())
+    store.write_weights(layout.weights(prepared), module.state_dict())
     store.publish(prepared, final)
 
 
@@ -112,7 +113,7 @@ def place(runs: Path, work: Work) -> None:
         EnvironmentProblem: its weights are not in this store, or the runs folder cannot be written.
     """
     folder = runs / work.folder
-    final = folder / "budgets" / str(BUDGET) if work.kind == "import" else folder / "result"
+    final = layout.budget(folder, BUDGET) if work.kind == "import" else layout.result(folder)
     if final.exists():
         return
     try:
@@ -120,11 +121,11 @@ def place(runs: Path, work: Work) -> None:
         prepared.mkdir()
         if work.kind == "import":
             weights = work.identity["weights"]
-            store.link_or_copy(weights_path(runs, weights), prepared / "weights.safetensors")
-            store.write_json(prepared / "row.json", {"weights": weights})
+            store.link_or_copy(weights_path(runs, weights), layout.weights(prepared))
+            store.write_json(layout.row_in(prepared), {"weights": weights})
         else:
             config = read_tokenizer(yaml.tuples(dict(work.config["tokenizer"])))
-            store.write_json(prepared / "report.json", place_imported(runs, config, prepared))
+            store.write_json(layout.report(prepared), place_imported(runs, config, prepared))
         store.publish(prepared, final)
     except OSError as error:
         raise _unwritable(runs, error) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from var_scaling.config import yaml
 from var_scaling.config.evaluate import FidEvaluation
 from var_scaling.evaluation.fid import evaluate_tokenizer
+from var_scaling.runs import layout
 from var_scaling.work.context import Context
 
 
@@ -17,7 +18,7 @@ def do(context: Context) -> None:
             evaluation,
             images,
             extractor_folder=context.needs.get("classifier"),
-            cache=context.runs / "store" / "features",
+            cache=layout.features(context.runs),
             out=out,
             attempt=context.attempt,
             device=context.device,

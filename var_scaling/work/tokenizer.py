@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from var_scaling.config.data import DataConfig
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.planning.imported import HASH_DIGITS, weights_path
-from var_scaling.runs import store
+from var_scaling.runs import layout, store
 from var_scaling.state_dicts import weights_hash
 from var_scaling.tokenizers.base import TokenizerConfig
 from var_scaling.tokenizers.registry import module_of, read_tokenizer
@@ -27,14 +27,13 @@ def place_imported(runs: Path, config: TokenizerConfig, out: Path) -> dict[str, 
     held = weights_path(runs, config.weights)
     if not held.is_file():
         raise EnvironmentProblem(
-            f"the weights {config.weights} are not in {runs / 'store' / 'weights'}; `var-scaling import FILE` puts "
-            "them there"
+            f"the weights {config.weights} are not in {held.parents[1]}; `var-scaling import FILE` puts them there"
         )
     module = module_of(config).build(config)
     module.load_state_dict(load_file(held))
     if (found := weights_hash(module)[:HASH_DIGITS]) != config.weights:
         raise EnvironmentProblem(f"{held} is damaged: its content is {found}; delete its folder and import it again")
-    store.link_or_copy(held, out / "weights.safetensors")
+    store.link_or_copy(held, layout.weights(out))
     parameters = sum(parameter.numel() for parameter in module.parameters())
     return {"kind": "imported tokenizer", "weights": config.weights, "parameters": parameters}
 

@@ -19,8 +19,7 @@ from typing import Any
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.launch.ray.launcher import check_feasible
 from var_scaling.launch.ray.trial import run_work
-from var_scaling.launch.wishes import file_name
-from var_scaling.runs import pilot, store
+from var_scaling.runs import layout, pilot, store
 
 INFRASTRUCTURE_RETRIES = 2
 NODE_SECONDS = 90.0
@@ -31,7 +30,7 @@ def main(folder: Path) -> int:
     """Connect or start Ray, check every request, run the experiment."""
     import ray
 
-    jobs = store.read_json(folder / "jobs.json")
+    jobs = store.read_json(layout.ray_jobs(folder))
     requests = jobs["requests"]
     try:
         with connected(ray, jobs["address"], jobs["cores"], jobs["temporary"]):
@@ -41,12 +40,12 @@ def main(folder: Path) -> int:
             for request in requests:
                 request["gpu"] = request["gpu"] or (request["gpu_if_any"] if gpus else 0)
             check_feasible(requests, {"CPU": max(n.get("CPU", 0.0) for n in nodes), "GPU": gpus})
-            store.write_json(folder / "ready.json", {"resources": ray.cluster_resources()})
+            store.write_json(layout.ray_ready(folder), {"resources": ray.cluster_resources()})
             run(folder, Turns(requests, folder, Path(jobs["runs"])))
     except (ConnectionError, EnvironmentProblem, RuntimeError, ValueError) as error:
-        if (folder / "ready.json").exists():
+        if layout.ray_ready(folder).exists():
             raise
-        store.write_json(folder / "ready.json", {"problem": f"Ray: {' '.join(str(error).split())}"})
+        store.write_json(layout.ray_ready(folder), {"problem": f"Ray: {' '.join(str(error).split())}"})
         return 3
     return 0
 
@@ -109,7 +108,7 @@ class Turns:
         """A work's trial is over, and Tune will not start it again."""
         self.running.discard(work)
         self._look_again = 0.0
-        (self.folder / "state" / file_name(work)).write_text("gone", encoding="utf-8")
+        layout.ray_state(self.folder, work).write_text("gone", encoding="utf-8")
 
     def _look(self) -> None:
         """Give up what was cancelled, what stands on a stage that failed, and what its pilots will never let go."""
@@ -117,14 +116,14 @@ class Turns:
             self.gate = None
         for work, request in list(self.waiting.items()):
             lost = any(need not in self.waiting and need not in self.running for need in self._missing(request))
-            if lost or (self.folder / "cancel" / file_name(work)).exists():
+            if lost or layout.wish(self.folder, work).exists():
                 self._give_up(work)
         if self.gate and not self.running and all(request["held"] for request in self.waiting.values()):
             for work in list(self.waiting):
                 self._give_up(work)
 
     def _missing(self, request: Mapping[str, Any]) -> list[str]:
-        return [need for need in request["after"] if not (self.runs / need / "result").exists()]
+        return [need for need in request["after"] if not layout.result(self.runs / need).exists()]
 
     def _give_up(self, work: str) -> None:
         del self.waiting[work]
@@ -171,7 +170,7 @@ def run(folder: Path, turns: Turns) -> None:
         ),
         run_config=tune.RunConfig(
             name="experiment",
-            storage_path=str(folder / "tune"),
+            storage_path=str(layout.ray_tune(folder)),
             failure_config=tune.FailureConfig(max_failures=INFRASTRUCTURE_RETRIES),
             verbose=0,
         ),

@@ -27,8 +27,7 @@ from var_scaling.errors import EnvironmentProblem
 from var_scaling.launch.early_log import last_line
 from var_scaling.launch.local import available_cores
 from var_scaling.launch.protocol import Job, Queue
-from var_scaling.launch.wishes import file_name
-from var_scaling.runs import frozen, health, pilot, store
+from var_scaling.runs import frozen, health, layout, pilot, store
 
 CONNECT_SECONDS = 2.0
 START_SECONDS = 120.0
@@ -66,14 +65,14 @@ class RayLauncher:
         requests = [self._request(job) for job in jobs]
         if self.address is None:
             check_feasible(requests, {"CPU": float(self.cores)})
-        self._folder = launch.resolve() / "ray"
+        self._folder = layout.ray(launch.resolve())
         if self.address is None:
             self._temporary = Path(tempfile.mkdtemp(prefix="vs-ray-", dir="/tmp"))
         for name in ("state", "cancel"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
         order = sorted(zip(jobs, requests, strict=True), key=lambda pair: -pair[0].seconds)
         store.write_json(
-            self._folder / "jobs.json",
+            layout.ray_jobs(self._folder),
             {
                 "runs": str(self.runs),
                 "worker": list(self.worker),
@@ -105,13 +104,13 @@ class RayLauncher:
         # A Ray that is reachable runs code for whoever reaches it, so a private one wants a token of its own.
         env = {**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"}
         if self.address is None:  # whatever other Ray the shell speaks of
-            token = self._folder / "token"
+            token = layout.ray_token(self._folder)
             token.touch(mode=0o600)
             token.write_text(secrets.token_hex(32), encoding="utf-8")
             env |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
             env.pop("RAY_ADDRESS", None)
             env.pop("RAY_AUTH_TOKEN", None)
-        with open(self._folder / "driver.log", "ab") as log:
+        with open(layout.ray_log(self._folder), "ab") as log:
             self._driver = subprocess.Popen(
                 [sys.executable, "-m", "var_scaling.launch.ray.driver", str(self._folder)],
                 stdin=subprocess.DEVNULL,
@@ -121,19 +120,15 @@ class RayLauncher:
                 start_new_session=True,
             )
         deadline = time.monotonic() + START_SECONDS
-        while (ready := store.read_json(self._folder / "ready.json")) is None:
+        while (ready := store.read_json(layout.ray_ready(self._folder))) is None:
             if self._cancelled.issuperset(self._works):  # Ctrl-C while Ray starts: nothing is at work yet
                 self.kill()
                 return
             if self._driver.poll() is not None or time.monotonic() > deadline:
                 self.kill()
-                tail = (
-                    (self._folder / "driver.log")
-                    .read_text(errors="replace", encoding="utf-8")
-                    .strip()
-                    .splitlines()[-1:]
-                )
-                raise EnvironmentProblem(f"Ray did not start ({' '.join(tail)}); its log is {self._folder}/driver.log")
+                own = layout.ray_log(self._folder)
+                tail = own.read_text(errors="replace", encoding="utf-8").strip().splitlines()[-1:]
+                raise EnvironmentProblem(f"Ray did not start ({' '.join(tail)}); its log is {own}")
             time.sleep(0.1)
         if problem := ready.get("problem"):
             self._driver.wait()
@@ -161,13 +156,13 @@ class RayLauncher:
         """Why Ray ended before its works did, where it did."""
         if self._driver is None or not self._driver.poll() or self._killed:
             return None
-        log = self._folder / "driver.log"
+        log = layout.ray_log(self._folder)
         return f"Ray ended before its time ({last_line(log) or f'status {self._driver.returncode}'}; its log is {log})"
 
     def cancel(self, folders: Sequence[str]) -> None:
         self._cancelled |= set(folders) & set(self._works)
-        for work in self._cancelled if (self._folder / "cancel").is_dir() else ():
-            (self._folder / "cancel" / file_name(work)).touch()
+        for work in self._cancelled if layout.wishes(self._folder).is_dir() else ():
+            layout.wish(self._folder, work).touch()
 
     def kill(self) -> None:
         """End the driver, and Ray with it; workers are told to save by the kernel when their parent dies."""
@@ -186,7 +181,7 @@ class RayLauncher:
 def read_state(folder: Path, work: str) -> Queue:
     """What the driver's side says of a work."""
     try:
-        return "gone" if (folder / "state" / file_name(work)).read_text(encoding="utf-8") == "gone" else "running"
+        return "gone" if layout.ray_state(folder, work).read_text(encoding="utf-8") == "gone" else "running"
     except OSError:
         return "waiting"
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from var_scaling.exits import EXIT_HELD
-from var_scaling.launch.wishes import file_name
+from var_scaling.runs import layout
 from var_scaling.runs.slurm_task import TASK
 
 HELD_SECONDS = 2.0
@@ -27,8 +27,8 @@ PR_SET_PDEATHSIG = 1
 def run_work(config: dict[str, Any]) -> dict[str, Any]:
     """The trainable. It raises only where the worker was killed, which Tune answers by starting it again."""
     folder, work = Path(config["folder"]), str(config["work"])
-    jobs = json.loads((folder / "jobs.json").read_text(encoding="utf-8"))
-    state, cancel = folder / "state" / file_name(work), folder / "cancel" / file_name(work)
+    jobs = json.loads(layout.ray_jobs(folder).read_text(encoding="utf-8"))
+    state, cancel = layout.ray_state(folder, work), layout.wish(folder, work)
     if state.exists():  # Tune starts it again, so its first process is gone, on whatever node that was
         jobs["env"]["VAR_SCALING_TAKE_OVER"] = "1"
     state.write_text("running", encoding="utf-8")
@@ -45,12 +45,12 @@ def climb(config: dict[str, Any]) -> None:
     from ray import tune
 
     folder, work = Path(config["folder"]), str(config["work"])
-    jobs = json.loads((folder / "jobs.json").read_text(encoding="utf-8"))
+    jobs = json.loads(layout.ray_jobs(folder).read_text(encoding="utf-8"))
     trial, rungs = Path(jobs["runs"]) / work, jobs["rungs"]
     for number, images in enumerate(rungs, 1):
-        row = trial / "budgets" / str(images) / "row.json"
+        row = layout.row(trial, images)
         if not row.exists():
-            path = trial / "asked" / f"{jobs['study']}.json"
+            path = layout.asked(trial, jobs["study"])
             wanted = {**json.loads(path.read_text(encoding="utf-8")), "budgets": rungs[:number]}
             path.with_suffix(".new").write_text(json.dumps(wanted), encoding="utf-8")
             os.replace(path.with_suffix(".new"), path)
@@ -65,7 +65,7 @@ def climb(config: dict[str, Any]) -> None:
 
 def run_child(folder: Path, jobs: dict[str, Any], work: str, threads: int) -> int:
     """Run the worker once, in a process group of its own; a wish to cancel becomes TERM."""
-    cancel = folder / "cancel" / file_name(work)
+    cancel = layout.wish(folder, work)
     if cancel.exists():
         return 0
     env = {
@@ -76,7 +76,7 @@ def run_child(folder: Path, jobs: dict[str, Any], work: str, threads: int) -> in
         "MKL_NUM_THREADS": str(threads),
     }
     env.pop(TASK, None)  # one job holds many works: it is none of theirs
-    with open(folder / f"{file_name(work)}.log", "ab") as log:
+    with open(layout.ray_early_log(folder, work), "ab") as log:
         child = subprocess.Popen(
             [*jobs["worker"], f"{jobs['runs']}/{work}"],
             stdin=subprocess.DEVNULL,

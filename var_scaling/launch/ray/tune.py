@@ -18,8 +18,7 @@ from var_scaling.launch.ray.trial import climb
 from var_scaling.planning.plan import PlannedTrial
 from var_scaling.planning.trial import TrialConfig
 from var_scaling.planning.tuned import Point, TunedRecipe
-from var_scaling.runs import frozen, store
-from var_scaling.runs.record import row_path
+from var_scaling.runs import frozen, layout, store
 
 
 def search(launch: Launch, worker: Sequence[str], cores: int, address: str | None = None) -> list[Point]:
@@ -35,13 +34,13 @@ def search(launch: Launch, worker: Sequence[str], cores: int, address: str | Non
     from ray import tune
     from ray.tune.schedulers import ASHAScheduler
 
-    folder = launch.folder.resolve() / "ray"
-    (folder / "cancel").mkdir(parents=True, exist_ok=True)
+    folder = layout.ray(launch.folder.resolve())
+    layout.wishes(folder).mkdir(parents=True, exist_ok=True)
     os.environ.update({"RAY_USAGE_STATS_ENABLED": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1"})
     trials = launch.plan.trials
     rungs, threads = trials[0].spent, trials[0].config.execution.threads
     store.write_json(
-        folder / "jobs.json",
+        layout.ray_jobs(folder),
         {
             "runs": str(launch.plan.runs.resolve()),
             "worker": list(worker),
@@ -69,7 +68,9 @@ def search(launch: Launch, worker: Sequence[str], cores: int, address: str | Non
                 ),
                 reuse_actors=True,
             ),
-            run_config=tune.RunConfig(name=f"tune-{time.time_ns()}", storage_path=str(folder / "tune"), verbose=0),
+            run_config=tune.RunConfig(
+                name=f"tune-{time.time_ns()}", storage_path=str(layout.ray_tune(folder)), verbose=0
+            ),
         ).fit()
     points = [point for trial in trials if (point := furthest(launch.plan.runs, trial)) is not None]
     return sorted(points, key=lambda p: (-p.images, p.loss))
@@ -97,7 +98,7 @@ def settings(config: TrialConfig) -> dict[str, float]:
 def furthest(runs: Path, trial: PlannedTrial) -> Point | None:
     """The last row that a candidate reached."""
     for images in reversed(trial.spent):
-        if (row := store.read_json(row_path(runs / trial.work.folder, images))) is not None:
+        if (row := store.read_json(layout.row(runs / trial.work.folder, images))) is not None:
             knobs = settings(trial.config)
             headline = family_of(trial.config.model).losses[0].name
             return Point(learning_rate=knobs.pop("learning_rate"), knobs=knobs, images=images, loss=row[headline])

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from var_scaling.launch.slurm import scheduler
-from var_scaling.runs import holders, store
+from var_scaling.runs import holders, layout, store
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Array:
 
     @property
     def listing(self) -> Path:
-        return self.path.with_suffix(".list")
+        return layout.array_listing(self.path)
 
     def task(self, folder: str) -> str:
         return f"{self.job}_{self.folders.index(folder)}"
@@ -57,25 +57,18 @@ def new_array(
     launch: Path, sweep: str, folders: Sequence[str], resources: Mapping[str, Any], held: bool = False
 ) -> Array:
     """Write down the intent to submit an array."""
-    folder = launch / "slurm"
-    folder.mkdir(exist_ok=True)
+    layout.slurm(launch).mkdir(exist_ok=True)
     token = uuid.uuid4().hex[:10]
     now = datetime.datetime.now(datetime.UTC).isoformat()
-    array = Array(folder / f"{token}.json", token, f"{sweep}-{token}", tuple(folders), resources, now, held)
+    array = Array(layout.array(launch, token), token, f"{sweep}-{token}", tuple(folders), resources, now, held)
     array.listing.write_text("".join(f"{name}\n" for name in folders), encoding="utf-8")
     return array.save()
 
 
 def read_arrays(root: Path) -> list[Array]:
     """Every array below a launch, a sweep or the runs folder that was not refused, the oldest first."""
-    if root.name == "runs" or (root / "sweeps").is_dir():
-        paths = root.glob("sweeps/*/launches/*/slurm/*.json")
-    elif (root / "launches").is_dir():
-        paths = root.glob("launches/*/slurm/*.json")
-    else:
-        paths = root.glob("slurm/*.json")
     found = []
-    for path in paths:
+    for path in layout.arrays_below(root):
         value = store.read_json(path)
         if value and not value.get("refused"):
             found.append(Array(path, **{**value, "folders": tuple(value["folders"])}))

@@ -16,7 +16,7 @@ from var_scaling.launch.slurm import quota, scheduler
 from var_scaling.launch.slurm.profile import Profile
 from var_scaling.launch.slurm.resources import Resources
 from var_scaling.launch.slurm.script import array_script, check_path, unread
-from var_scaling.runs import frozen, slurm_task, store
+from var_scaling.runs import frozen, layout, slurm_task, store
 from var_scaling.runs.slurm_task import parse_span
 from var_scaling.tracking.address import shown
 
@@ -150,12 +150,12 @@ def _signals(config: dict[str, str], profile: Profile) -> list[Finding]:
 
 def _job(profile: Profile, runs: Path) -> list[Finding]:
     """One task on a node: it imports the frozen code and torch, and writes into the runs folder."""
-    folder = runs.resolve() / "doctor"
+    folder = layout.doctor(runs.resolve())
     folder.mkdir(parents=True, exist_ok=True)
     token = uuid.uuid4().hex[:10]
     answer, probe, listing = (folder / f"{token}.{end}" for end in ("json", "py", "list"))
     probe.write_text(PROBE, encoding="utf-8")
-    listing.write_text(f"doctor/{token}.json\n", encoding="utf-8")
+    listing.write_text(f"{answer.relative_to(runs.resolve())}\n", encoding="utf-8")
     resources = Resources(0, 1 if profile.gpu else 0, profile.cpus, int(profile.memory_gb or 4), 5)
     python = shlex.split(profile.python) if profile.python else [sys.executable]
     executor, command = array_script(
@@ -186,7 +186,7 @@ def _job(profile: Profile, runs: Path) -> list[Finding]:
             break
     if found is None:
         slurm_task.run("scancel", job)
-        log = folder / f"{job}_0_0_log.out"
+        log = layout.array_log(answer, f"{job}_0")
         last = log.read_text(errors="replace", encoding="utf-8").strip().splitlines()[-3:] if log.exists() else []
         shared = f"put --runs on a folder that every node mounts and a container binds; this one is {runs.resolve()}"
         if any("No such file" in line for line in last):

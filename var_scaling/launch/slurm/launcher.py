@@ -20,7 +20,7 @@ from var_scaling.launch.slurm.arrays import Array, Queued, look_up, new_array, r
 from var_scaling.launch.slurm.profile import Profile
 from var_scaling.launch.slurm.resources import Resources, levels, resources
 from var_scaling.launch.slurm.script import ArrayExecutor, array_script, unread
-from var_scaling.runs import frozen, pilot, slurm_task, store
+from var_scaling.runs import frozen, layout, pilot, slurm_task, store
 from var_scaling.tracking.address import URI_FILE, write_uri
 
 # Words of an overloaded controller: the same request may pass in a minute. Everything else is a refusal.
@@ -120,7 +120,7 @@ class SlurmLauncher:
                 array = self._send(part, sorted(tasks[n] for n in needs), launch)
                 result.arrays.append(array)
                 tasks |= {folder: array.task(folder) for folder in part.folders}
-            if self.then and f"sweeps/{self.sweep}/next" not in alive:
+            if self.then and layout.next_name(self.sweep) not in alive:
                 result.next = self._send_next(result, launch)
             if self.profile.mirror and result.arrays:
                 result.mirror = self._send_mirror(result.arrays, launch)
@@ -205,13 +205,13 @@ class SlurmLauncher:
             self.profile,
             part.resources,
             count=len(part.jobs),
-            folder=launch / "slurm",
+            folder=layout.slurm(launch),
             name=f"{self.sweep}-{token}",
             comment=f"var-scaling {self.sweep} {launch.name} {token}",
             after=after,
             worker=self.worker,
             runs=self.runs,
-            listing=launch / "slurm" / f"{token}.list",
+            listing=layout.array_listing(layout.array(launch, token)),
             env={"VAR_SCALING_LAUNCH": str(launch), **self.env},
             held=part.held,
         )
@@ -223,17 +223,18 @@ class SlurmLauncher:
 
     def _send_mirror(self, arrays: Sequence[Array], launch: Path) -> Array:
         """Queue the job that brings MLflow up to date when all arrays of this launch have ended."""
-        array = new_array(launch, self.sweep, [f"sweeps/{self.sweep}"], asdict(MIRROR))
+        array = new_array(launch, self.sweep, [layout.sweep_name(self.sweep)], asdict(MIRROR))
         python = self.profile.python or shlex.quote(sys.executable)
         # The script hands a command the folder that its index names, here the sweep's.
-        module = f'exec {python} -P -u -m var_scaling.tracking.mlflow_mirror "${{0%/sweeps/*}}" "${{0##*/}}" --once'
-        address = launch / "slurm" / "tracker"
+        where = f'"${{0%/{layout.sweep_name("*")}}}" "${{0##*/}}"'  # the runs folder and the sweep's name
+        module = f"exec {python} -P -u -m var_scaling.tracking.mlflow_mirror {where} --once"
+        address = layout.array_tracker(launch)
         write_uri(address)
         executor, command = array_script(
             self.profile,
             MIRROR,
             count=1,
-            folder=launch / "slurm",
+            folder=layout.slurm(launch),
             name=array.name,
             comment=f"var-scaling {self.sweep} {launch.name} mirror {array.token}",
             after=(),
@@ -247,14 +248,14 @@ class SlurmLauncher:
 
     def _send_next(self, result: Submitted, launch: Path) -> Array:
         """Queue the job that decides what comes next when all works of this launch have ended, in whatever way."""
-        array = new_array(launch, self.sweep, [f"sweeps/{self.sweep}/next"], asdict(MIRROR))
+        array = new_array(launch, self.sweep, [layout.next_name(self.sweep)], asdict(MIRROR))
         ends = [str(a.job) for a in result.arrays]
         ends += sorted({task.partition("_")[0] for task in result.already.values()} - set(ends))
         executor, command = array_script(
             self.profile,
             MIRROR,
             count=1,
-            folder=launch / "slurm",
+            folder=layout.slurm(launch),
             name=array.name,
             comment=f"var-scaling {self.sweep} {launch.name} next round {array.token}",
             after=(),
@@ -349,7 +350,7 @@ def cancel(runs: Path, folders: Sequence[str]) -> Cancelled:
     for folder, task in list(chosen.items()):
         mark = {"job": task.job, "name": task.array.name, "time": time.time()}
         try:
-            store.write_json(runs / folder / "cancelled.json", mark)
+            store.write_json(layout.cancelled(runs / folder), mark)
         except OSError as error:
             result.failed[folder] = f"{task.job}: the wish cannot be written there ({error.strerror or error})"
             del chosen[folder]
@@ -359,7 +360,7 @@ def cancel(runs: Path, folders: Sequence[str]) -> Cancelled:
     refused = {} if words else scancel(waiting) | scancel(running, "--signal=USR1")
     for folder, task in chosen.items():
         if why := words or refused.get(str(task.job)):
-            (runs / folder / "cancelled.json").unlink(missing_ok=True)
+            layout.cancelled(runs / folder).unlink(missing_ok=True)
             result.failed[folder] = f"{task.job}: {why}"
         else:
             asked = task.queue == "running"
