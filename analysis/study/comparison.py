@@ -11,8 +11,6 @@ from analysis.rows.budgets import ONE_SIZE
 from analysis.study.reading import slope_known
 from analysis.study.record import LawRecord, StudyLaws
 
-SMALLEST_SCORE = 1e-12  # a relative error of 1e-6: printed losses have no more digits
-
 
 def best_form(records: list[LawRecord]) -> LawRecord | None:
     """The law to draw: of those fitted, the one that predicted the held-out sizes best, with a penalty for parameters.
@@ -36,9 +34,9 @@ def best_form(records: list[LawRecord]) -> LawRecord | None:
 def common_form(groups: list[list[LawRecord]]) -> str | None:
     """One form for several groups, each the records of one budget or quantity: unlike exponents do not compare.
 
-    Of the forms fitted in most groups, those whose slope is known in most; of these the one with the smallest product
-    of :func:`held_out_score` over the groups in which all of them have one; else, and where scores are equal, the one
-    that :func:`best_form` takes most often.
+    Of the forms fitted in most groups, those whose slope is known in most; of these the one with the smallest mean of
+    :func:`held_out_score` over the groups in which all of them have one (a form that fails somewhere serves nowhere);
+    where no group has, the one that :func:`best_form` takes most often.
     """
     fitted: dict[str, dict[int, LawRecord]] = {}
     for place, group in enumerate(groups):
@@ -60,7 +58,7 @@ def common_form(groups: list[list[LawRecord]]) -> str | None:
 
     def rank(form: str) -> tuple[float, int]:
         scores = [held_out_score(fitted[form][place]) for place in shared]
-        return float(np.sum(np.log(np.maximum(scores, SMALLEST_SCORE)))), -chosen.count(form)
+        return float(np.mean(scores)) if scores else 0.0, -chosen.count(form)
 
     return min(forms, key=rank)
 
