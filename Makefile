@@ -9,6 +9,7 @@ READY := $(VENV)/.ready
 demo: $(READY)
 	$(BIN)/var-sweep launch sweeps/depth.yaml
 	$(BIN)/var-scaling fit-laws depth
+	$(BIN)/var-scaling report depth
 	$(BIN)/var-sweep sync depth
 
 test: $(READY)

@@ -61,6 +61,20 @@ class Answer:
     held: tuple[str, ...]
     broken: tuple[str, ...]
 
+    def as_dict(self) -> dict:
+        """Plain types, for laws.json."""
+        return self.__dict__ | {
+            "told": [
+                {
+                    "target": each.target,
+                    "name": each.name,
+                    "law": each.law,
+                    "hidden": None if each.test is None else each.test.as_dict(),
+                }
+                for each in self.told
+            ]
+        }
+
 
 def answer_of(study: StudyLaws, count: Count = counted) -> Answer:
     """What a study says first.
@@ -150,6 +164,7 @@ def _exponents(study: StudyLaws, count: Count) -> dict[str, dict[str, str]]:
                     continue
                 seen = record.budget
                 at = "" if seen is None else f" at {counted(seen) if seen < 1e7 else count(seen)}"
+                at = " (joint law)" if record.against.startswith("params, data") else at
                 text, low, high = carried(value, *interval)
                 column = found.setdefault(name.removesuffix("^") + at, {})
                 column.setdefault(target, f"{text} [{low}, {high}]" if interval[0] != interval[1] else f"{text} given")

@@ -110,9 +110,13 @@ def _write_tables(study: StudyLaws, folder: Path) -> list[Path]:
 
 def document(study: StudyLaws) -> dict[str, Any]:
     """Everything that fit-laws found, as laws.json and --json hold it."""
+    from analysis.report.answer import answer_of
     from analysis.study.comparison import compare_forms, deepest_checks
 
-    return study.as_dict() | {"deepest": deepest_checks(study), "forms": compare_forms(study).to_dict("records")}
+    first = {"answer": answer_of(study).as_dict()}
+    return (
+        first | study.as_dict() | {"deepest": deepest_checks(study), "forms": compare_forms(study).to_dict("records")}
+    )
 
 
 def write_json(path: Path, value: Any) -> Path:

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-from analysis.laws.power import OFFSET, PLAIN
-from analysis.study.comparison import common_form
+from analysis.study.comparison import by_budget, figure_form, target_groups
 from analysis.study.reading import slope_known
 from analysis.study.record import LawRecord, StudyLaws
 
 FIRST = ("params", "data", "params, data", "params, data, epochs", "compute")  # what a quantity's law is against
-ONE_VARIABLE = ("params", "data", "compute")
-FORMS = (PLAIN, OFFSET)  # of laws in one variable: what a saturating form says besides is in the tables
 UNDETERMINED = ("flat_profile", "at_bound")
 
 
 def of_one_form(study: StudyLaws, target: str, against: str) -> list[LawRecord]:
-    """The laws of one target against one thing, a budget each, all of one form (:func:`common_form`); empty of none.
+    """The laws of one target against one thing, a budget each, all of the form that its figure draws; empty of none.
 
-    Of a target with laws against size and against compute, compute takes the form that was chosen for size.
+    Of a target with laws against size and against compute, compute takes the form that was chosen for size, where it
+    could be fitted: the two exponents stand side by side.
     """
-    groups: dict[float | None, list[LawRecord]] = {}
-    for record in study.find(target, against):
-        if against not in ONE_VARIABLE or record.law is None or record.law.kind in FORMS:
-            groups.setdefault(record.budget, []).append(record)
-    forms = {record.form for group in groups.values() for record in group if record.law is not None}
+    groups = target_groups(study, against)
+    beside = next((targets for targets in groups.values() if target in targets), [])
+    records = [record for found in by_budget(study, target, against).values() for record in found]
+    forms = {record.form for record in records if record.law is not None}
     first = of_one_form(study, target, "params") if against == "compute" else []
-    form = first[0].form if first and first[0].form in forms else common_form(list(groups.values()))
-    return [record for group in groups.values() for record in group if record.law is not None and record.form == form]
+    form = first[0].form if first and first[0].form in forms else figure_form(study, beside, against)
+    return [record for record in records if record.law is not None and record.form == form]
 
 
 def floor_determined(record: LawRecord) -> bool:

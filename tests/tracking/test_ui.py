@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,17 +15,10 @@ from typing import Any
 
 import pytest
 
+from tests.support.browser import needs_browser, opened
 from tests.tracking.grown import BUDGETS, DEPTHS, FAMILIES, FID, SEEDS, grow
 from var_scaling.tracking.address import read_ui_address
 from var_scaling.tracking.rows import flops_text, row_name
-
-BROWSER, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
-# No background traffic, since there is no network to answer it; no sandbox, since tests may run as root. The window is
-# tall, for a chart is drawn and a line of the table is there when it can be seen.
-FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --disable-dev-shm-usage --window-size=1900,2400"
-).split()
 
 # Titles, axes and points of every chart, with the section that it stands in.
 CHARTS = """
@@ -86,21 +78,8 @@ def _wait_for(url: str, seconds: float = 120) -> None:
 
 @pytest.fixture
 def browser(tmp_path: Path) -> Iterator[Any]:
-    from selenium import webdriver
-    from selenium.webdriver.chrome.options import Options
-    from selenium.webdriver.chrome.service import Service
-
-    options = Options()
-    options.binary_location = str(BROWSER)
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path}/browser"):
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    driver.set_script_timeout(150)
-    driver.command_executor.client_config.timeout = 300  # of a machine that has other work
-    yield driver
-    if folder := os.environ.get("VAR_SCALING_SCREENSHOTS"):
-        driver.save_screenshot(str(Path(folder) / f"mlflow-{tmp_path.name}.png"))
-    driver.quit()
+    with opened(tmp_path, "mlflow", window="1900,2400") as driver:
+        yield driver
 
 
 def _until(driver: Any, script: str, enough: Any, seconds: float = 150) -> Any:
@@ -125,11 +104,6 @@ def _same(found: list[tuple[float, float]], expected: list[tuple[float, float]])
         for f, e in zip(found, sorted(expected), strict=True)
         for a, b in zip(f, e, strict=True)
     )
-
-
-needs_browser = pytest.mark.skipif(
-    BROWSER is None or DRIVER is None, reason="needs Debian's chromium and chromium-driver"
-)
 
 
 @needs_browser

@@ -56,6 +56,8 @@ def show_answer(study: StudyLaws, look: Sequence[str] = (), lines: int = LINES -
     blocks = [wrapped(f"{label:<8}", words, width, style) for (label, style), words in findings]
     if hidden or sum(map(len, blocks)) > room:
         room -= 1  # for the line that says so
+    elif sum(map(len, blocks)) < room:
+        parts.append(Text())
     for block in blocks:
         if len(block) > room:
             hidden += 1

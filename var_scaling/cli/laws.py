@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
@@ -184,7 +185,7 @@ def fit_laws(
             for words in look:
                 out.print(f"look: {words}", soft_wrap=True)
         if any(written for _, written in found):
-            show_next(next_steps(rows, where, found[0][0]), [path for _, written in found for path in written])
+            show_next(next_steps(rows, where, found[0][0], y), [path for _, written in found for path in written])
     study = found[0][0]
     if is_csv and not study.fitted:
         laws: dict[tuple[str, str], list[str]] = {}
@@ -195,7 +196,7 @@ def fit_laws(
         )
 
 
-def next_steps(rows: Rows, where: Path, study: StudyLaws) -> list[str]:
+def next_steps(rows: Rows, where: Path, study: StudyLaws, targets: Sequence[str] = ()) -> list[str]:
     """Commands that go on from here: what is missing first, then a prediction beyond the rows, then the page."""
     said = "" if rows.source is None else f" {shlex.quote(str(rows.source))}"
     said += "" if rows.runs == Path("runs") else f" --runs {shlex.quote(str(rows.runs))}"
@@ -210,7 +211,10 @@ def next_steps(rows: Rows, where: Path, study: StudyLaws) -> list[str]:
             for name in (*CSV_ONLY, "compute", "params", "family")
             if (value := getattr(rows, name))
         )
+        named += f" --y {shlex.quote(targets[0])}" if targets else ""
         steps.append(f"var-scaling predict{said}{named} --size {2 * float(study.rows[columns.params].max()):.2g}")
+    if layout.study(where).is_file():
+        steps.append(f"var-scaling report{said}")
     return steps
 
 

@@ -25,8 +25,8 @@ from var_scaling.cli.options import (
     plan_of,
 )
 from var_scaling.cli.planned import code_text, plan_json, print_plan
-from var_scaling.cli.run import count, err, out, print_json
-from var_scaling.cli.tables import STYLES, live
+from var_scaling.cli.run import count, err, out, print_json, span
+from var_scaling.cli.tables import STYLES, live, told
 from var_scaling.errors import RequestProblem
 from var_scaling.families.registry import families
 from var_scaling.launch import status as state
@@ -147,9 +147,8 @@ def status(
                 )
             )
         return
-    stages = [Text.assemble(f"{n.split('/')[1]} ", (r.state, STYLES[r.state])) for n, r in now.stages.items()]
-    out.print(Text("stages: ") + Text(", ").join(stages))
-    out.print(show.status_table(now))
+    out.print(show.stages_text(now))
+    out.print(show.standing(runs, now))
     texts = (show.failures_text(now), show.beside_text(now), cluster.queue_text(runs, now))
     for text in (*texts, show.held_text(runs, now.folder)):
         if text:
@@ -189,7 +188,7 @@ def watch(
     name = state.find_sweep(runs, sweep).name
     current = [state.read_status(runs, name)]
     every = every or (30.0 if current[0].queue else 2.0)  # a scheduler is asked seldom
-    with nullcontext() if json else live(lambda: show.status_table(current[0]), out):
+    with nullcontext() if json else live(lambda: show.standing(runs, current[0]), out):
         while current[0].busy:
             time.sleep(every)
             current[0] = state.read_status(runs, name)
@@ -280,7 +279,7 @@ def explain(
     runs: Runs = Path("runs"),
     json: Json = False,
 ) -> None:
-    """What a trial is (every hashed field), what happened to it, and what it achieved.
+    """What a trial achieved, what happened to it, and what it is (every hashed field).
 
     Example: var-sweep explain var-d4-s0
     """
@@ -296,17 +295,21 @@ def explain(
     if json:
         print_json({"schema": 1, "trial": folder.name, "identity": whole, "attempts": attempts, "rows": rows})
         return
-    out.print(Text.assemble((folder.name, "bold"), f"  ({folder})"))
-    for path, value in identity.flatten(whole):
-        out.print(f"  {path} = {value}")
+    out.print(Text.assemble((folder.name, "bold"), f"  ({folder})"), soft_wrap=True)
+    for images, row in sorted(rows.items(), key=lambda item: int(item[0])):
+        fids = "".join(f", {words}" for words in show.fids_text(layout.budget(folder, int(images))))
+        effort = f"{count(row['train_flops'])} FLOPs, {span(row['seconds'])}"
+        out.print(f"budget {int(images):,} images: {_losses(row)}{fids}; {effort}", soft_wrap=True)
+    if not rows:
+        out.print("no budget is trained yet")
     for attempt in attempts:
         out.print(
-            f"attempt {attempt['attempt']}: {attempt['cause']} ({attempt['holder']}) {attempt.get('message', '')}",
+            f"attempt {attempt['attempt']}: {attempt['cause']} ({attempt['holder']}) {attempt.get('message') or ''}",
+            soft_wrap=True,
         )
-    for images, row in rows.items():
-        out.print(
-            f"budget {int(images):,}: {_losses(row)}, {count(row['train_flops'])} FLOPs, {row['seconds']:.0f} s",
-        )
+    out.print("what it is, every field of its id:")
+    for path, value in identity.flatten(whole):
+        out.print(f"  {path} = {told(value)}", soft_wrap=True)
 
 
 def _losses(row: Mapping[str, Any]) -> str:
@@ -332,6 +335,6 @@ def diff(
         print_json({"schema": 1, "a": left.name, "b": right.name, "differs": [list(f) for f in fields]})
         return
     for path, old, new in fields:
-        out.print(f"{path}: {old} -> {new}")
+        out.print(f"{path}: {told(old)} -> {told(new)}")
     if not fields:
         out.print("the same trial")

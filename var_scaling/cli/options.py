@@ -12,6 +12,18 @@ if TYPE_CHECKING:
     from var_scaling.planning.plan import Plan
     from var_scaling.planning.tuned import TunedRecipe
 
+
+def _tell_version(asked: bool) -> None:
+    if asked:
+        from var_scaling.about import NAME, version_of
+
+        typer.echo(f"{NAME} {version_of() or 'not installed'}")
+        raise typer.Exit
+
+
+Version = Annotated[
+    bool, typer.Option("--version", help="Say the version and leave.", is_eager=True, callback=_tell_version)
+]
 Runs = Annotated[Path, typer.Option("--runs", help="Folder of trials, stages and sweeps.", envvar="VAR_SCALING_RUNS")]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 Overrides = Annotated[list[str], typer.Option("--set", help="Override a field of the base, e.g. train.batch_size=128.")]

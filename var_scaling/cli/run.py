@@ -80,6 +80,9 @@ out = _Said(width=None if sys.stdout.isatty() or _TOLD_WIDTH else 150, markup=Fa
 err = _Said(file=cast(IO[str], _Talk()), markup=False, highlight=False, emoji=False)
 
 
+SCHEMA = 1
+
+
 class Interrupted(Exception):
     """Stopped by the user, cleanly (exit code 130)."""
 
@@ -147,7 +150,9 @@ def _at_home(argument: str) -> str:
 
 
 def print_json(value: Any) -> None:
-    """One document on stdout."""
+    """One document on stdout; `schema` counts how often keys were renamed or taken away, never that some were added."""
+    if isinstance(value, dict):
+        value = {"schema": SCHEMA} | value
     try:
         sys.stdout.write(json.dumps(value, indent=1, default=str) + "\n")
         sys.stdout.flush()

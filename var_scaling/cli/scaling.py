@@ -14,20 +14,22 @@ from var_scaling.cli import (
     laws,
     model,
     plans,
+    report,
     reuse,
     samples,
     tokenizers,
 )
+from var_scaling.cli.options import Version
 from var_scaling.cli.run import run
 
 app = typer.Typer(
     help="Fit scaling laws, plan from them, and train, evaluate or sample one model. Start with: var-scaling fit-laws",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
 laws.register(app)
+report.register(app)
 compare.register(app)
 plans.register(app)
 model.register(app)
@@ -39,6 +41,11 @@ imports.register(app)
 benchmark.register(app)
 reuse.register(app)
 guidance.register(app)
+
+
+@app.callback()
+def options(version: Version = False) -> None:
+    """What stands before a command."""
 
 
 def main() -> None:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
 from var_scaling.cli.run import count, out, span
-from var_scaling.cli.tables import cell, new_table, short_name
+from var_scaling.cli.tables import STYLES, cell, new_table, short_name
 from var_scaling.families.registry import families
 from var_scaling.launch.missing import failure, missing_text
 from var_scaling.launch.slurm.usage import Usage
 from var_scaling.launch.status import SweepStatus, TrialStatus, read_row
 from var_scaling.runs import health, layout, pilot, store
 from var_scaling.runs.evaluations import read_evaluations
+from var_scaling.runs.journal import read_effective
+from var_scaling.runs.record import Record
 from var_scaling.runs.symptoms import of_sweep
+
+BUSY = ("running", "unknown")
 
 
 def row_tables(runs: Path, trials: tuple[TrialStatus, ...]) -> list[Table]:
@@ -86,25 +93,105 @@ def _fid(value: Mapping[str, Any] | None) -> str:
     return f"{value['fid_corrected']:.2f} ({value['fid_low']:.2f}-{value['fid_high']:.2f}{seeds})"
 
 
-def status_table(status: SweepStatus) -> Table:
-    """Trials by depth: how many in which state, budgets n of m, time left by their own progress."""
-    columns = ("depth", "finished", "running", "waiting", "failed", "budgets", "progress")
-    table = new_table(f"sweep {status.name}, launched {status.launched[:19]}", *columns, left=("progress",))
-    depths = sorted({trial.depth for trial in status.trials})
-    for depth in depths:
-        group = [t for t in status.trials if t.depth == depth]
+def standing(runs: Path, status: SweepStatus) -> Group:
+    """Where a sweep stands: the table by depth, and of each trial that runs its part, step and loss."""
+    lines = list(running_lines(runs, status))
+    return Group(status_table(runs, status), *(Text(line, overflow="fold") for line in lines))
+
+
+def stages_text(status: SweepStatus) -> Text:
+    """How many stages of each kind are in which state."""
+    kinds = Counter((layout.kind_of_stage(name), record.state) for name, record in status.stages.items())
+    words = [
+        Text.assemble(f"{kind} " if n == 1 else f"{n} {kind} ", (state, STYLES[state]))
+        for (kind, state), n in kinds.items()
+    ]
+    return Text("stages: ") + Text(", ").join(words)
+
+
+def status_table(runs: Path, status: SweepStatus) -> Table:
+    """Trials by depth: how many in which state, budgets n of m; of what is finished loss and FID, at most data.
+
+    A line a depth and family; loss and FID are means over the seeds that have them.
+    """
+    head = f"sweep {status.name}, launched {status.launched[:16].replace('T', ' ')}"
+    columns = ("depth", "done", "running", "waiting", "failed", "budgets", "images", "loss", "FID")
+    groups: dict[tuple[str, int], list[TrialStatus]] = {}
+    for trial in status.trials:
+        groups.setdefault((_family(trial), trial.depth), []).append(trial)
+    families_shown = len({family for family, _ in groups}) > 1
+    table = new_table(head, *(("family",) if families_shown else ()), *columns, left=("family",))
+    for (family, depth), group in sorted(groups.items()):
         states = [t.state for t in group]
         trained = sum(b in t.record.rows for t in group for b in t.budgets)
+        images, loss, fid = _best(runs, group)
         table.add_row(
+            *((family,) if families_shown else ()),
             str(depth),
-            str(states.count("finished")),
+            f"{states.count('finished')} of {len(group)}",
             str(states.count("running") + states.count("unknown")),
             str(sum(s in ("new", "interrupted", "stopped") for s in states)),
             Text(str(states.count("failed")), "red" if "failed" in states else ""),
             f"{trained} of {sum(len(t.budgets) for t in group)}",
-            _doing(group),
+            "" if images is None else count(images),
+            "" if loss is None else f"{loss:.4f}",
+            "" if fid is None else f"{fid:.2f}",
         )
     return table
+
+
+def _family(trial: TrialStatus) -> str:
+    return Path(trial.folder).name.partition("-")[0]
+
+
+def _best(runs: Path, group: Sequence[TrialStatus]) -> tuple[int | None, float | None, float | None]:
+    """Of the largest budget that is trained: images, and the means of headline loss and first FID."""
+    trained = [b for t in group for b in t.budgets if b in t.record.rows]
+    if not trained:
+        return None, None, None
+    images = max(trained)
+    family = families().get(_family(group[0]))
+    losses, fids = [], []
+    for trial in group:
+        row = read_row(runs / trial.folder, images)
+        shown = [c.name for c in family.losses if c.heading and c.name in row] if family else []
+        losses += [float(row[name]) for name in shown[:1]]
+        found = read_evaluations(layout.budget(runs / trial.folder, images), trial.evaluations)
+        fids += [float(each["fid_corrected"]) for each in list(found.values())[:1] if "fid_corrected" in each]
+    return images, fmean(losses) if losses else None, fmean(fids) if fids else None
+
+
+def fids_text(budget: Path) -> list[str]:
+    """Each FID that was measured of a budget, with its interval."""
+    names = sorted(path.name for path in layout.evaluations(budget).glob("*"))
+    return [f"FID {label} {_fid(value)}" for label, value in read_evaluations(budget, names).items()]
+
+
+def running_lines(runs: Path, status: SweepStatus, most: int = 12) -> Iterator[str]:
+    """Of each work that runs: which part, how far, the step and the training loss there."""
+    busy: list[tuple[str, Record]] = [(n, r) for n, r in status.stages.items() if r.state in BUSY]
+    busy += [(t.folder, t.record) for t in status.trials if t.state in BUSY]
+    for folder, record in busy[:most]:
+        name = short_name(folder) if layout.is_trial(folder) else layout.short_name(folder)
+        words = [f"{record.done / record.total:.0%}"] if record.total else []
+        words = [f"{record.what or 'starts'} {' '.join(words)}".strip()]
+        last = _last_line(runs / folder)
+        if last:
+            batch = (store.read_json(layout.identity(runs / folder)) or {}).get("train", {}).get("batch_size")
+            words += [f"step {int(last['images']) // int(batch):,}" if batch else f"{last['images']:,} images"]
+            words += [f"loss {last['train/loss']:.4f}"]
+        if layout.is_trial(folder):
+            trial = next(t for t in status.trials if t.folder == folder)
+            words.append(f"{sum(b in record.rows for b in trial.budgets)} of {len(trial.budgets)} budgets")
+        yield f"{name}  {', '.join(words)}"
+    if len(busy) > most:
+        yield f"... {len(busy) - most} more run"
+
+
+def _last_line(folder: Path) -> Mapping[str, Any] | None:
+    """The newest line of a trial's journal that holds a loss."""
+    lines = read_effective(folder) if layout.is_trial(folder) else []
+    return next((line for line in reversed(list(lines)) if "train/loss" in line), None)
 
 
 def compared_table(
@@ -135,11 +222,6 @@ def usage_table(sweep: str, used: Sequence[Usage]) -> Table:
             f"{each.memory_bytes / each.asked_bytes:.0%}" if each.memory_bytes else "?",
         )
     return table
-
-
-def _doing(group: list[TrialStatus]) -> str:
-    busy = [t.record for t in group if t.state in ("running", "unknown") and t.record.total]
-    return ", ".join(f"{r.done / r.total:.0%} {r.what}" for r in busy[:2])
 
 
 def failures_text(status: SweepStatus) -> str:

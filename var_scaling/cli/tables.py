@@ -102,6 +102,13 @@ def cell(setting: Any) -> str:
     return f"{setting:g}" if isinstance(setting, float) else str(setting)
 
 
+def told(value: Any) -> str:
+    """A setting in as many digits as somebody wrote: 0.011999999999999999 is what a computer makes of 0.012."""
+    if isinstance(value, float):
+        return f"{value:.12g}"
+    return f"[{', '.join(map(told, value))}]" if isinstance(value, list | tuple) else str(value)
+
+
 def short_name(folder: str) -> str:
     """`trials/var-d2-s0-c515309d2bc2` -> `d2-s0-c515309d`: long enough for the commands that take a trial."""
     return Path(folder).name.partition("-")[2][:-4]

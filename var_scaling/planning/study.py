@@ -72,13 +72,13 @@ class Variant(Strict):
 class Study(Strict):
     """A sweep file as it was read."""
 
-    name: str
-    description: str = ""
-    base: Mapping[str, Any] = Field(default_factory=dict)
-    variants: Mapping[str, Variant] = Field(default_factory=dict)
-    grid: Mapping[str, tuple[Any, ...]] = Field(default_factory=dict)
-    budgets: Budgets
-    evaluate: EvaluateConfig = EvaluateConfig()
+    name: str  # of its folder in runs/sweeps, and what commands call it
+    description: str = ""  # a sentence for pages and MLflow
+    base: Mapping[str, Any] = Field(default_factory=dict)  # what all trials share: the keys of `base` below
+    variants: Mapping[str, Variant] = Field(default_factory=dict)  # by name, what each changes of the base
+    grid: Mapping[str, tuple[Any, ...]] = Field(default_factory=dict)  # dotted key to its values; a trial a combination
+    budgets: Budgets  # points at which each trial gives a finished model
+    evaluate: EvaluateConfig = EvaluateConfig()  # what is measured at each of them
     pursue: Pursue | None = None  # grid and budgets are then candidates, of which rounds are trained
 
     def variant_of(self, point: int, points: int) -> str:
