@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 import torch
+from torch.nn.attention import SDPBackend
 
 from tests.support.configs import published_var
 from var_scaling.planning import estimate
@@ -106,6 +107,24 @@ def step(precision: str) -> dict[str, Any]:
         "again": state.images == images,
         "grown": torch.cuda.memory_allocated() - held,
     }
+
+
+def attention() -> dict[str, list[str]]:
+    """Which kernel torch takes for each scale of the paper's pyramid, as the project has set it and as torch would."""
+    sides = (1, 2, 3, 4, 5, 6, 8, 10, 13, 16)
+    torch.backends.cudnn.enabled = True  # asked about, not run
+    found = {}
+    for dtype in (torch.bfloat16, torch.float32):
+        for who in ("ours", "torch"):
+            torch.backends.cuda.enable_cudnn_sdp(who == "torch")
+            chosen, end = [], 0
+            for side in sides:
+                end += side * side
+                q = torch.empty(2, side * side, 16, 64, device=DEVICE, dtype=dtype, requires_grad=True).transpose(1, 2)
+                k = torch.empty(2, end, 16, 64, device=DEVICE, dtype=dtype, requires_grad=True).transpose(1, 2)
+                chosen.append(SDPBackend(torch._fused_sdp_choice(q, k, k)).name.partition("_")[0])
+            found[f"{dtype} {who}"] = chosen
+    return found
 
 
 if __name__ == "__main__":

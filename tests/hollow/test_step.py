@@ -41,3 +41,13 @@ def test_plan_counts_what_a_step_takes(depth: int, images: int, precision: str, 
     found = scene("memory", str(depth), precision, str(images), recompute, HOLLOW_BYTES=200 * 2**30)
     assert 0.78 * found["planned"] < found["peak"] < found["planned"], found
     assert found["between"] == pytest.approx(found["state"], rel=0.05), "one state, and the last batch"
+
+
+@pytest.mark.parametrize("architecture", [80, 90, 100])
+def test_cards_agree_on_their_attention(architecture: int) -> None:
+    """torch takes cuDNN's for nine of ten scales from H100 on, which plans anew for each shape."""
+    found = scene("attention", HOLLOW_SM=architecture)
+    assert found["torch.bfloat16 ours"] == ["FLASH"] * 10
+    assert found["torch.float32 ours"] == ["EFFICIENT"] * 10
+    if architecture > 80:
+        assert found["torch.bfloat16 torch"].count("CUDNN") >= 9, "the premise: it would not be so"

@@ -107,7 +107,7 @@ def test_checkpoints_that_are_not_kept_cost_a_later_budget_its_trunk(tiny: Tiny,
     assert tiny.plan("execution.keep=none", more).trials[0].new_images == again + last
     assert any("trains its trunk again" in n for n in tiny.plan("execution.keep=none", more).notes)
     tiny.prepare("execution.keep=last", more)
-    assert tiny.worker(folder).wait(60) == 0, log(folder)
+    assert tiny.worker(folder).wait(240) == 0, log(folder)
     assert {images: rows(folder)[images] for images in (200, 400)} == rows(undisturbed)
     assert store.branch_points(folder) == [240], "the last one of those that were trained now"
     assert tiny.plan("execution.keep=last", "budgets.images=[200, 300, 380, 400]").trials[0].new_images == 60 + 80

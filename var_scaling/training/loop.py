@@ -61,11 +61,17 @@ def advance(run: Run, state: State, until: int, phase: str, schedule: Schedule, 
     window_start = time.perf_counter()
     losses: list[torch.Tensor] = []
 
-    def flush() -> None:
-        """Move the losses of the last steps from the device into the window; stop at the first that is not finite."""
+    def flush(norm: torch.Tensor | None = None) -> float:
+        """Move the losses of the last steps from the device into the window; stop at the first that is not finite.
+
+        Returns:
+            The gradient's norm, where one is given: one wait for all of it.
+        """
         if not losses:
-            return
-        stacked = torch.stack(losses).double().cpu()
+            return math.nan
+        stacked = torch.stack([*losses, *([] if norm is None else [norm])]).double().cpu()
+        gradient_norm = math.nan if norm is None else float(stacked[-1])
+        stacked = stacked[: len(losses)]
         losses.clear()
         if not bool(torch.isfinite(stacked).all()):
             bad = int((~torch.isfinite(stacked)).nonzero()[0])
@@ -73,6 +79,7 @@ def advance(run: Run, state: State, until: int, phase: str, schedule: Schedule, 
         for value in stacked.tolist():  # one by one, so that a resumed window sums in the same order
             state.window.loss += value * batch_size
             state.window.images += batch_size
+        return gradient_norm
 
     def save() -> None:
         nonlocal saved_at, save_cost
@@ -91,8 +98,7 @@ def advance(run: Run, state: State, until: int, phase: str, schedule: Schedule, 
         loss, norm = train_step(state, batch, config, rates, run.ranks)
         losses.append(loss)
         if state.images % every == 0 or state.images >= until:
-            flush()
-            gradient_norm = float(norm)
+            gradient_norm = flush(norm)
             if not math.isfinite(gradient_norm):
                 raise Diverged(f"gradient norm is {gradient_norm:.3g}", step=state.images // batch_size)
             now = time.perf_counter()
