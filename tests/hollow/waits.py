@@ -21,7 +21,7 @@ import torch
 
 from var_scaling.evaluation.generation import Trained, generate
 from var_scaling.evaluation.validation import validation_loss
-from var_scaling.families.registry import family_of, model_of
+from var_scaling.families.registry import family_of
 from var_scaling.planning.resolve import resolve
 from var_scaling.planning.trial import TrialConfig, read_trial
 from var_scaling.tokenizers.registry import module_of
@@ -30,6 +30,7 @@ from var_scaling.training.distributed import ALONE
 from var_scaling.training.loop import Run, advance
 from var_scaling.training.schedule import Trunk
 from var_scaling.training.state import fresh_state
+from var_scaling.training.timing import OnePicture
 from var_scaling.training.tokenizer import Training
 
 PRESETS = {"var": "tiny", "raster": "tiny-raster", "dit": "tiny-kl"}
@@ -44,28 +45,6 @@ def trial(family: str) -> TrialConfig:
         "execution": {"journal_images": 80},
     }
     return resolve(read_trial(raw))
-
-
-class Zeros:
-    """A latent cache of zeros, of the shapes that the tokenizer's latents have."""
-
-    def __init__(self, config: TrialConfig) -> None:
-        self.tokenizer = module_of(config.tokenizer).build(config.tokenizer).eval()
-        side, channels = config.data.resolution, config.data.channels
-        with torch.no_grad():
-            one = self.tokenizer.latents(torch.zeros(1, channels, side, side))
-            names = model_of(config.model).reads
-            self.one = {n: one[n] if n in one else self.tokenizer.derive(n, one) for n in names}
-        self.validation_labels = np.zeros(20, np.int64)
-
-    def batch(self, items: Any, views: Any, names: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        count = len(items)
-        return torch.zeros(count, dtype=torch.long), {
-            name: value.expand(count, *value.shape[1:]).clone() for name, value in self.one.items()
-        }
-
-    def validation_batch(self, start: int, end: int, names: Any) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        return self.batch(range(start, end), 0, names)
 
 
 def waits(do: Callable[[], object]) -> dict[str, int]:
@@ -98,7 +77,7 @@ def scene(family: str) -> dict[str, dict[str, int]]:
     """Twenty steps with two journal lines, a validation, a batch of samples, two steps of the tokenizer."""
     device = choose_device("cuda")
     config = trial(family)
-    cache: Any = Zeros(config)
+    cache: Any = OnePicture(config, validation=20)
     attempt: Any = types.SimpleNamespace(
         check_owner=lambda: None,
         journal=types.SimpleNamespace(write=lambda **line: None),
@@ -108,7 +87,7 @@ def scene(family: str) -> dict[str, dict[str, int]]:
     state = fresh_state(config, device)
     run = Run(config, cache, attempt, device, ALONE, 1e15, lambda state, phase: None)
     advance(run, state, 8, "trunk", Trunk(config.train), "trunk")  # what is made once is no part of it
-    tokenizer = cache.tokenizer.to(device)
+    tokenizer = module_of(config.tokenizer).build(config.tokenizer).eval().to(device)
     sampler = family_of(config.model).sampler()
     if "steps" in type(sampler).model_fields:
         sampler = sampler.model_copy(update={"steps": 5})

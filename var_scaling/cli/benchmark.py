@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from var_scaling import extras
+from var_scaling.cli.benchmark_step import step
 from var_scaling.cli.options import Json
 from var_scaling.cli.run import count, out, print_json
 from var_scaling.errors import RequestProblem
@@ -28,11 +29,12 @@ PAPER_SETTINGS = (
 def register(app: typer.Typer) -> None:
     """Add `benchmark` to `var-scaling`."""
     group = typer.Typer(
-        help="Measure this machine: samples a second of each family beside its bound.",
+        help="Measure this machine: samples and training steps a second beside its bounds.",
         no_args_is_help=True,
         rich_markup_mode=None,
     )
     group.command("sampling")(sampling)
+    group.command("step")(step)
     app.add_typer(group, name="benchmark")
 
 
