@@ -36,14 +36,23 @@ def largest_budget(means: pd.DataFrame) -> pd.DataFrame:
     return means.loc[order.groupby([means["contender"], means["cell"]], sort=False).idxmax()]
 
 
-def draw_against(means: pd.DataFrame, column: str, ax: Axes | None = None, *, edge: str | None = "frontier") -> Axes:
+def draw_against(
+    means: pd.DataFrame,
+    column: str,
+    ax: Axes | None = None,
+    *,
+    edge: str | None = "frontier",
+    within: pd.DataFrame | None = None,
+) -> Axes:
     """FID against one column: every mean with its interval, a line a contender, its tokenizer's floor.
 
     Args:
         means: lines of `Comparison.means`.
         column: a key of `LABELS`.
         ax: to draw on.
-        edge: "frontier" joins what nothing of equal or smaller x beats; "points" joins all in order; None joins none.
+        edge: "frontier" joins what nothing of equal or smaller x beats; "points" joins all in order, "sizes" in order
+            of parameters; None joins none.
+        within: lines whose FIDs the axis has room for, where panels share it; None: those of `means`.
     """
     ax = page.new_axes(ax)
     shown = means[means[column].notna() & (means[column] > 0)]
@@ -58,12 +67,14 @@ def draw_against(means: pd.DataFrame, column: str, ax: Axes | None = None, *, ed
         line = part
         if edge == "frontier":
             line = part.iloc[frontier(x, y)["row"].to_numpy(int)]
+        elif edge == "sizes" and part["params"].notna().all():
+            line = part.sort_values("params")
         if edge is not None:
             ax.plot(line[column], line["fid"], color=colour, linestyle=style, linewidth=1)
         floor = part["floor"].mean()
         if np.isfinite(floor):
             ax.axhline(floor, color=colour, linestyle=(0, (1, 2)), linewidth=0.7)
-    heights = means[["fid", "fid_low", "fid_high", "floor"]].to_numpy(float).ravel()
+    heights = (means if within is None else within)[["fid", "fid_low", "fid_high", "floor"]].to_numpy(float).ravel()
     page.log_axes(ax, shown[column].to_numpy(float), heights, flops=column.endswith(("flops", "compute")))
     ax.set_xlabel(LABELS[column])
     ax.set_ylabel("FID, corrected")
@@ -73,10 +84,10 @@ def draw_against(means: pd.DataFrame, column: str, ax: Axes | None = None, *, ed
 def draw_scaling(means: pd.DataFrame, space: str) -> Figure:
     """Figure 3's form: against training compute and images (every row), and against size (the longest runs)."""
     has = [name for name in ("compute", "images", "params") if means[name].notna().any()]
-    figure, axes = plt.subplots(1, len(has), figsize=(page.WIDE, 2.7), squeeze=False)
+    figure, axes = plt.subplots(1, len(has), figsize=(page.WIDE, 2.7), squeeze=False, sharey=True)
     for ax, column in zip(axes[0], has, strict=True):
         if column == "params":
-            draw_against(largest_budget(means), column, ax, edge="points")
+            draw_against(largest_budget(means), column, ax, edge="points", within=means)
             ax.set_title("longest runs")
         else:
             draw_against(means, column, ax)
@@ -100,12 +111,14 @@ def draw_speed(means: pd.DataFrame, space: str) -> Figure | None:
     figure, axes = plt.subplots(1, len(has), figsize=(page.WIDE if len(has) > 1 else page.COLUMN, 2.7), squeeze=False)
     longest = largest_budget(means)
     for ax, column in zip(axes[0], has, strict=True):
-        draw_against(longest, column, ax, edge="points")
+        draw_against(longest, column, ax, edge="sizes")
+        rightmost = longest[column].max()
         for row in longest[longest[column].notna() & longest["params"].notna()].itertuples():
             ax.annotate(
                 page.short_number(row.params),
                 (getattr(row, column), row.fid),
-                xytext=(3, 3),
+                xytext=(3, 3) if getattr(row, column) < rightmost else (-3, 3),
+                ha="left" if getattr(row, column) < rightmost else "right",
                 textcoords="offset points",
                 fontsize=current().small,
                 color="0.35",
