@@ -10,7 +10,7 @@ from tests.support.configs import dit_config as config
 from var_scaling.config.train import TrainConfig
 from var_scaling.families.base import Batch
 from var_scaling.families.dit import FAMILY, training
-from var_scaling.families.dit.config import DiTConfig, DiTSampler, problems, sampler_problems
+from var_scaling.families.dit.config import DiTConfig, DiTSampler, problems
 from var_scaling.families.dit.diffusion import GaussianDiffusion, respaced_timesteps
 from var_scaling.families.dit.model import build_dit
 from var_scaling.families.dit.recipe import PAPER_SAMPLER
@@ -328,8 +328,8 @@ def test_problems_are_sentences():
     assert "must divide by 4" in next(problems(DiTConfig(head_dim=5, heads=3)))
     assert "take one of [1, 2]" in next(problems(DiTConfig(patch_size=4, latent_size=6)))
     assert not list(problems(config()))
-    assert "take 1 to 4, or all" in next(sampler_problems(DiTSampler(guided_channels=5), config()))
-    assert "setting of ddim" in next(sampler_problems(DiTSampler(method="ancestral", eta=0.5), config()))
+    assert "take 1 to 4, or all" in next(DiTSampler(guided_channels=5).problems(config()))
+    assert "setting of ddim" in next(DiTSampler(method="ancestral", eta=0.5).problems(config()))
     with pytest.raises(ValueError, match="model.heads is not set"):
         build_dit(DiTConfig())
 

@@ -44,6 +44,10 @@ class SamplerConfig(Strict):
 
     guidance: float = Field(1.5, ge=0)
 
+    def problems(self, model: Any) -> Iterator[str]:
+        """One sentence for each setting that this model, a config of the family, cannot do."""
+        yield from ()
+
 
 @dataclass(frozen=True)
 class Recipe:

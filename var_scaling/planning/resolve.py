@@ -185,6 +185,8 @@ def fid_of(model: ModelConfig, fid: FidConfig) -> FidConfig:
                 for e in error.errors()
             )
         ) from None
+    if impossible := list(sampler.problems(model)):
+        raise ValueError("; ".join(f"evaluate.fid: {words}" for words in impossible))
     plain = {name: getattr(fid, name) for name in FidConfig.model_fields}
     return FidConfig.model_validate({**plain, **sampler.model_dump()})
 

@@ -159,6 +159,12 @@ def works_of(config: TrialConfig, evaluate: EvaluateConfig) -> TrialWorks:
     Raises:
         ValueError: an evaluation that cannot be done on these data.
     """
+    for fid in evaluate.fids:
+        if config.train.label_drop == 0 and (strength := fid.sampler.get("guidance")):  # a default is told by a note
+            raise ValueError(
+                f"evaluate.fid.guidance {strength:g} with train.label_drop 0: the model never learns to draw without a "
+                "class, which is what guidance pushes away from; use guidance 0, or train with label dropout (0.1)"
+            )
     how = _How(config.execution, config.placement)
     tokenizer = _tokenizer(config.data, config.tokenizer, how)
     tokens = _tokens(config.data, config.tokenizer, how)

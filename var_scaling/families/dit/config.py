@@ -75,6 +75,17 @@ class DiTSampler(SamplerConfig):
         """Whether steps draw noise of their own."""
         return self.method == "ancestral" or self.eta > 0
 
+    def problems(self, model: DiTConfig) -> Iterator[str]:
+        """One sentence for each setting that this model cannot do."""
+        channels = self.guided_channels
+        if channels != "all" and model.latent_channels is not None and not 1 <= channels <= model.latent_channels:
+            yield (
+                f"guided_channels is {channels} but the latent has {model.latent_channels} channels; "
+                f"take 1 to {model.latent_channels}, or all"
+            )
+        if self.method == "ancestral" and self.eta:
+            yield f"eta {self.eta:g} is a setting of ddim; leave it out, or take method: ddim"
+
     @property
     def label(self) -> str:
         """A short name that tells two samplers apart."""
@@ -127,15 +138,3 @@ def problems(config: DiTConfig) -> Iterator[str]:
             f"model.patch_size {config.patch_size} does not divide the side of the latent, {config.latent_size}; "
             f"take one of {fitting}"
         )
-
-
-def sampler_problems(sampler: DiTSampler, config: DiTConfig) -> Iterator[str]:
-    """One sentence for each setting of the sampler that this model cannot do."""
-    channels = sampler.guided_channels
-    if channels != "all" and config.latent_channels is not None and not 1 <= channels <= config.latent_channels:
-        yield (
-            f"guided_channels is {channels} but the latent has {config.latent_channels} channels; "
-            f"take 1 to {config.latent_channels}, or all"
-        )
-    if sampler.method == "ancestral" and sampler.eta:
-        yield f"eta {sampler.eta:g} is a setting of ddim; leave it out, or take method: ddim"
