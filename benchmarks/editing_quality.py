@@ -82,7 +82,7 @@ def main() -> None:
     images = load_images(data, store=asked.runs / "store")
     (classifier, *_) = sorted((asked.runs / "store" / "classifier").glob("*/result"))
     recipe = ClassifierConfig()
-    extractor = load_extractor("classifier", data=data, classifier=recipe, classifier_folder=classifier)
+    extractor = load_extractor("classifier", data=data, recipe=recipe, folder=classifier)
     reference = Reference(
         reference_features(images, "train", extractor, cache=asked.runs / "store" / "features").gaussian
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from var_scaling.config.data import DataConfig, resolve_data
-from var_scaling.config.evaluate import ClassifierConfig, metric_data
+from var_scaling.config.evaluate import metric_data
 from var_scaling.data.images import load_images
 from var_scaling.evaluation.features import Extractor, batches, image_bytes, load_extractor
 from var_scaling.evaluation.frechet import Gaussian, Reference, frechet
@@ -74,9 +74,7 @@ def main() -> None:
     asked = parser.parse_args()
     data = metric_data(resolve_data(DataConfig()))
     images = load_images(data)
-    extractor = load_extractor(
-        "classifier", data=data, classifier=ClassifierConfig(), classifier_folder=asked.classifier
-    )
+    extractor = load_extractor("classifier", data=data, folder=asked.classifier)
     made = known_images(None, "cpu")
     real = population(images, extractor, made.pop("real (validation)"))
     reference = Reference(Gaussian.of(real))

@@ -113,7 +113,7 @@ def main() -> None:
         print(f"  {side}x{side}: {usage:.0%} of the codes, perplexity {report['perplexity_per_scale'][side]:.0f}")
     rfid = worst = "-"
     if args.classifier:
-        extractor = load_extractor("classifier", data=data, classifier_folder=args.classifier)
+        extractor = load_extractor("classifier", data=data, folder=args.classifier)
         found = reconstruction_report(tokenizer, images, extractor)
         shrunk = next(row["fid"] for row in sanity_report(images, extractor) if row["images"].startswith("shrunk"))
         print(f"rFID {found['rfid_train']:.2f} (corrected {found['rfid_train_corrected']:.2f})", end=", ")

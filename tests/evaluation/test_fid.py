@@ -212,10 +212,10 @@ def test_reconstructions_are_measured(tokenizer, evaluation, images, classifier_
 
 def test_the_metric_orders_images_of_known_quality(images, extractor, tmp_path):
     rows = sanity_report(images, extractor, count=2_000, cache=tmp_path)
-    real, blurred, shrunk, noise = (row["fid_corrected"] for row in rows)
-    assert [row["images"].split()[0] for row in rows] == ["real", "blurred", "shrunk", "uniform"]
+    real, blurred, shrunk, exchanged, noise = (row["fid_corrected"] for row in rows)
+    assert [row["images"].split()[0] for row in rows] == ["real", "blurred", "shrunk", "4x4", "uniform"]
     assert abs(real) < 0.05
-    assert 5 * abs(real) < blurred < shrunk < noise
+    assert 5 * abs(real) < blurred < min(shrunk, exchanged) < max(shrunk, exchanged) < noise
 
 
 def test_pixels_survive_the_way_to_bytes(images):

@@ -27,7 +27,7 @@ def test_missing_weights_of_one_evaluation_keep_no_other(tmp_path, monkeypatch, 
         {
             "name": evaluation_name(each),
             "config": each.model_dump(mode="json"),
-            "classifier": None,
+            "network": None,
             "reconstruction": "store/reconstruction/none",
         }
         for each in asked

@@ -74,6 +74,18 @@ def test_a_reference_that_is_most_of_the_number():
     assert "no FID x: too few" in next(symptoms.of_evaluation({"label": "x", "note": "too few"}))
 
 
+def test_a_fid_that_does_not_see_blur():
+    sanity = [
+        {"images": "real (validation)", "fid_corrected": 0.0},
+        {"images": "blurred (3x3 mean)", "fid_corrected": 3.26},
+    ]
+    fid = {"label": "x", "features": "classifier", "fid_corrected": 2.28}
+    assert "under a 3x3 blur (3.26)" in next(symptoms.of_blindness(fid, sanity))
+    assert list(symptoms.of_blindness(fid | {"fid_corrected": 3.5}, sanity)) == []
+    assert list(symptoms.of_blindness(fid | {"features": "shape"}, sanity)) == []
+    assert list(symptoms.of_blindness(fid, None)) == []
+
+
 def test_copies_of_training_images_and_classes_that_are_not_told_apart():
     assert "40% of its samples are copies" in next(symptoms.of_evaluation({"copies": 0.4, "copies_by_chance": 0.003}))
     assert list(symptoms.of_evaluation({"copies": 0.4, "copies_by_chance": 0.39})) == [], "a set of near-equal images"

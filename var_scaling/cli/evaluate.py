@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -13,6 +13,7 @@ from var_scaling.cli.options import Base, Cores, Json, Overrides, Runs, tell
 from var_scaling.cli.progress import progress
 from var_scaling.cli.run import Failed, err, out, print_json
 from var_scaling.cli.trained import Guidance, Sampler, at, load, settings, trained
+from var_scaling.config.evaluate import NETWORKS, Features
 from var_scaling.errors import RequestProblem
 from var_scaling.runs import layout, store
 
@@ -38,7 +39,7 @@ def evaluate(
     samples_from: Annotated[
         Path | None, typer.Option("--samples-from", help="Measure these: .npz (arr_0) or a folder of pictures.")
     ] = None,
-    features: Annotated[str, typer.Option(help="classifier, inception, dinov2 or clip.")] = "classifier",
+    features: Annotated[str, typer.Option(help="classifier, shape, inception, dinov2 or clip.")] = "classifier",
     reference: Annotated[
         str, typer.Option(help="train, validation, an .npz (mu and sigma, or arr_0), or a folder of pictures.")
     ] = "train",
@@ -68,8 +69,8 @@ def evaluate(
       var-scaling evaluate var-d4-s0 --samples-from their_pictures/ --reference validation
     """
     extras.need("train")
-    if features not in ("classifier", "inception", "dinov2", "clip"):
-        raise RequestProblem(f"--features {features} is none of classifier, inception, dinov2 and clip")
+    if features not in get_args(Features):
+        raise RequestProblem(f"--features {features} is none of {', '.join(get_args(Features))}")
     if trial is None and samples_from is None:
         raise RequestProblem("say which trial to measure, or --samples-from FILE for samples that are there")
     folder, budget = trained(runs, trial, images) if trial is not None else (None, 10**9)
@@ -186,16 +187,16 @@ def _data_plan(
     weights: str | None,
     runs: Path,
 ) -> tuple[Plan, str] | None:
-    """The data that the classifier is of, or a split of which is the reference; None where neither is wanted."""
+    """The data that our own network is of, or a split of which is the reference; None where neither is wanted."""
     from var_scaling.config import yaml
 
-    if features != "classifier" and reference not in SPLITS:
+    if features in NETWORKS and reference not in SPLITS:
         return None
     fid = {"features": features, "samples": 20_480}  # enough for any features: nothing is drawn for it
     if folder is not None:
         return _plan_of_trial(folder, budget, fid, weights, runs)
     if base is None and not overrides:
-        what = "classifier features are" if features == "classifier" else f"--reference {reference} is"
+        what = f"--reference {reference} is" if features in NETWORKS else f"{features} features are"
         raise RequestProblem(
             f"{what} of a data set: name a trial on it, or say which set, e.g. --set data.name=fashion-mnist-mini or "
             "--from sweeps/depth.yaml; --features inception with --reference FILE needs none"
@@ -247,10 +248,10 @@ def _of_data(
     plan, text = planned
     (trial,) = plan.trials
     (request,) = trial.works.evaluations
-    classifier = next((work for work, _ in plan.stages if work.kind == "classifier"), None)
-    result = None if classifier is None else layout.result(runs / classifier.folder)
+    result = None if request.network is None else layout.result(runs / request.network)
     if result is not None and not result.exists():
-        order = Order(plan, text, place_of("local", cores=cores), stages_only=("classifier",), yes=True, mlflow=False)
+        place = place_of("local", cores=cores)
+        order = Order(plan, text, place, stages_only=("classifier", "shape"), yes=True, mlflow=False)
         drive(order, json=False, quiet=True)
         if not result.exists():
             raise Failed

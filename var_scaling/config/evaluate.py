@@ -15,7 +15,7 @@ from var_scaling.config.base import Neutral, Strict
 from var_scaling.config.data import NAMED_SETS, DataConfig
 from var_scaling.config.image_manifest import counts_of
 
-Features = Literal["classifier", "inception", "dinov2", "clip"]
+Features = Literal["classifier", "shape", "inception", "dinov2", "clip"]
 Reference = Literal["train", "validation"]
 Choice = Literal["each", "pool"]
 
@@ -40,6 +40,30 @@ class ClassifierConfig(Strict):
     weight_decay: float = Field(default=5e-2, ge=0)
     seed: int = Field(default=0, ge=0, lt=2**31)
     numerics: int = 1  # raised by hand when a change of code alters the weights
+
+
+class ShapeConfig(Strict):
+    """The recipe of the self-supervised network whose features `shape` metrics use; all of it identity.
+
+    It learns to know an image again after a small move and a change of its colours, among other images and the same
+    image with its parts exchanged, so it has to see where things are. It needs no classes, and is never used to train a
+    tokenizer.
+    """
+
+    features: int = Field(default=128, ge=2, le=2048)
+    channels: tuple[int, ...] = (16, 32, 96)  # of the stages, each at half the side of the one before
+    epochs: int = Field(default=2, ge=1)
+    batch_size: int = Field(default=128, ge=2)
+    learning_rate: float = Field(default=4e-3, gt=0)
+    weight_decay: float = Field(default=5e-2, ge=0)
+    temperature: float = Field(default=0.2, gt=0)
+    move: float = Field(default=0.1, ge=0, lt=0.5)  # most pixels up, down, left or right, as a share of the side
+    colour: float = Field(default=0.3, ge=0, lt=1)  # most change of a channel's gain and offset
+    seed: int = Field(default=0, ge=0, lt=2**31)
+    numerics: int = 1  # raised by hand when a change of code alters the weights
+
+
+NetworkConfig = ClassifierConfig | ShapeConfig  # of the networks that are trained on the data at hand
 
 
 # Another seed, other sizes, another rate: what it likes is not what the metric's network happens to like.
@@ -79,6 +103,11 @@ class EvaluateConfig(Strict):
     samples_grid: Annotated[int, Field(ge=1, le=64)] | Literal["off"] = 8  # images of each class, saved with a budget
     classifier: ClassifierConfig = ClassifierConfig()
     judge: ClassifierConfig = JUDGE  # keeps the best of several candidates; never the metric's own network
+    shape: ShapeConfig = ShapeConfig()
+
+    def network(self, features: Features) -> NetworkConfig | str:
+        """What computes these features: a recipe of ours, or the name of a published network."""
+        return {"classifier": self.classifier, "shape": self.shape}.get(features) or NETWORKS[features]
 
     @property
     def fids(self) -> tuple[FidConfig, ...]:
@@ -93,7 +122,7 @@ class FidEvaluation(Strict):
     kind: Literal["fid"] = "fid"
     fid: FidConfig
     data: DataConfig  # of the reference, see `metric_data`
-    extractor: ClassifierConfig | str  # the recipe of ours, or the name of a published network
+    extractor: NetworkConfig | str  # the recipe of ours, or the name of a published network
     judge: Annotated[ClassifierConfig | str, Neutral("none")] = "none"  # of candidates, where there are several
 
 
@@ -108,19 +137,13 @@ def metric_data(data: DataConfig) -> DataConfig:
     return data.model_copy(update={**whole, "views": 1, "crop": "centre", "flip": False})
 
 
-def resolve_classifier(config: ClassifierConfig, data: DataConfig) -> ClassifierConfig:
-    """The recipe that is run and hashed; it does not depend on the data yet."""
-    assert data.classes is not None, "resolve the data config first"
-    return config
-
-
 def fid_evaluations(config: EvaluateConfig, data: DataConfig) -> tuple[FidEvaluation, ...]:
     """Every FID that a study asks for on resolved data, checked.
 
     Raises:
         ValueError: too few samples for the features, or balanced samples that do not divide over the classes.
     """
-    problems = [problem for fid in config.fids if (problem := _problem(fid, config.classifier, data))]
+    problems = [problem for fid in config.fids if (problem := _problem(fid, config.network(fid.features), data))]
     problems += list(_judging(config, data))
     if problems:
         raise ValueError("; ".join(problems))
@@ -129,7 +152,7 @@ def fid_evaluations(config: EvaluateConfig, data: DataConfig) -> tuple[FidEvalua
         FidEvaluation(
             fid=fid,
             data=reference,
-            extractor=config.classifier if fid.features == "classifier" else NETWORKS[fid.features],
+            extractor=config.network(fid.features),
             judge=config.judge if fid.candidates > 1 else "none",
         )
         for fid in config.fids
@@ -158,21 +181,20 @@ def _judging(config: EvaluateConfig, data: DataConfig) -> Iterator[str]:
             )
 
 
-def feature_dimension(features: str, classifier: ClassifierConfig) -> int:
+def feature_dimension(features: Features, network: NetworkConfig | str) -> int:
     """Size of a feature vector."""
-    return classifier.features if features == "classifier" else FEATURE_DIMENSIONS[features]
+    return FEATURE_DIMENSIONS[features] if isinstance(network, str) else network.features
 
 
-def images_needed(features: str, classifier: ClassifierConfig) -> int:
+def images_needed(features: Features, network: NetworkConfig | str) -> int:
     """Fewest images that a Frechet distance in these features may stand on: of samples, and of a reference."""
-    return SAMPLES_PER_DIMENSION * feature_dimension(features, classifier)
+    return SAMPLES_PER_DIMENSION * feature_dimension(features, network)
 
 
 def too_few_images(evaluation: FidEvaluation) -> dict[Reference, str]:
     """What cannot be measured because a split has too few images, as a sentence by split. Nothing else is lost."""
-    classifier = evaluation.extractor if isinstance(evaluation.extractor, ClassifierConfig) else ClassifierConfig()
-    features, data = evaluation.fid.features, evaluation.data
-    needed, size = images_needed(features, classifier), feature_dimension(features, classifier)
+    features, network, data = evaluation.fid.features, evaluation.extractor, evaluation.data
+    needed, size = images_needed(features, network), feature_dimension(features, network)
     found: dict[Reference, str] = {}
     counts: tuple[tuple[Reference, int | None], ...] = (
         ("train", data.unique_images),
@@ -183,7 +205,7 @@ def too_few_images(evaluation: FidEvaluation) -> dict[Reference, str]:
             continue
         lost = ["the tokenizer's rFID"] + (["FID"] if split == evaluation.fid.reference else [])
         fewer = images // SAMPLES_PER_DIMENSION
-        way = f" or evaluate.classifier.features {fewer} or fewer" if features == "classifier" and fewer > 1 else ""
+        way = f" or evaluate.{features}.features {fewer} or fewer" if not isinstance(network, str) and fewer > 1 else ""
         found[split] = (
             f"{images:,} {split} images are {images / size:.1f} for each of the {size} dimensions of {features} "
             f"features: without {' and '.join(lost)}, which need {needed:,} {split} images ({SAMPLES_PER_DIMENSION} a "
@@ -192,14 +214,14 @@ def too_few_images(evaluation: FidEvaluation) -> dict[Reference, str]:
     return found
 
 
-def _problem(fid: FidConfig, classifier: ClassifierConfig, data: DataConfig) -> str | None:
+def _problem(fid: FidConfig, network: NetworkConfig | str, data: DataConfig) -> str | None:
     classes = data.classes or 0
-    dimension = feature_dimension(fid.features, classifier)
-    least = images_needed(fid.features, classifier)
+    dimension = feature_dimension(fid.features, network)
+    least = images_needed(fid.features, network)
     if fid.features == "classifier" and classes == 1:
         return (
             "evaluate.fid.features classifier: a network that learns to tell classes apart learns nothing of 1 class; "
-            "use inception, dinov2 or clip (published weights), or leave evaluate.fid out"
+            "use shape, which needs no classes, or inception, dinov2 or clip (published weights)"
         )
     if fid.samples < least:
         enough = -(-least // (2 * classes)) * 2 * classes if fid.labels == "balanced" else least

@@ -8,22 +8,19 @@ Dimension key: B batch, C channels, H height, W width, F features, Y classes.
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
-from safetensors.torch import load_file
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from var_scaling import randomness
 from var_scaling.config.data import DataConfig
 from var_scaling.config.evaluate import ClassifierConfig
 from var_scaling.data.images import Images
-from var_scaling.errors import EnvironmentProblem
+from var_scaling.evaluation import networks
 from var_scaling.runs import layout, store
 
 if TYPE_CHECKING:
@@ -35,15 +32,8 @@ class Classifier(nn.Module):
 
     def __init__(self, *, image_channels: int, channels: tuple[int, ...], features: int, classes: int) -> None:
         super().__init__()
-        layers: list[nn.Module] = []
-        before = image_channels
-        for stage, width in enumerate(channels):
-            layers += [nn.Conv2d(before, width, 3, 2, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-            if stage > 0:  # at the first stage's size a second convolution doubles the cost and adds 0.5 % (measured)
-                layers += [nn.Conv2d(width, width, 3, 1, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-            before = width
-        self.body = nn.Sequential(*layers)
-        self.feature_layer = nn.Linear(before, features)
+        self.body = networks.stages(image_channels, channels)
+        self.feature_layer = nn.Linear(channels[-1], features)
         self.head = nn.Linear(features, classes)
 
     def features(self, images_BCHW: Tensor) -> Tensor:
@@ -103,64 +93,27 @@ def _train(
     data: DataConfig, images: Images, config: ClassifierConfig, attempt: Attempt, out: Path, device: torch.device
 ) -> dict[str, Any]:
     model = build_classifier(config, data).to(device)
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.99)
-    )
-    count = images.count("train")
-    steps_per_epoch = -(-count // config.batch_size)
-    steps = steps_per_epoch * config.epochs
-    epoch, seconds = 0, 0.0
-    saved = attempt.load_checkpoint("classifier")
-    if saved is not None:
-        model.load_state_dict(saved["model"])
-        optimizer.load_state_dict(saved["optimizer"])
-        epoch, seconds = saved["epoch"], saved["seconds"]
     labels = torch.from_numpy(images.train_labels)
-    while epoch < config.epochs:
-        start = time.monotonic()
-        model.train()
-        order = randomness.permutation(config.seed, "classifier-order", epoch, count)
-        total = torch.zeros((), device=device)
-        for step in range(steps_per_epoch):
-            rows = order[step * config.batch_size : (step + 1) * config.batch_size]
-            for group in optimizer.param_groups:
-                group["lr"] = config.learning_rate * _one_cycle((epoch * steps_per_epoch + step) / steps)
-            batch = images.batch(rows).to(device)
-            loss = F.cross_entropy(model(batch), labels[rows].to(device), label_smoothing=0.05)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            total += loss.detach() * len(rows)
-            if step % 20 == 0:
-                attempt.progress(epoch * count + step * config.batch_size, config.epochs * count, "classifier images")
-            if attempt.stop_requested():
-                raise attempt.stopped()  # an epoch is seconds: the next attempt repeats it
-        epoch += 1
-        seconds += time.monotonic() - start
-        attempt.check_owner()
-        attempt.journal.write(phase="classifier", images=epoch * count, **{"train/loss": float(total) / count})
-        attempt.save_checkpoint(
-            "classifier",
-            {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "epoch": epoch, "seconds": seconds},
-        )
+
+    def loss_of(rows: NDArray[np.int64], epoch: int) -> Tensor:
+        return F.cross_entropy(model(images.batch(rows).to(device)), labels[rows].to(device), label_smoothing=0.05)
+
+    seconds = networks.train(model, loss_of, config, images, "classifier", attempt, device)
     report = {
         "accuracy": accuracy(model, images, device),
         "validation_images": images.count("validation"),
         "epochs": config.epochs,
-        "images": count,
+        "images": images.count("train"),
         "seconds": seconds,
         "data_hash": images.content_hash,
     }
-    attempt.journal.write(phase="classifier", images=config.epochs * count, **{"val/accuracy": report["accuracy"]})
+    attempt.journal.write(
+        phase="classifier", images=config.epochs * images.count("train"), **{"val/accuracy": report["accuracy"]}
+    )
     store.write_weights(layout.weights(out), model.state_dict())
     store.write_json(layout.report(out), report)
     attempt.drop_checkpoint("classifier")
     return report
-
-
-def _one_cycle(share: float) -> float:
-    """Learning rate over its peak: up for a fifth of training, then down along a line."""
-    return min(share / 0.2, (1 - share) / 0.8) if share < 1 else 0.0
 
 
 @torch.no_grad()
@@ -183,11 +136,4 @@ def load_classifier(
     Raises:
         EnvironmentProblem: no weights there, or not of this recipe.
     """
-    model = build_classifier(config, data)
-    try:
-        model.load_state_dict(load_file(layout.weights(folder)))
-    except (OSError, RuntimeError, ValueError, SafetensorError) as error:
-        raise EnvironmentProblem(
-            f"the classifier in {folder} cannot be read ({error}); delete the folder and launch again"
-        ) from None
-    return model.to(device).eval()
+    return networks.load(build_classifier(config, data), "classifier", folder, device)

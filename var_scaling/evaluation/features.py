@@ -1,8 +1,8 @@
 """Feature networks of the metrics, all behind torch-fidelity's registration, and features of reference sets.
 
-`classifier` is ours; `inception`, `dinov2` and `clip` are torch-fidelity's, with weights from a folder that the user
-gives (for clusters without a network) or its own download. Every image is rounded to 8 bits first, as if it had gone
-through a PNG file.
+`classifier` and `shape` are trained here; `inception`, `dinov2` and `clip` are torch-fidelity's, with weights from a
+folder that the user gives (for clusters without a network) or its own download. Every image is rounded to 8 bits first,
+as if it had gone through a PNG file.
 
 Dimension key: B batch, n images, D features, Y classes of the feature network.
 """
@@ -27,11 +27,12 @@ from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY, register_featur
 from torch_fidelity.utils import create_feature_extractor
 
 from var_scaling.config.data import DataConfig
-from var_scaling.config.evaluate import NETWORKS, ClassifierConfig, Features, FidEvaluation
+from var_scaling.config.evaluate import NETWORKS, ClassifierConfig, Features, FidEvaluation, NetworkConfig, ShapeConfig
 from var_scaling.data.images import Images, Split
 from var_scaling.errors import EnvironmentProblem
 from var_scaling.evaluation.classifier import Classifier, load_classifier
 from var_scaling.evaluation.frechet import Gaussian, Moments
+from var_scaling.evaluation.shape import load_shape
 from var_scaling.state_dicts import weights_hash
 
 CLASSIFIER_NAME = "var-scaling-classifier"
@@ -105,8 +106,8 @@ def load_extractor(
     features: Features,
     *,
     data: DataConfig,
-    classifier: ClassifierConfig | None = None,
-    classifier_folder: Path | None = None,
+    recipe: NetworkConfig | None = None,
+    folder: Path | None = None,
     weights_folder: str | Path | None = None,
     device: torch.device | str = "cpu",
 ) -> Extractor:
@@ -115,8 +116,8 @@ def load_extractor(
     Args:
         features: which.
         data: of the images (`metric_data`).
-        classifier: recipe of the network in `classifier_folder`.
-        classifier_folder: published by `train_classifier`.
+        recipe: of the network in `folder`, where it was trained here; None: the default one.
+        folder: published by `train_classifier` or `train_shape`.
         weights_folder: holds the published networks' weights (`WEIGHT_FILES`); None: torch-fidelity's own download.
         device: where it runs.
 
@@ -124,10 +125,22 @@ def load_extractor(
         EnvironmentProblem: weights are missing, cannot be read, or cannot be downloaded.
     """
     device = torch.device(device)
+    if features in ("classifier", "shape") and folder is None:
+        raise EnvironmentProblem(f"{features} features need a trained {features} network; build that stage first")
+    if features == "shape":
+        assert folder is not None and not isinstance(recipe, ClassifierConfig)
+        seeing = load_shape(folder, recipe or ShapeConfig(), data, device)
+        return Extractor(
+            "shape",
+            f"shape-{weights_hash(seeing)[:16]}",
+            lambda images_BCHW: (seeing.features(images_BCHW.float() / 127.5 - 1),),
+            0,
+            False,
+            device,
+        )
     if features == "classifier":
-        if classifier_folder is None:
-            raise EnvironmentProblem("classifier features need a trained classifier; build that stage first")
-        model = load_classifier(classifier_folder, classifier or ClassifierConfig(), data, device)
+        assert folder is not None and not isinstance(recipe, ShapeConfig)
+        model = load_classifier(folder, recipe or ClassifierConfig(), data, device)
         network = create_feature_extractor(
             CLASSIFIER_NAME, ["features", "logits"], cuda=False, classifier=model, verbose=False
         )
@@ -156,8 +169,8 @@ def evaluation_extractor(
     return load_extractor(
         evaluation.fid.features,
         data=evaluation.data,
-        classifier=recipe if isinstance(recipe, ClassifierConfig) else None,
-        classifier_folder=extractor_folder,
+        recipe=None if isinstance(recipe, str) else recipe,
+        folder=extractor_folder,
         weights_folder=weights,
         device=device,
     )
@@ -183,7 +196,7 @@ def _published(features: Features, path: Path | None, device: torch.device) -> F
         raise EnvironmentProblem(
             f"the weights of {features} features cannot be {where} ({error}); name a folder that holds "
             f"{WEIGHT_FILES[features]} (placement.feature_weights in a study, --weights of a command), or use "
-            "features: classifier"
+            "features: classifier or shape"
         ) from None
 
 

@@ -103,8 +103,8 @@ def evaluate_model(
         judge = load_extractor(
             "classifier",
             data=evaluation.data,
-            classifier=evaluation.judge,
-            classifier_folder=judge_folder,
+            recipe=evaluation.judge,
+            folder=judge_folder,
             device=model.device,
         )
     features_nD, logits_nY, ratios_n, seconds = _sample_features(

@@ -31,6 +31,7 @@ from var_scaling.evaluation.features import (
 from var_scaling.evaluation.frechet import Reference, frechet
 from var_scaling.evaluation.generation import save_grid
 from var_scaling.evaluation.resized import fitted
+from var_scaling.evaluation.shape import exchanged
 from var_scaling.runs import layout, store
 
 SPLITS: tuple[Split, ...] = ("train", "validation")
@@ -80,7 +81,7 @@ def evaluate_tokenizer(
         np.save(out / "psnr.npy", psnr_n)
         store.write_json(layout.report(out), report)
         # Seconds on small sets; published networks would take hours.
-        if evaluation.fid.features == "classifier" and "note" not in report:
+        if not isinstance(evaluation.extractor, str) and "note" not in report:
             sanity = sanity_report(images, extractor, tokenizer=tokenizer, cache=cache, device=device)
             store.write_json(layout.sanity(out), sanity)
         _save_pairs(tokenizer, images, layout.reconstructions(out), device)
@@ -207,7 +208,7 @@ def sanity_report(
     cache: Path | None = None,
     device: torch.device | str = "cpu",
 ) -> list[dict[str, Any]]:
-    """What the metric says of images whose quality is known, best first: real, reconstructed, blurred, shrunk, noise.
+    """What the metric says of images whose quality is known, the best first; see `known_images`.
 
     Args:
         images: the whole set.
@@ -265,11 +266,15 @@ def known_images(tokenizer: Tokenizer | None, device: torch.device | str) -> dic
         drawn = randomness.integers(0, "noise", 256, rows[:, None], np.arange(images[0].numel())[None])
         return torch.from_numpy(drawn.astype(np.uint8)).view_as(images)
 
+    def rearranged(images: Tensor, rows: NDArray[np.int64]) -> Tensor:
+        return exchanged(images, rows, 4)
+
     real = {"real (validation)": lambda images, rows: images}
     return {
         **real,
         **({} if tokenizer is None else {"reconstructed": reconstructed}),
         "blurred (3x3 mean)": blurred,
         "shrunk to 8x8 and back": shrunk,
+        "4x4 parts exchanged": rearranged,
         "uniform noise": noise,
     }

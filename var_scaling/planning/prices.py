@@ -30,7 +30,7 @@ GPU_FLOPS = 2e13  # small networks leave a card idle most of the time: a guess
 BYTES = {"int16": 2, "int32": 4, "float32": 4}
 START_SECONDS = 4.0  # imports and reading images, of every work
 DISTANCE_SECONDS = 3.0  # FID, its interval, KID, precision and recall, from features (2,000 samples)
-FEATURE_SIDE_FLOPS = {"classifier": 0.0, "inception": 1.1e10, "dinov2": 1.6e11}  # forward, of one picture
+FEATURE_SIDE_FLOPS = {"classifier": 0.0, "shape": 0.0, "inception": 1.1e10, "dinov2": 1.6e11}  # forward, of one picture
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def cache_bytes(data: Mapping[str, Any], tokenizer: TokenizerConfig) -> tuple[in
     return sum(stored) + sum(kept) + labels, len(kept) == len(derived)
 
 
-def _classifier_flops(data: Mapping[str, Any], channels: Sequence[int]) -> float:
+def _network_flops(data: Mapping[str, Any], channels: Sequence[int]) -> float:
     total, before, places = 0.0, data["channels"], float(data["resolution"] ** 2)
     for stage, width in enumerate(channels):
         places /= 4
@@ -124,10 +124,10 @@ def _classifier_flops(data: Mapping[str, Any], channels: Sequence[int]) -> float
 
 def _stage_flops(kind: Kind | str, config: Mapping[str, Any]) -> tuple[float, float]:
     """FLOPs of a stage, and seconds that no FLOPs explain."""
-    if kind == "classifier":
-        data, recipe = config["data"], config["classifier"]
-        images = recipe["epochs"] * data["unique_images"]
-        return 3 * images * _classifier_flops(data, recipe["channels"]), 0.0
+    if kind in ("classifier", "shape"):
+        data, recipe = config["data"], config[kind]
+        passes = recipe["epochs"] * data["unique_images"] * (3 if kind == "shape" else 1)  # two views, one rearranged
+        return 3 * passes * _network_flops(data, recipe["channels"]), 0.0
     tokenizer = read_tokenizer(config["tokenizer"])
     encoder, decoder = kind_of(tokenizer).image_flops(tokenizer)
     if kind == "tokenizer":  # of imported weights no image is seen

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from var_scaling.config.data import DataConfig, resolve_data
-from var_scaling.config.evaluate import ClassifierConfig, images_needed
+from var_scaling.config.evaluate import EvaluateConfig, Features, images_needed
 from var_scaling.config.image_manifest import Manifest, Manifests
 from var_scaling.config.image_names import shown
 from var_scaling.config.image_survey import Survey, survey
@@ -255,19 +255,18 @@ def _tokenizer(side: int, channels: int) -> list[Choice]:
 
 def _evaluation(train: int, validation: int, classes: int) -> Choice:
     path = ("evaluate", "fid")
-    needed = images_needed("classifier", ClassifierConfig())
-    if classes == 1:
-        return Choice(
-            ("evaluate",),
-            "{}",
-            "no FID: a network trained here learns its features from telling classes apart, and there is one. With "
-            "published weights: fid: {features: inception, samples: 10_240}",
-        )
+    features: Features = "shape" if classes == 1 else "classifier"
+    network = EvaluateConfig().network(features)
+    needed = images_needed(features, network)
     if train < needed:
         return Choice(("evaluate",), "{}", f"no FID: it needs {needed} training pictures, and there are {train}")
     few = "" if validation >= needed else f"; no rFID, which needs {needed} validation pictures, not {validation}"
-    why = f"features of a small network that learns to tell your classes apart{few}"
-    return Choice(path, f"{{samples: {SAMPLES:_}, features: classifier}}", why)
+    learns = {
+        "classifier": "to tell your classes apart; `shape` sees more of how things are put together",
+        "shape": "to know each picture again, since there are no classes to tell apart",
+    }
+    why = f"features of a small network that learns {learns[features]}{few}"
+    return Choice(path, f"{{samples: {SAMPLES:_}, features: {features}}}", why)
 
 
 def name_of(folder: Path) -> str:

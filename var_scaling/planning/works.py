@@ -20,6 +20,7 @@ from var_scaling.config.evaluate import (
     EvaluateConfig,
     FidConfig,
     FidEvaluation,
+    NetworkConfig,
     fid_evaluations,
     metric_data,
 )
@@ -31,9 +32,9 @@ from var_scaling.planning.trial import TrialConfig
 from var_scaling.runs import layout
 from var_scaling.tokenizers.base import TokenizerConfig
 
-Kind = Literal["tokenizer", "classifier", "tokens", "reconstruction", "trial", "import"]
+Kind = Literal["tokenizer", "classifier", "shape", "tokens", "reconstruction", "trial", "import"]
 NOTHING = EvaluateConfig(samples_grid="off")
-STAGES: tuple[Kind, ...] = ("tokenizer", "classifier", "tokens", "reconstruction")
+STAGES: tuple[Kind, ...] = ("tokenizer", "classifier", "shape", "tokens", "reconstruction")
 
 
 @dataclass(frozen=True)
@@ -92,26 +93,21 @@ def _tokens(data: DataConfig, tokenizer: TokenizerConfig, how: _How) -> Work:
 
 
 @lru_cache(maxsize=1024)
-def _classifier(evaluation: FidEvaluation, how: _How) -> Work | None:
-    """The feature network of an evaluation, where it is one of ours."""
-    return _network(evaluation.extractor, evaluation, how)
-
-
-@lru_cache(maxsize=1024)
-def _network(recipe: ClassifierConfig | str, evaluation: FidEvaluation, how: _How) -> Work | None:
-    """A classifier of ours on the data of an evaluation."""
-    if not isinstance(recipe, ClassifierConfig):
+def _network(recipe: NetworkConfig | str, evaluation: FidEvaluation, how: _How) -> Work | None:
+    """A network that is trained on the data of an evaluation; None for a published one."""
+    if isinstance(recipe, str):
         return None
-    parts = {"data": identity.canonical(evaluation.data), "classifier": identity.canonical(recipe)}
-    return _stage("classifier", parts, how, (), data=evaluation.data, classifier=recipe)
+    kind: Kind = "classifier" if isinstance(recipe, ClassifierConfig) else "shape"
+    parts = {"data": identity.canonical(evaluation.data), kind: identity.canonical(recipe)}
+    return _stage(kind, parts, how, (), data=evaluation.data, **{kind: recipe})
 
 
 @lru_cache(maxsize=1024)
 def _reconstruction(evaluation: FidEvaluation, data: DataConfig, tokenizer: TokenizerConfig, how: _How) -> Work:
     made = _tokenizer(data, tokenizer, how)
     needs = [made.folder]
-    if classifier := _classifier(evaluation, how):
-        needs.append(classifier.folder)
+    if network := _network(evaluation.extractor, evaluation, how):
+        needs.append(network.folder)
     parts = {"tokenizer": made.id, **identity.canonical(_plain(evaluation), frozenset({"kind"}))}
     return _stage("reconstruction", parts, how, tuple(needs), tokenizer=tokenizer, evaluation=_plain(evaluation))
 
@@ -129,7 +125,7 @@ class Evaluation:
     config: FidEvaluation
     name: str  # of its file in a budget's evaluations/
     label: str  # see `identity.evaluation_label`
-    classifier: str | None  # folder of the feature network, where it is ours
+    network: str | None  # folder of the feature network, where it is ours
     reconstruction: str  # folder of the tokenizer's own figures
     judge: str | None = None  # folder of the network that keeps the best of several candidates
 
@@ -138,7 +134,7 @@ class Evaluation:
             "name": self.name,
             "label": self.label,
             "config": self.config.model_dump(mode="python"),
-            "classifier": self.classifier,
+            "network": self.network,
             "reconstruction": self.reconstruction,
             **({} if self.judge is None else {"judge": self.judge}),
         }
@@ -229,16 +225,16 @@ def _evaluations(config: TrialConfig, evaluate: EvaluateConfig) -> tuple[list[Wo
     stages: list[Work] = []
     evaluations: list[Evaluation] = []
     for evaluation in _fid_evaluations(evaluate, config.data, config.model) if evaluate.fids else ():
-        classifier = _classifier(evaluation, how)
+        network = _network(evaluation.extractor, evaluation, how)
         reconstruction = _reconstruction(evaluation, config.data, config.tokenizer, how)
         judge = _network(evaluation.judge, evaluation, how)
-        stages += [stage for stage in (classifier, judge, reconstruction) if stage]
+        stages += [stage for stage in (network, judge, reconstruction) if stage]
         evaluations.append(
             Evaluation(
                 evaluation,
                 identity.evaluation_name(evaluation),
                 identity.evaluation_label(evaluation),
-                classifier.folder if classifier else None,
+                network.folder if network else None,
                 reconstruction.folder,
                 judge.folder if judge else None,
             )

@@ -128,6 +128,17 @@ def of_evaluation(evaluation: Report) -> Iterator[str]:
         )
 
 
+def of_blindness(evaluation: Report, sanity: Sequence[Report] | None) -> Iterator[str]:
+    """A FID below that of real images which anyone sees to be blurred, in features of what tells classes apart."""
+    blurred = next((row["fid_corrected"] for row in sanity or () if str(row["images"]).startswith("blurred")), None)
+    found = evaluation.get("fid_corrected")
+    if evaluation.get("features") == "classifier" and blurred is not None and found is not None and found < blurred:
+        yield (
+            f"FID {evaluation.get('label', '')} lies below that of real images under a 3x3 blur ({blurred:.2f}): these "
+            "features do not see all that a person sees; look at the samples, or measure with features: shape"
+        )
+
+
 def of_sweep(runs: Path, study: Report) -> list[str]:
     """All that is to be said of a sweep, each once, with the trials that it holds for.
 
@@ -140,6 +151,11 @@ def of_sweep(runs: Path, study: Report) -> list[str]:
         name = str(entry["folder"]).partition("-")[2][:-4]
         stages = {layout.kind_of_stage(each): layout.result(runs / each) for each in entry.get("stages", ())}
         tokenizer = store.read_json(layout.report(stages["tokenizer"])) or {} if "tokenizer" in stages else {}
+        report: Report = {}
+        sanity = None
+        if "reconstruction" in stages:
+            report = store.read_json(layout.report(stages["reconstruction"])) or {}
+            sanity = store.read_json(layout.sanity(stages["reconstruction"]))
         last: tuple[str, ...] = ()
         for budget in entry["budgets"]:
             folder = layout.budget(layout.trial(runs, entry["folder"]), budget["images"])
@@ -153,12 +169,17 @@ def of_sweep(runs: Path, study: Report) -> list[str]:
                 *(of_tokenizer(tokenizer, row["vocab_size"]) if "vocab_size" in row else ()),
                 *of_row(row, tokenizer),
                 *(words for each in evaluations for words in of_evaluation(each)),
+                *(
+                    words
+                    for e in evaluations
+                    if e.get("network") == report.get("network")
+                    for words in of_blindness(e, sanity)
+                ),
             )
         for words in last:  # of the largest budget: a small one may well have learnt little
             found.setdefault(words, []).append(name)
-        if "reconstruction" in stages and (report := store.read_json(layout.report(stages["reconstruction"]))):
-            for words in of_reconstructions(report, store.read_json(layout.sanity(stages["reconstruction"]))):
-                found.setdefault(words, []).append(name)
+        for words in of_reconstructions(report, sanity):
+            found.setdefault(words, []).append(name)
     return [f"{_names(names, len(study['trials']))}: {words}" for words, names in found.items()]
 
 

@@ -55,9 +55,7 @@ def evaluate(context: Context, config: TrialConfig, asked: Asked, tokenizer: Any
                     model,
                     evaluation,
                     context.images(evaluation.data),
-                    extractor_folder=layout.result(context.runs / request["classifier"])
-                    if request["classifier"]
-                    else None,
+                    extractor_folder=layout.result(context.runs / request["network"]) if request["network"] else None,
                     judge_folder=layout.result(context.runs / request["judge"]) if request.get("judge") else None,
                     cache=layout.features(context.runs),
                     attempt=context.attempt,

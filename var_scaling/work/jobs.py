@@ -14,6 +14,7 @@ from var_scaling.work.context import Context
 _FILES = {
     "tokenizer": "tokenizer",
     "classifier": "classifier",
+    "shape": "shape",
     "tokens": "latents",
     "reconstruction": "reconstruction",
     "trial": "trial",

@@ -17,7 +17,7 @@ def do(context: Context) -> None:
             context.tokenizer(),
             evaluation,
             images,
-            extractor_folder=context.needs.get("classifier"),
+            extractor_folder=context.needs.get(evaluation.fid.features),
             cache=layout.features(context.runs),
             out=out,
             attempt=context.attempt,
