@@ -83,7 +83,10 @@ def test_an_evaluation_says_which_share_is_copied(
 
 
 def test_only_small_sets_are_looked_at():
-    assert can_be_told(1_250, 8)
-    assert can_be_told(MOST_IMAGES, 1)
-    assert not can_be_told(MOST_IMAGES, 2)
-    assert not can_be_told(1, 1)
+    def told(images, views):
+        return can_be_told(DataConfig(unique_images=images, views=views))
+
+    assert told(1_250, 8)
+    assert told(MOST_IMAGES, 1)
+    assert not told(MOST_IMAGES, 2)
+    assert not told(1, 1)

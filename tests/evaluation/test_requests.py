@@ -49,6 +49,7 @@ def test_missing_weights_of_one_evaluation_keep_no_other(tmp_path, monkeypatch, 
         folder=tmp_path / "trial",
         attempt=attempt(),
         device=torch.device("cpu"),
+        needs={},
         images=lambda data: None,
         placement=SimpleNamespace(feature_weights=None, image_folder=None),
     )

@@ -107,7 +107,8 @@ class EvaluateConfig(Strict):
 
     def network(self, features: Features) -> NetworkConfig | str:
         """What computes these features: a recipe of ours, or the name of a published network."""
-        return {"classifier": self.classifier, "shape": self.shape}.get(features) or NETWORKS[features]
+        ours: dict[str, NetworkConfig] = {"classifier": self.classifier, "shape": self.shape}
+        return ours.get(features) or NETWORKS[features]
 
     @property
     def fids(self) -> tuple[FidConfig, ...]:

@@ -19,6 +19,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from var_scaling.config.data import DataConfig
 from var_scaling.data.images import Images, Split
 from var_scaling.evaluation.features import batches, to_bytes
 
@@ -72,6 +73,7 @@ class TrainingImages:
         return (two[:, 0] / two[:, 1].clamp_min(1e-6)).cpu().numpy()
 
 
-def can_be_told(unique_images: int, views: int) -> bool:
-    """Whether a training set is small enough to be learnt by heart, and large enough to have two images."""
-    return 2 <= unique_images and unique_images * views <= MOST_IMAGES
+def can_be_told(data: DataConfig) -> bool:
+    """Whether a (resolved) training set is small enough to be learnt by heart, and has two images."""
+    assert data.unique_images is not None and data.views is not None
+    return data.unique_images >= 2 and data.unique_images * data.views <= MOST_IMAGES

@@ -26,8 +26,8 @@ def evaluate(context: Context, config: TrialConfig, asked: Asked, tokenizer: Any
     """
     lacking: list[EnvironmentProblem] = []
     learnt: TrainingImages | None = None
-    assert config.data.unique_images is not None and config.data.views is not None
-    small = can_be_told(config.data.unique_images, config.data.views)
+    learns_here = "tokens" in context.needs  # weights from elsewhere have learnt from we know not what
+    small = learns_here and can_be_told(config.data)
     todo = [(budget, evaluation) for budget in asked.budgets for evaluation in asked.evaluations[budget].values()]
     for done, budget in enumerate(asked.budgets):
         folder = layout.budget(context.folder, budget)
