@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from var_scaling.cli.options import Json
+from var_scaling.cli.predictions import print_notes, print_predictions
 from var_scaling.cli.rows import Rows, problems_as_requests, with_rows
 from var_scaling.cli.run import count, err, out, print_json
 from var_scaling.errors import RequestProblem
@@ -17,9 +17,7 @@ from var_scaling.runs import layout
 if TYPE_CHECKING:
     import pandas as pd
 
-    from analysis.errors import Note
     from analysis.plans.next_runs import NextRuns
-    from analysis.plans.predict import Prediction
     from analysis.study.record import StudyLaws
 
 Target = Annotated[
@@ -86,7 +84,7 @@ def predict(
 
     words = f"{count(params)} parameters" + ("" if seen is None else f", {amount(study.columns.data, count(seen))}")
     out.print(f"{words} ({study.conventions['N']})")
-    _print_predictions(answers)
+    print_predictions(answers)
     for column, refusal in refusals:
         out.print(
             Text.assemble(("refused ", "yellow"), f"{column} ({refusal.code}): {refusal.sentence}"),
@@ -116,6 +114,7 @@ def allocate(
     from analysis.plans.devices import device_rate
     from analysis.report.files import plain
     from analysis.rows.counting import amount, amount_name, counted
+    from analysis.rows.words import target_words
 
     if not flops > 0:
         raise RequestProblem(f"the budget is {flops:g} FLOPs; give a positive number")
@@ -152,7 +151,7 @@ def allocate(
     out.print(
         Text.assemble(
             (f"{chosen}, {amount(study.columns.data, counted(plan.images))}", "bold"),
-            f": {best.target} {best.value:.4g} "
+            f": {target_words(best.target)} {best.value:.4g} "
             f"[95 %: {best.low:.4g} to {best.high:.4g} for one run]; best size {count(size)} "
             f"[{count(low)} to {count(high)}] parameters",
         ),
@@ -185,7 +184,7 @@ def allocate(
     out.print(f"law: {best.law}; candidates from {origin}", soft_wrap=True)
     if rate is not None:
         out.print(f"{hours:.3g} device hours at {rate[0]:.3g} FLOP/s ({rate[1]})", soft_wrap=True)
-    _print_notes(plan.notes)
+    print_notes(plan.notes)
 
 
 def expect(
@@ -220,7 +219,6 @@ def expect(
             | {"measured": answer.measured, "verdict": answer.verdict, "deviation": answer.deviation}
         )
         return
-    _print_predictions([answer.prediction])
     if answer.measured is not None:
         colour = "green" if answer.verdict == "normal" else "yellow"
         out.print(
@@ -230,6 +228,7 @@ def expect(
                 f": {answer.deviation:+.1f} standard deviations of a new run from the law",
             ),
         )
+    print_predictions([answer.prediction])
 
 
 def design(
@@ -399,28 +398,3 @@ def _point(
         return float(size), seen
     table, _ = _candidates(study, where)
     return float(candidate(table, depth)[study.columns.params]), seen
-
-
-def _print_predictions(answers: Sequence[Prediction]) -> None:
-    from rich.table import Table
-
-    from analysis.rows.words import number, span, target_words
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for name in ("", "predicted", "95 % for one run", "95 % of the law", "law"):
-        table.add_column(name)
-    for answer in answers:
-        table.add_row(
-            target_words(answer.target),
-            number(answer.value),
-            span(answer.low, answer.high),
-            span(answer.law_low, answer.law_high),
-            answer.law,
-        )
-    out.print(table)
-    _print_notes([note for answer in answers for note in answer.notes])
-
-
-def _print_notes(notes: Sequence[Note]) -> None:
-    for note in {note.sentence: note for note in notes}.values():
-        out.print(f"note {note}", soft_wrap=True)
