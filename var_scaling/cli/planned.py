@@ -46,11 +46,11 @@ def plan_table(plan: Plan, limit: int = 60) -> Table:
 
 
 def print_plan(plan: Plan) -> None:
-    """The trials, what new ones are nearest to, and the whole."""
+    """The whole, its trials, and what new ones are nearest to."""
+    out.print(plan_totals(plan), soft_wrap=True)
     out.print(plan_table(plan))
     if nearest := plan_nearest(plan):
         out.print(nearest, soft_wrap=True)
-    out.print(plan_totals(plan), soft_wrap=True)
 
 
 def plan_nearest(plan: Plan, limit: int = 8) -> str:

@@ -80,7 +80,7 @@ class Rows:
         from analysis.rows.load import newest_sweep
 
         where = self.source
-        if where is None:
+        if where is None or (str(where) == "last" and not where.exists()):
             where = newest_sweep(self.runs)
         elif not where.exists() and layout.sweep(self.runs, where).is_dir():
             where = layout.sweep(self.runs, where)

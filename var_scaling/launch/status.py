@@ -86,13 +86,22 @@ def find_sweep(runs: Path, name: str) -> Path:
             f"no sweep has been launched under {runs}; start one with `var-sweep launch sweeps/depth.yaml`"
         )
     if name == "last":
-        folders = [layout.sweep(runs, each) for each in names]
-        return max(folders, key=lambda sweep: (store.read_json(layout.study(sweep)) or {}).get("launched", ""))
+        return max((layout.sweep(runs, each) for each in names), key=_newness)
     if name.endswith((".yaml", ".yml")):
         name = Path(name).stem if Path(name).stem in names else name
     if name not in names:
         raise RequestProblem(f"no sweep `{name}` under {runs}; there are: {', '.join(names)}")
     return layout.sweep(runs, name)
+
+
+def _newness(sweep: Path) -> tuple[bool, str]:
+    """What `last` is the largest of, here and in `analysis.rows.load.newest_sweep`.
+
+    What `train` and `evaluate` leave, named after its one trial, counts only where there is nothing else.
+    """
+    study = store.read_json(layout.study(sweep)) or {}
+    alone = [str(study.get("name")).rpartition("-")[2]] == [trial.get("trial") for trial in study.get("trials", [])]
+    return not alone, str(study.get("launched") or "")
 
 
 def read_status(runs: Path, name: str = "last", ask_scheduler: holders.AskScheduler | None = None) -> SweepStatus:
