@@ -15,6 +15,7 @@ from analysis.rows.words import axis, target_words
 from analysis.study.record import StudyLaws
 
 ORDER = ("loss_last_scale", "loss_all_scales", "error_last_scale", "error_all_scales")  # the paper's
+HEIGHT, CAPTION = 2.15, 0.45  # inches of the row, and what a caption adds
 BELOW = 75.0  # points that ticks, labels, titles and the legend over the row take of its height
 MOST_NAMED = 6  # budgets in the legend over the row; colours of the others lie between
 
@@ -26,13 +27,15 @@ def row_targets(study: StudyLaws, against: str) -> list[str]:
 
 def draw_row(study: StudyLaws, against: str, targets: list[str], form: str) -> Figure:
     """One panel a target, all laws of one form, told in the panels; budgets are named over all of them."""
-    figure, grid = plt.subplots(1, len(targets), squeeze=False, figsize=(page.WIDE, 2.15))
+    figure, grid = plt.subplots(
+        1, len(targets), squeeze=False, figsize=(page.WIDE, HEIGHT + (CAPTION if current().caption_inside else 0.0))
+    )
     for place, (ax, target) in enumerate(zip(grid.flat, targets, strict=True)):
         if against == "compute":
             scaling.draw_against_compute(study, target, ax, form, named=False, label_sizes=place == 0)
         else:
             scaling.draw_against_size(study, target, ax, form, named=False)
-        page.legend_inside(ax, below=BELOW)
+        page.legend_inside(ax, below=BELOW + (72 * CAPTION if current().caption_inside else 0.0))
         words = target_words(target) + (" (nats)" if target.startswith("loss") else "")
         ax.set_title(words[0].upper() + words[1:])
         ax.set_ylabel("")
