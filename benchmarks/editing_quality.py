@@ -72,6 +72,7 @@ def main() -> None:
     parser.add_argument("--tries", type=int, default=TRIES)
     parser.add_argument("--seam", choices=("membrane", "paste"), default="membrane")
     parser.add_argument("--box", default="8,8,24,24")
+    parser.add_argument("--way", action="append", default=[], help="only this one; more than once for several")
     parser.add_argument("--threads", type=int, default=1)
     asked = parser.parse_args()
     torch.set_num_threads(asked.threads)
@@ -99,18 +100,19 @@ def main() -> None:
     k, seam = asked.candidates, asked.seam
     how: Seam = "membrane" if seam == "membrane" else "paste"
     ways = {
+        "resampled, class said": lambda: resampled(model, sampler, truth, mask, labels, k),
+        "mean of the class": lambda: np.where(mask, np.rint(means[labels]).astype(np.uint8), truth)[:, None],
+        "the picture itself": lambda: truth[:, None],
         "edited, class said": lambda: edit(
             model, truth, mask, labels, sampler, candidates=k, tries=asked.tries, seam=how
         ),
         "edited, no class": lambda: edit(model, truth, mask, None, sampler, candidates=k, tries=asked.tries, seam=how),
-        "resampled, class said": lambda: resampled(model, sampler, truth, mask, labels, k),
-        "mean of the class": lambda: np.where(mask, np.rint(means[labels]).astype(np.uint8), truth)[:, None],
-        "the picture itself": lambda: truth[:, None],
     }
     table = csv.writer(sys.stdout)
     table.writerow("model box way pictures candidates error_of_mean low high error_of_one fid fid_low fid_high".split())
     by_picture: dict[str, NDArray[np.float64]] = {}
-    for way, make in ways.items():
+    for way in asked.way or ways:
+        make = ways[way]
         found = make()
         by_picture[way], one = errors(found, truth, mask)
         mean, margin = by_picture[way].mean(), 1.96 * by_picture[way].std(ddof=1) / np.sqrt(len(truth))
@@ -122,7 +124,7 @@ def main() -> None:
             [folder.name, asked.box, way, len(truth), found.shape[1], *(f"{number:.4g}" for number in numbers)]
         )
         sys.stdout.flush()
-    for way in ("resampled, class said", "mean of the class"):
+    for way in by_picture.keys() - {"edited, class said"} if "edited, class said" in by_picture else ():
         less = by_picture["edited, class said"] - by_picture[way]
         margin = 1.96 * less.std(ddof=1) / np.sqrt(len(less))
         print(f"edited less {way}, picture by picture: {less.mean():.4g} +- {margin:.3g}", file=sys.stderr)

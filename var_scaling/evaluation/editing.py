@@ -8,8 +8,8 @@ resampling, Rubin 1988). Three things are done to the pixels around that:
 - Before encoding, the part that is drawn anew is filled smoothly from its rim (`membrane`), so that nothing of what
   lay there reaches the model, and no hard edge does either.
 - Kept pixels are the picture's own, to the bit: the drawn part is laid into the picture.
-- At the seam the drawn part is shifted by a smooth amount that is, along its rim, what it is off from the picture
-  (Perez, Gangnet and Blake, Poisson image editing, 2003: the same membrane): `seam="membrane"`. "paste" does not.
+- At the seam the drawn part is shifted by what it is off from the picture there, fading inwards (a membrane as in
+  Perez, Gangnet and Blake, Poisson image editing, 2003, held down by springs): `seam="membrane"`; "paste" leaves it.
 
 Dimension key: n pictures, K candidates, C channels, H = W side in pixels, B drawn together.
 """
@@ -34,6 +34,7 @@ from var_scaling.planning.flops import SAMPLES_AT_ONCE
 Seam = Literal["membrane", "paste"]
 Bytes = NDArray[np.uint8]
 TRIES = 4
+REACH = 12  # parts of a side within which the shift at a seam fades; see docs/editing.md
 
 
 def edit(
@@ -175,17 +176,18 @@ def laid_in(images_nCHW: Bytes, drawn_nKCHW: Bytes, mask_nHW: NDArray[np.bool_],
         truth = images_nCHW[rows][:, None]
         drawn = drawn_nKCHW[rows].astype(np.float64)
         if seam == "membrane":
-            drawn = drawn + np.where(mask_HW, membrane(truth - drawn, mask_HW), 0.0)
+            drawn = drawn + np.where(mask_HW, membrane(truth - drawn, mask_HW, mask_HW.shape[0] / REACH), 0.0)
         out[rows] = np.where(mask_HW, _bytes(drawn), truth)
     return out
 
 
-def membrane(values: NDArray[np.float64], mask_HW: NDArray[np.bool_]) -> NDArray[np.float64]:
+def membrane(values: NDArray[np.float64], mask_HW: NDArray[np.bool_], reach: float = np.inf) -> NDArray[np.float64]:
     """The smoothest surface over the masked pixels that continues the others: every pixel the mean of its neighbours.
 
     Args:
         values: (..., H, W); what stands under the mask is not looked at.
         mask_HW: not everywhere True. A masked patch at the picture's edge continues level beyond it.
+        reach: pixels within which the surface falls towards 0 by a factor of e.
 
     Returns:
         (..., H, W): `values` where the mask is False.
@@ -211,7 +213,7 @@ def membrane(values: NDArray[np.float64], mask_HW: NDArray[np.bool_]) -> NDArray
         right[fixed] += flat[:, y[fixed], x[fixed]].T
     rows = np.concatenate([np.arange(len(ys)), *(row for row, _ in entries)])
     columns = np.concatenate([np.arange(len(ys)), *(column for _, column in entries)])
-    data = np.concatenate([degree, np.full(len(rows) - len(ys), -1.0)])
+    data = np.concatenate([degree + reach**-2.0, np.full(len(rows) - len(ys), -1.0)])
     solved = splu(csr_matrix((data, (rows, columns))).tocsc()).solve(right)
     out = flat.copy()
     out[:, ys, xs] = solved.T

@@ -121,9 +121,10 @@ def draw_set(
             kept.save(block, images_BCHW[: sizes[block]].permute(0, 2, 3, 1).numpy())
             there += sizes[block]
             beat(there, total)
-    missing = len(range(0, count, SAMPLES_AT_ONCE)) - len(kept.blocks())
+    missing = set(range(-(-count // SAMPLES_AT_ONCE))) - kept.blocks()
     if missing and (done := kept.finished(what)) is None:
-        return Drawn(count - missing * SAMPLES_AT_ONCE, missing, what)
+        lacking = sum(min(SAMPLES_AT_ONCE, count - block * SAMPLES_AT_ONCE) for block in missing)
+        return Drawn(count - lacking, len(missing), what)
     return Drawn(count, 0, kept.finish(what))
 
 
