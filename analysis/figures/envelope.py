@@ -13,6 +13,21 @@ from analysis.rows.words import axis
 from analysis.study.frontier import cell_frontier
 from analysis.study.record import StudyLaws
 
+ALIKE = 0.25  # of a logarithm: label drop and learning by heart move the two apart by less
+
+
+def of_one_kind(study: StudyLaws) -> bool:
+    """Whether training and validation measure one thing, so that both may stand on one axis.
+
+    A model of tokens trains on what it is validated by; one that trains on velocities and is validated on noise ends at
+    losses a factor apart.
+    """
+    rows, target = study.rows, study.columns.loss
+    if target is None or "train_loss" not in rows:
+        return False
+    ratio = np.log(rows["train_loss"].astype(float) / rows[target].astype(float))
+    return bool(ratio.abs().median() < ALIKE)
+
 
 def draw_envelope(study: StudyLaws, ax: Axes | None = None) -> tuple[Axes, pd.DataFrame]:
     """Trunks thin, finished budgets as points, the frontier of their means as steps: nothing finished lies below it.

@@ -155,7 +155,7 @@ def samples_panel(study: StudyLaws, stem: Path) -> list[Path]:
 
 def envelope_panel(study: StudyLaws, stem: Path) -> list[Path]:
     """Finished budgets on their trunks."""
-    if study.trajectories is None or study.columns.loss is None:
+    if study.trajectories is None or not envelope.of_one_kind(study):
         return []
     ax, table = envelope.draw_envelope(study)
     page.legend_above(ax)

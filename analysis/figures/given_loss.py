@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from analysis.figures import page
 from analysis.figures.measured import draw_intervals, fid_axis
@@ -49,6 +50,7 @@ def draw_given_loss(records: list[LawRecord], rows: pd.DataFrame, ax: Axes | Non
             label=label,
         )
     page.log_axes(ax, y=np.concatenate(heights))
+    ax.xaxis.set_major_locator(MaxNLocator(5))
     ax.set_xlabel(target_axis(loss))
     ax.set_ylabel(fid_axis(rows, target) or target_axis(target))
     return ax

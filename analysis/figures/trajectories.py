@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from analysis.figures import page
 from analysis.figures.scaling import MOST_SIZES, draw_law, law_label
 from analysis.figures.style import current
+from analysis.rows.words import TARGET_WORDS
 from analysis.study.comparison import best_form
 from analysis.study.record import LawRecord, StudyLaws
 
@@ -52,5 +53,6 @@ def draw_trajectories(study: StudyLaws, records: list[LawRecord], ax: Axes | Non
     )
     page.log_axes(ax, found.curves["x"].to_numpy(), found.curves["y"].to_numpy(), flops=True, pad=0.08)
     ax.set_xlabel("Training compute $C$ (FLOPs)")
-    ax.set_ylabel("Training loss on the trunk (nats/token)")
+    unit = " (nats/token)" if study.columns.loss in TARGET_WORDS else ""
+    ax.set_ylabel(f"Training loss on the trunk{unit}")
     return ax

@@ -100,6 +100,14 @@ def test_no_finished_budget_lies_below_the_envelope(study):
     plt.close(ax.figure)
 
 
+def test_losses_of_two_kinds_share_no_panel(study, tmp_path):
+    assert envelope.of_one_kind(study)
+    other = study.rows.assign(train_loss=0.3 * study.rows["loss_all_scales"])
+    curves = pd.DataFrame({"size": 1e6, "images": 1.0, "x": [1e9, 2e9], "y": [0.5, 0.4]})
+    two = replace(study, rows=other, trajectories=Trajectories(curves, curves))
+    assert gallery_study.envelope_panel(two, tmp_path / "envelope") == []
+
+
 def test_each_scale_is_the_mean_of_its_rows_at_the_longest_budget(study):
     table = scales.scale_table(study)
     assert set(table["scale"]) == {1, 2, 3, 4} and set(table["budget"]) == {184_320}
