@@ -48,7 +48,8 @@ def check_spend(cost: Price, profile: Profile | None, most: float | None, disk_f
     if cost.memory_limit and cost.memory_bytes > cost.memory_limit:
         problems.append(
             f"the largest trial needs about {cost.memory_bytes / 2**30:.0f} GiB, the card has "
-            f"{cost.memory_limit / 2**30:.0f}; lower execution.micro_batch or use a larger card"
+            f"{cost.memory_limit / 2**30:.0f}; lower execution.micro_batch, set execution.recompute=blocks, or use a "
+            "larger card"
         )
     if problems:
         raise RequestProblem(*problems)
