@@ -21,7 +21,7 @@ def words(text: str) -> set[str]:
     """Names of files and folders in a piece of a path or pattern."""
     if set(text) & set(" \n<`"):
         return set()  # a sentence
-    return {part for part in text.split("/") if part.partition(".")[0].strip("*_-[]0123456789")}
+    return {part for part in text.split("/") if part.partition(".")[0].strip("*_-[]{}0123456789")}
 
 
 def pieces(node: ast.AST) -> str | None:
@@ -44,6 +44,8 @@ def spelled(tree: ast.AST) -> Iterator[tuple[int, str]]:
                 used = list(node.args)
             elif node.func.attr in ("startswith", "removeprefix", "endswith"):
                 used = [a for a in node.args if "/" in (pieces(a) or "")]
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("_below", "_each"):
+            used = list(node.args)
         elif isinstance(node, (ast.JoinedStr, ast.Constant)) and (set("/.") & set(pieces(node) or "")):
             used = [node]
         for each in used:

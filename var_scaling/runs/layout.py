@@ -6,30 +6,16 @@
         trials/<name>/                  a work
         store/<kind>/<key>/             a work
         store/code/<hash>/              code as it was at a launch
-        store/features/ manifests/      features of reference images; what is known of image folders
-        store/weights/                  weights of somebody's files, by content
-        store/logs/                     what workers of stages alone printed before they had a log
+        store/features/ manifests/      of reference images; of image folders
+        store/weights/ logs/            of somebody's files, by content; of workers of stages alone
         doctor/                         what `var-sweep doctor` asked a node
         sweeps/<name>/                  a sweep
             study.yaml study.json       as it was launched last
-            laws/                       what `fit-laws` wrote
-            mirror/ mirror.log          what the tracker was told
-            pursuit/<NNN>.json          what a pursuit decided
+            laws/ mirror/ pursuit/      what was fitted, told to a tracker, decided
             launches/<NNN>/             a launch
                 launch.json profile.yaml pilot.json
                 early-failures/ cancel/ logs/
                 slurm/ ray/             a launcher's own files
-
-    a work
-        identity.json config.yaml needs.json
-        cancelled.json                  the mark of a `cancel` that its process may not hear
-        asked/<study>.json              of a trial: what a study wants of it
-        attempts/<NNN>/                 an attempt
-            claim.json reserve end.json progress.json ranks.json
-            journal.jsonl log.txt log_rank_<r>.txt
-            checkpoints/<name>.pt       and <name>.previous.pt
-        budgets/<images>/               of a trial: row.json weights.safetensors samples.png evaluations/<name> sets/
-        result/                         of a stage: report.json weights.safetensors and what its kind makes
 
 Functions take the folder that they look into, so that a path never depends on where else something lies. A work, an
 attempt, a launch are given by their folders; a *name* of a work is its folder below the runs folder, as text.
@@ -38,9 +24,21 @@ attempt, a launch are given by their folders; a *name* of a work is its folder b
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from glob import escape
 from pathlib import Path
+from typing import Any
+
+
+def _below(name: str) -> Callable[[Path], Path]:
+    """A file or folder that has the same name in every folder of its kind; beside each: whose, and what it is."""
+    return lambda folder: folder / name
+
+
+def _each(pattern: str) -> Callable[[Path, Any], Path]:
+    """The same of files or folders that differ by a name or number, which the pattern holds a place for."""
+    return lambda folder, key: folder / pattern.format(key)
+
 
 # ---- names of works -------------------------------------------------------------------------------------------------
 
@@ -97,25 +95,18 @@ def is_runs(folder: Path) -> bool:
 
 # ---- the runs folder ------------------------------------------------------------------------------------------------
 
-
-def columns(runs: Path) -> Path:
-    """What a column of a row is, by family."""
-    return runs / "columns.json"
-
-
-def own_name(runs: Path) -> Path:
-    """The name that the runs folder has for trackers."""
-    return runs / "folder.json"
-
-
-def trials(runs: Path) -> Path:
-    """The folder of all trials."""
-    return runs / "trials"
-
-
-def trial(runs: Path, folder: str) -> Path:
-    """A trial by the name of its folder."""
-    return trials(runs) / folder
+columns = _below("columns.json")  # runs: what a column of a row is, by family
+own_name = _below("folder.json")  # runs: the name that the runs folder has for trackers
+trials = _below("trials")  # runs: the folder of all trials
+trial = _each("trials/{}")  # runs: a trial by the name of its folder
+store = _below("store")  # runs: what all studies share
+code = _each("store/code/{}")  # runs: the code of a launch by its hash
+imported_weights = _each("store/weights/{}/weights.safetensors")  # runs: of somebody's file, by the hash of content
+imported_note = _each("store/weights/files/{}.json")  # runs: what was read of a file of weights
+features = _below("store/features")  # runs: features of reference images
+sweeps = _below("sweeps")  # runs: the folder of all sweeps
+sweep = _each("sweeps/{}")  # runs: what a study asked for, its launches, laws and figures
+doctor = _below("doctor")  # runs: what `var-sweep doctor` asked a node
 
 
 def trial_folders(runs: Path) -> list[Path]:
@@ -146,29 +137,9 @@ def trials_asked_by(runs: Path, study: str) -> list[Path]:
     return sorted(path.parents[1] for path in trials(runs).glob(f"*/asked/{escape(study)}.json"))
 
 
-def store(runs: Path) -> Path:
-    """What all studies share."""
-    return runs / "store"
-
-
 def stages(runs: Path, kind: str = "*") -> list[Path]:
     """The stages that are there, of one kind or of all."""
     return sorted(path.parent for path in store(runs).glob(f"{kind}/*/identity.json"))
-
-
-def code(runs: Path, digest: str) -> Path:
-    """The code of a launch by its hash."""
-    return store(runs) / "code" / digest
-
-
-def imported_weights(runs: Path, digest: str) -> Path:
-    """Weights that were read from somebody's file, by the hash of their content."""
-    return weights(store(runs) / "weights" / digest)
-
-
-def imported_note(runs: Path, key: str) -> Path:
-    """What was read of a file of weights."""
-    return store(runs) / "weights" / "files" / f"{key}.json"
 
 
 def imported_notes(runs: Path) -> list[Path]:
@@ -184,24 +155,9 @@ def stage_of(file: Path) -> tuple[str, Path] | None:
     return None
 
 
-def features(runs: Path) -> Path:
-    """Features of reference images."""
-    return store(runs) / "features"
-
-
 def manifest(store: Path, key: str, what: str) -> Path:
     """What is known of an image folder, in a store (which may be no runs folder's)."""
     return store / "manifests" / f"{key}.{what}.json"
-
-
-def sweeps(runs: Path) -> Path:
-    """The folder of all sweeps."""
-    return runs / "sweeps"
-
-
-def sweep(runs: Path, name: str) -> Path:
-    """What a study asked for, its launches, laws and figures."""
-    return sweeps(runs) / name
 
 
 def sweep_name(sweep: str) -> str:
@@ -219,67 +175,19 @@ def sweep_names(runs: Path) -> list[str]:
     return sorted(path.parent.name for path in sweeps(runs).glob("*/study.json"))
 
 
-def doctor(runs: Path) -> Path:
-    """What `var-sweep doctor` asked a node."""
-    return runs / "doctor"
-
-
 # ---- a sweep --------------------------------------------------------------------------------------------------------
 
-
-def study(sweep: Path) -> Path:
-    """The study as it was resolved at its last launch."""
-    return sweep / "study.json"
-
-
-def study_source(sweep: Path) -> Path:
-    """The study's text at its last launch."""
-    return sweep / "study.yaml"
-
-
-def laws(sweep: Path) -> Path:
-    """What `fit-laws` wrote."""
-    return sweep / "laws"
-
-
-def laws_document(sweep: Path) -> Path:
-    """The laws for programs."""
-    return laws(sweep) / "laws.json"
-
-
-def comparison(sweep: Path) -> Path:
-    """What `compare` wrote."""
-    return sweep / "compare"
-
-
-def pursuit(sweep: Path) -> Path:
-    """What a pursuit decided, and its figure."""
-    return sweep / "pursuit"
-
-
-def decision(sweep: Path, number: int) -> Path:
-    """What a pursuit decided in one of its rounds."""
-    return pursuit(sweep) / f"{number:03d}.json"
-
-
-def mirror(sweep: Path) -> Path:
-    """What the tracker was told, and who tells it."""
-    return sweep / "mirror"
-
-
-def mirror_state(sweep: Path, key: str) -> Path:
-    """What one tracker was told."""
-    return mirror(sweep) / f"{key}.json"
-
-
-def mirror_log(sweep: Path) -> Path:
-    """What the mirror of a local launch printed."""
-    return sweep / "mirror.log"
-
-
-def launches_folder(sweep: Path) -> Path:
-    """The folder of all launches."""
-    return sweep / "launches"
+study = _below("study.json")  # sweep: the study as it was resolved at its last launch
+study_source = _below("study.yaml")  # sweep: the study's text at its last launch
+laws = _below("laws")  # sweep: what `fit-laws` wrote
+laws_document = _below("laws/laws.json")  # sweep: the laws for programs
+comparison = _below("compare")  # sweep: what `compare` wrote
+pursuit = _below("pursuit")  # sweep: what a pursuit decided, and its figure
+decision = _each("pursuit/{:03d}.json")  # sweep: what a pursuit decided in one of its rounds
+mirror = _below("mirror")  # sweep: what the tracker was told, and who tells it
+mirror_state = _each("mirror/{}.json")  # sweep: what one tracker was told
+mirror_log = _below("mirror.log")  # sweep: what the mirror of a local launch printed
+launches_folder = _below("launches")  # sweep: the folder of all launches
 
 
 def launches(sweep: Path) -> list[Path]:
@@ -300,37 +208,26 @@ def sweep_of(launch: Path) -> Path:
 
 # ---- a launch -------------------------------------------------------------------------------------------------------
 
+launch_note = _below("launch.json")  # launch: what was launched, and how
+pilots = _below("pilot.json")  # launch: what the rest of a launch waits for
+early_failure = _each("early-failures/{}.json")  # launch: what a worker tells those that come after it
+wishes = _below("cancel")  # launch: works that somebody wished away: of a launch, or of Ray's folder in one
+slurm = _below("slurm")  # launch: the job arrays of a launch
+array = _each("slurm/{}.json")  # launch: a job array
+array_tracker = _below("slurm/tracker")  # launch: the tracker's address, for the job that mirrors
+ray = _below("ray")  # launch: where a launch and its driver on Ray meet
+ray_jobs = _below("jobs.json")  # ray: what the driver is to run
+ray_ready = _below("ready.json")  # ray: the driver's answer
+ray_log = _below("driver.log")  # ray: what the driver printed
+ray_token = _below("token")  # ray: how the driver proves that it is this launch's
+ray_tune = _below("tune")  # ray: ray Tune's own files
 PROFILE = "profile.yaml"
-
-
-def launch_note(launch: Path) -> Path:
-    """What was launched, and how."""
-    return launch / "launch.json"
-
-
-def profile(launch: Path) -> Path:
-    """The cluster's profile, as it was; only where there is one."""
-    return launch / PROFILE
-
-
-def pilots(launch: Path) -> Path:
-    """What the rest of a launch waits for."""
-    return launch / "pilot.json"
-
-
-def early_failure(launch: Path, name: str) -> Path:
-    """What a worker tells those that come after it."""
-    return launch / "early-failures" / f"{name}.json"
+profile = _below(PROFILE)  # launch: the cluster's profile, as it was; only where there is one
 
 
 def early_failures(launch: Path) -> list[Path]:
     """All that workers of a launch told one another."""
     return list(early_failure(launch, "_").parent.glob("*.json"))
-
-
-def wishes(launch: Path) -> Path:
-    """Works that somebody wished away: of a launch, or of Ray's folder in one."""
-    return launch / "cancel"
 
 
 def wish(launch: Path, work: str) -> Path:
@@ -361,16 +258,6 @@ def flat(work: str) -> str:
     return work.replace("/", "__")
 
 
-def slurm(launch: Path) -> Path:
-    """The job arrays of a launch."""
-    return launch / "slurm"
-
-
-def array(launch: Path, token: str) -> Path:
-    """A job array."""
-    return slurm(launch) / f"{token}.json"
-
-
 def array_listing(array: Path) -> Path:
     """The names of its works, a line each, for its script."""
     return array.with_suffix(".list")
@@ -379,11 +266,6 @@ def array_listing(array: Path) -> Path:
 def array_log(array: Path, task: str) -> Path:
     """What a task printed before its attempt had a log."""
     return array.parent / f"{task}_0_log.out"
-
-
-def array_tracker(launch: Path) -> Path:
-    """The tracker's address, for the job that mirrors."""
-    return slurm(launch) / "tracker"
 
 
 def arrays_below(folder: Path) -> Iterator[Path]:
@@ -395,97 +277,28 @@ def arrays_below(folder: Path) -> Iterator[Path]:
     return slurm(folder).glob("*.json")
 
 
-def ray(launch: Path) -> Path:
-    """Where a launch and its driver on Ray meet."""
-    return launch / "ray"
-
-
-def ray_jobs(ray: Path) -> Path:
-    """What the driver is to run."""
-    return ray / "jobs.json"
-
-
-def ray_ready(ray: Path) -> Path:
-    """The driver's answer."""
-    return ray / "ready.json"
-
-
-def ray_log(ray: Path) -> Path:
-    """What the driver printed."""
-    return ray / "driver.log"
-
-
 def ray_state(ray: Path, work: str) -> Path:
     """Whether a work runs or is over."""
     return ray / "state" / flat(work)
 
 
-def ray_token(ray: Path) -> Path:
-    """How the driver proves that it is this launch's."""
-    return ray / "token"
-
-
-def ray_tune(ray: Path) -> Path:
-    """Ray Tune's own files."""
-    return ray / "tune"
-
-
 # ---- a work ---------------------------------------------------------------------------------------------------------
 
-
-def identity(work: Path) -> Path:
-    """What was hashed."""
-    return work / "identity.json"
-
-
-def config(work: Path) -> Path:
-    """The resolved config."""
-    return work / "config.yaml"
-
-
-def needs(work: Path) -> Path:
-    """Names of the works that it stands on."""
-    return work / "needs.json"
-
-
-def cancelled(work: Path) -> Path:
-    """The mark that a `cancel` left."""
-    return work / "cancelled.json"
-
-
-def asked(trial: Path, study: str) -> Path:
-    """What a study wants of a trial."""
-    return trial / "asked" / f"{study}.json"
+identity = _below("identity.json")  # work: what was hashed
+config = _below("config.yaml")  # work: the resolved config
+needs = _below("needs.json")  # work: names of the works that it stands on
+cancelled = _below("cancelled.json")  # work: the mark that a `cancel` left
+asked = _each("asked/{}.json")  # trial: what a study wants of a trial
+result = _below("result")  # work: what a stage has made; there, it is whole
+attempts = _below("attempts")  # work: the folder of all attempts
+attempt = _each("attempts/{:03d}")  # work: one time that the work was run
+budgets = _below("budgets")  # trial: the folder of all budgets
+budget = _each("budgets/{}")  # trial: one annealed model, by the images that it has seen
 
 
 def all_asked(trial: Path) -> list[Path]:
     """What each study wants of a trial."""
     return sorted((trial / "asked").glob("*.json"))
-
-
-def result(work: Path) -> Path:
-    """What a stage has made; there, it is whole."""
-    return work / "result"
-
-
-def attempts(work: Path) -> Path:
-    """The folder of all attempts."""
-    return work / "attempts"
-
-
-def attempt(work: Path, number: int) -> Path:
-    """One time that the work was run."""
-    return attempts(work) / f"{number:03d}"
-
-
-def budgets(trial: Path) -> Path:
-    """The folder of all budgets."""
-    return trial / "budgets"
-
-
-def budget(trial: Path, images: int) -> Path:
-    """One annealed model, by the images that it has seen."""
-    return budgets(trial) / str(images)
 
 
 def row(trial: Path, images: int) -> Path:
@@ -501,62 +314,24 @@ def rows(trial: Path) -> dict[int, Path]:
 
 # ---- a budget, a result ---------------------------------------------------------------------------------------------
 
+evaluations = _below("evaluations")  # budget: the folder of its evaluations
+evaluation = _each("evaluations/{}")  # budget: one evaluation by its file's name
+sample_set = _each("sets/{}.npz")  # budget: samples of its model that were drawn to be measured
+weights = _below("weights.safetensors")  # folder: weights of a budget or of a result
+report = _below("report.json")  # result: what a stage has measured of itself
+sanity = _below("sanity.json")  # result: what a tokenizer's FID says of images that are known to be worse
+reconstructions = _below("reconstructions.png")  # result: of a measured tokenizer: truth above, reconstruction below
+latents = _below("meta.json")  # result: of encoded images: what their arrays are; written last
+
+
 ROW, SAMPLES = "row.json", "samples.png"
-
-
-def row_in(budget: Path) -> Path:
-    """Training and validation numbers, which never change."""
-    return budget / ROW
-
-
-def samples(budget: Path) -> Path:
-    """A grid of its pictures."""
-    return budget / SAMPLES
-
-
-def evaluations(budget: Path) -> Path:
-    """The folder of its evaluations."""
-    return budget / "evaluations"
-
-
-def evaluation(budget: Path, name: str) -> Path:
-    """One evaluation by its file's name."""
-    return evaluations(budget) / name
+row_in = _below(ROW)  # budget: training and validation numbers, which never change
+samples = _below(SAMPLES)  # budget: a grid of its pictures
 
 
 def budget_of(evaluation: Path) -> Path:
     """The budget of an evaluation."""
     return evaluation.parents[1]
-
-
-def sample_set(budget: Path, name: str) -> Path:
-    """Samples of its model that were drawn to be measured."""
-    return budget / "sets" / f"{name}.npz"
-
-
-def weights(folder: Path) -> Path:
-    """Weights of a budget or of a result."""
-    return folder / "weights.safetensors"
-
-
-def report(result: Path) -> Path:
-    """What a stage has measured of itself."""
-    return result / "report.json"
-
-
-def sanity(result: Path) -> Path:
-    """Of a measured tokenizer: what its FID says of images that are known to be worse."""
-    return result / "sanity.json"
-
-
-def reconstructions(result: Path) -> Path:
-    """Of a measured tokenizer: truth above, reconstruction below."""
-    return result / "reconstructions.png"
-
-
-def latents(result: Path) -> Path:
-    """Of encoded images: what their arrays are; written last."""
-    return result / "meta.json"
 
 
 def latents_array(result: Path, split: str, name: str) -> Path:
@@ -576,35 +351,13 @@ def unpublished_budget(images: int | str) -> str:
 
 # ---- an attempt -----------------------------------------------------------------------------------------------------
 
-
-def claim(attempt: Path) -> Path:
-    """Who runs it."""
-    return attempt / "claim.json"
-
-
-def reserve(attempt: Path) -> Path:
-    """Room for its end."""
-    return attempt / "reserve"
-
-
-def end(attempt: Path) -> Path:
-    """When and why it ended."""
-    return attempt / "end.json"
-
-
-def progress(attempt: Path) -> Path:
-    """How far it is."""
-    return attempt / "progress.json"
-
-
-def meeting(attempt: Path) -> Path:
-    """Where its ranks meet."""
-    return attempt / "ranks.json"
-
-
-def journal(attempt: Path) -> Path:
-    """What it measured."""
-    return attempt / "journal.jsonl"
+claim = _below("claim.json")  # attempt: who runs it
+reserve = _below("reserve")  # attempt: room for its end
+end = _below("end.json")  # attempt: when and why it ended
+progress = _below("progress.json")  # attempt: how far it is
+meeting = _below("ranks.json")  # attempt: where its ranks meet
+journal = _below("journal.jsonl")  # attempt: what it measured
+checkpoints = _below("checkpoints")  # attempt: its states to go on from
 
 
 def journals(work: Path) -> list[Path]:
@@ -616,11 +369,6 @@ def journals(work: Path) -> list[Path]:
 def log(attempt: Path, rank: int = 0) -> Path:
     """What one of its processes printed."""
     return attempt / ("log.txt" if rank == 0 else f"log_rank_{rank}.txt")
-
-
-def checkpoints(attempt: Path) -> Path:
-    """Its states to go on from."""
-    return attempt / "checkpoints"
 
 
 def checkpoint(attempt: Path, name: str, previous: bool = False) -> Path:
