@@ -43,12 +43,12 @@ from var_scaling.tokenizers.vq.config import (
 )
 from var_scaling.tokenizers.vq.model import build_tokenizer
 from var_scaling.tokenizers.vq.training import make
-from var_scaling.training.tokenizer import Training, train_tokenizer
+from var_scaling.training.tokenizer import ArraySource, Training, train_tokenizer
 
 
 def rate(config: VQConfig, steps: int = 12) -> float:
     """Training images per CPU second, the best of some steps."""
-    training = Training(config, torch.device("cpu"), make)
+    training = Training(config, ArraySource([], []), torch.device("cpu"), make)
     batch = torch.rand(config.train.batch_size, config.image_channels, config.resolution, config.resolution) * 2 - 1
     training.step(batch)
     seconds = []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -106,3 +108,14 @@ def memory_advice(config: TrialConfig, device: torch.device) -> str:
         way_out = "no micro-batch fits this card"
     sizes = [f"{size / 2**30:.1f} GiB" for size in (measured, predicted, card)]
     return f"measured {sizes[0]}, predicted {sizes[1]} at micro-batch {micro}, the card has {sizes[2]}; {way_out}"
+
+
+@contextmanager
+def threads_of_torch(count: int) -> Iterator[None]:
+    """Within, torch computes with so many threads."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

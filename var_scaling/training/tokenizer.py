@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -29,11 +28,14 @@ from var_scaling.tokenizers.autoencoder_config import AutoencoderTrainConfig, Ga
 from var_scaling.tokenizers.bottleneck import Judge, Make
 from var_scaling.tokenizers.discriminator import build_critic
 from var_scaling.tokenizers.losses import adaptive_weight, hinge_for_critic, perceptual_network, psnr
+from var_scaling.training.device import threads_of_torch
+from var_scaling.training.loop import resume, train
 from var_scaling.training.optimizer import load_optimizer
 
 if TYPE_CHECKING:
     from var_scaling.runs.store import Attempt
 
+PHASE = "tokenizer"
 JOURNAL_IMAGES = 1_280  # a line of the journal about this often
 CHECKPOINT_SECONDS = 30.0
 VALIDATION_IMAGES = 5_000  # at most, for the report
@@ -94,44 +96,18 @@ def train_tokenizer(
         Diverged: a loss is not finite.
     """
     source = images if hasattr(images, "batch") else ArraySource(images.train, images.validation)
-    with _threads(threads):
-        training = Training(config, torch.device(device), make)
-        saved = attempt.load_checkpoint("tokenizer")
-        if saved is not None:
-            training.load_state_dict(saved)
-            attempt.journal.write(event="resumed", phase="tokenizer", images=training.images)
-        _run(training, source, attempt)
-        return _finish(training, source, out)
-
-
-def _run(training: Training, source: ImageSource, attempt: Attempt) -> None:
-    train = training.config.train
-    every = max(1, JOURNAL_IMAGES // train.batch_size) * train.batch_size
-    window_start, saved_at, save_cost = time.perf_counter(), time.monotonic(), 0.0
-    for batch_B3HW in _batches(train, source, training.images, training.end):
-        begin = time.perf_counter()
-        training.step(batch_B3HW.to(training.device))
-        if training.images % every == 0 or training.images >= training.end:
-            rate = training.window_images / (time.perf_counter() - window_start)
-            measured = training.close_window()
-            attempt.check_owner()
-            attempt.journal.write(
-                phase="tokenizer", images=training.images, **measured, **{"train/images_per_second": rate}
-            )
-            window_start = time.perf_counter()
-        training.seconds += time.perf_counter() - begin
-        attempt.progress(training.images, training.end, "tokenizer images")
-        stop = attempt.stop_requested()
-        # Often enough to lose little, seldom enough that saving costs below a twentieth of the time.
-        if stop or time.monotonic() - saved_at > max(CHECKPOINT_SECONDS, 20 * save_cost):
-            begin_save = time.monotonic()
-            attempt.check_owner()
-            attempt.save_checkpoint("tokenizer", training.state_dict())
-            attempt.journal.write(event="checkpoint", phase="tokenizer", images=training.images)
-            saved_at = time.monotonic()
-            save_cost = saved_at - begin_save
-        if stop:
-            raise attempt.stopped()
+    with threads_of_torch(threads):
+        training = Training(config, source, torch.device(device), make)
+        resume(training, attempt, PHASE)
+        train(
+            training,
+            attempt,
+            training.end,
+            PHASE,
+            checkpoint_seconds=CHECKPOINT_SECONDS,
+            progress=lambda: attempt.progress(training.images, training.end, "tokenizer images"),
+        )
+        return _finish(training, out)
 
 
 def _batches(train: AutoencoderTrainConfig, source: ImageSource, images: int, end: int) -> Iterator[Tensor]:
@@ -163,10 +139,10 @@ def _draw(train: AutoencoderTrainConfig, source: ImageSource, images: int) -> Te
 
 
 class Training:
-    """Everything that a run is between two steps, and the step."""
+    """A `loop.Trainee`."""
 
-    def __init__(self, config: Any, device: torch.device, make: Make) -> None:
-        self.config, self.device = config, device
+    def __init__(self, config: Any, source: ImageSource, device: torch.device, make: Make) -> None:
+        self.config, self.source, self.device = config, source, device
         train = config.train
         self.end = math.ceil(train.images / train.batch_size) * train.batch_size
         self.model, self.bottleneck = make(config, device)
@@ -182,9 +158,19 @@ class Training:
         self.images, self.seconds = 0, 0.0
         self._open_window()
 
-    def step(self, batch_B3HW: Tensor) -> None:
+    def batches(self, until: int) -> Iterator[Tensor]:
+        """Images (B, 3, H, W) in [-1, 1], a batch a step."""
+        return _batches(self.config.train, self.source, self.images, until)
+
+    def line_due(self, until: int) -> bool:
+        """About every `JOURNAL_IMAGES`."""
+        size = self.config.train.batch_size
+        return self.images % (max(1, JOURNAL_IMAGES // size) * size) == 0 or self.images >= until
+
+    def step(self, batch: Tensor) -> None:
         """One optimizer step of the tokenizer, and one of the critic where it has set in."""
         train, model = self.config.train, self.model
+        batch_B3HW = batch.to(self.device)
         if self.images == 0:
             self.bottleneck.start(torch.no_grad()(lambda: self._features(batch_B3HW)))
         squeezed = self.bottleneck(self._features(batch_B3HW), self.images)
@@ -269,7 +255,7 @@ class Training:
         self.first_bad = torch.where(finite | (self.first_bad > 0), self.first_bad, step)
         self.window_images += count
 
-    def close_window(self) -> dict[str, float]:
+    def close_window(self, opened: float) -> dict[str, float]:
         """Means since the last call, by name; loss terms carry their weights.
 
         Raises:
@@ -282,6 +268,7 @@ class Training:
         measured = {f"train/{name}": value for name, value in means.items()}
         measured["train/learning_rate"] = self.optimizer.param_groups[0]["lr"]
         measured |= self.bottleneck.measured()
+        measured["train/images_per_second"] = self.window_images / (time.perf_counter() - opened)
         self._open_window()
         return measured
 
@@ -346,8 +333,8 @@ def evaluate_reconstruction(judge: Judge, source: ImageSource, device: torch.dev
     return {"psnr": float(torch.cat(values).double().mean()), "validation_images": count, **judge.report()}
 
 
-def _finish(training: Training, source: ImageSource, out: Path) -> dict[str, Any]:
-    model, perceptual = training.model.eval(), training.config.train.perceptual
+def _finish(training: Training, out: Path) -> dict[str, Any]:
+    model, perceptual, source = training.model.eval(), training.config.train.perceptual, training.source
     plain = _chunks(min(source.count("train"), SCALE_IMAGES), 250)
     training.bottleneck.finish(source.batch(rows).to(training.device) for rows in plain)
     report = {
@@ -365,13 +352,3 @@ def _finish(training: Training, source: ImageSource, out: Path) -> dict[str, Any
 def _chunks(count: int, size: int) -> Iterator[NDArray[np.int64]]:
     for start in range(0, count, size):
         yield np.arange(start, min(start + size, count))
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -26,7 +26,7 @@ from var_scaling.runs import layout, store
 from var_scaling.runs.failures import Diverged
 from var_scaling.runs.store import Attempt
 from var_scaling.training.distributed import ALONE, Ranks
-from var_scaling.training.loop import Run, advance
+from var_scaling.training.leg import Run, advance
 from var_scaling.training.row import make_row
 from var_scaling.training.schedule import Branch, Horizon, Schedule, Trunk
 from var_scaling.training.state import State, fresh_state
@@ -50,7 +50,7 @@ def train_budgets(
     """Train every budget that has no row yet, and publish its weights and row.
 
     Raises:
-        Stopped, Lost, Diverged: as `loop.advance`.
+        Stopped, Lost, Diverged: as `loop.train`.
     """
     todo = missing_budgets(attempt.work, budgets)
     if not todo:
@@ -85,13 +85,13 @@ def train_budgets(
             kept = kept and state.images == start
             del origin
             ranks.tell_state(state)
-            advance(run, state, start, "trunk", _trunk_schedule(config), "trunk")
+            advance(run, state, start, "trunk", _trunk_schedule(config))
             if start < budget and not kept:
                 attempt.save_checkpoint(f"point_{start}", state.dump())
                 attempt.journal.write(event="checkpoint", phase="trunk", images=start)
             left = start
         if start < budget:
-            advance(run, state, budget, branch, Branch(config.train, start, budget), branch)
+            advance(run, state, budget, branch, Branch(config.train, start, budget))
         _publish(config, state, budget, cache, attempt, device, provenance)
         attempt.drop_checkpoint(branch)
         _drop(attempt, "last" if config.execution.keep == "none" else config.execution.keep)  # the next starts there
