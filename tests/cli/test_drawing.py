@@ -18,7 +18,7 @@ from var_scaling.errors import RequestProblem
 def trial(tiny_stages, tmp_path_factory):
     """A model that has learnt next to nothing."""
     tiny = tiny_stages.copy(tmp_path_factory.mktemp("drawing") / "runs")
-    tiny.run(text=STUDY.replace("[200, 400]", "[20]"))
+    tiny.run(text=STUDY.replace("[200, 400]", "[40]"))
     return tiny.runs
 
 
@@ -96,7 +96,7 @@ def test_a_set_is_drawn_in_parts_and_measured(trial, tmp_path, capsys):
     first = said(capsys, "sample", "var-d3", "--count", 130, "--out", place, "--part", "2/2", runs=trial)
     assert "part 2/2 is drawn; 30 of 130 images are there" in first
     whole = json.loads(said(capsys, "sample", "var-d3", "--count", 130, "--out", place, "--json", runs=trial))
-    assert whole["complete"] and whole["set"]["images"] == 20
+    assert whole["complete"] and whole["set"]["images"] == 40
     again = json.loads(said(capsys, "sample", "var-d3", "--count", 130, "--out", place, "--json", runs=trial))
     assert again["set"]["images_hash"] == whole["set"]["images_hash"]
 

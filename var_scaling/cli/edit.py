@@ -91,11 +91,10 @@ def edit(
     folder, budget = trained(runs, trial, images)
     asked = settings(guidance, sampler)
     number = None if class_ is None else class_number(class_, class_names_of(folder))
-    model, drawn = load(runs, folder, budget, asked)
-    files = _files(picture)
-    canvases, problems = _canvases(files, part, folder)
+    canvases, problems = _canvases(_files(picture), part, folder)
     if not canvases:
         raise RequestProblem(*problems)
+    model, drawn = load(runs, folder, budget, asked)
     from var_scaling.evaluation.editing import edit as draw_edits
 
     for path, canvas in canvases.items():
