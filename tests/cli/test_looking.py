@@ -12,6 +12,7 @@ import pytest
 from tests.conftest import ROOT
 from tests.support import engine
 from tests.support.programs import run
+from var_scaling.cli.tables import told
 from var_scaling.launch.slurm.resources import Resources
 from var_scaling.launch.slurm.usage import parse_usage
 from var_scaling.runs import store
@@ -45,6 +46,27 @@ def test_logs_follow_a_growing_file_through_attempts(fake_study: Path, runs: Pat
     rest = follower.communicate(timeout=60)[0]
     assert rest == "-- ended: stopped: cancelled\n"
     assert follower.returncode == 0
+
+
+def test_status_says_the_step_and_the_loss_of_what_runs(fake_study: Path, runs: Path) -> None:
+    engine.start(fake_study, runs)
+    (folder,) = (runs / "trials").glob("var-d2-s0-*")
+    attempt = store.take(folder)
+    batch = json.loads((folder / "identity.json").read_text())["train"]["batch_size"]
+    lines = [{"phase": "trunk", "images": n * batch, "time": 0.0, "train/loss": 4 - n / 100} for n in (10, 20)]
+    (attempt.folder / "journal.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (attempt.folder / "progress.json").write_text(json.dumps({"done": 5, "total": 10, "what": "trunk"}))
+    said = run("sweep", "status", "fake", "--runs", str(runs)).stdout
+    assert "trunk 50%, step 20, loss 3.8000, 0 of 2 budgets" in " ".join(said.split())
+    attempt.end("stopped", message="")
+    assert "step 20" not in run("sweep", "status", "fake", "--runs", str(runs)).stdout
+
+
+def test_numbers_are_told_as_they_were_written() -> None:
+    assert told(0.011999999999999999) == "0.012"
+    assert told([0.9, 0.95]) == "[0.9, 0.95]"
+    assert told(2_000_000) == "2000000" and told(True) == "True" and told("wsd") == "wsd"
+    assert told(0.018) != told(0.0180001), "what differs is told apart"
 
 
 def test_trials_are_compared_at_equal_progress(fake_study: Path, runs: Path) -> None:
