@@ -185,7 +185,9 @@ def fit_laws(
             for words in look:
                 out.print(f"look: {words}", soft_wrap=True)
         if any(written for _, written in found):
-            show_next(next_steps(rows, where, found[0][0], y), [path for _, written in found for path in written])
+            show_next(
+                next_steps(asked[0][0], where, found[0][0], y), [path for _, written in found for path in written]
+            )
     study = found[0][0]
     if is_csv and not study.fitted:
         laws: dict[tuple[str, str], list[str]] = {}
@@ -204,7 +206,8 @@ def next_steps(rows: Rows, where: Path, study: StudyLaws, targets: Sequence[str]
     if study.rows.attrs.get("left_out"):
         steps.append(f"var-sweep status {where.name}")
     if columns.depth is not None and layout.study_source(where).is_file():
-        steps.append(f"var-scaling predict{said} --depth {int(study.rows[columns.depth].max()) + 2}")
+        kind = "" if rows.family is None else f" --family {shlex.quote(rows.family)}"
+        steps.append(f"var-scaling predict{said}{kind} --depth {int(study.rows[columns.depth].max()) + 2}")
     elif columns.params is not None:
         named = "".join(
             f" --{name.replace('_', '-')}" + ("" if value is True else f" {shlex.quote(str(value))}")
