@@ -40,6 +40,11 @@ class LineEstimator:
     weights: np.ndarray
     free_names = ("alpha", "beta")
 
+    @property
+    def noise_place(self) -> np.ndarray:
+        """(n,) log sizes, along which the noise is modelled (`resample.noise_by_size`)."""
+        return self.log_x
+
     @cached_property
     def theta(self) -> np.ndarray:
         """(2,): intercept at the centre, slope."""

@@ -85,9 +85,16 @@ def resampled(law: Law, resamples: int | None = None, seed: int = 0, indices: np
     else:
         unit, weights = UNITS[law.clusters[0]], fit.weights
         codes = law.clusters[1]
-        residual = resample.corrected_residuals(fit.jacobian, fit.residual, fit.weights, codes, power=1.0)
-        factors = resample.wild_factors(codes, len(fit.theta), resamples, rng)
-        fitted, (fit, points) = fit.response - fit.residual, fit.few()
+        fitted, place = fit.response - fit.residual, getattr(fit, "noise_place", None)
+        power = 1.0 if place is None else 0.5
+        residual = resample.corrected_residuals(fit.jacobian, fit.residual, fit.weights, codes, power)
+        if place is not None:
+            unit = f"{unit}, its noise modelled over all of them"
+            given = place, fitted, residual, fit.weights, codes, len(fit.theta), resamples, rng
+            residual, factors = resample.noise_by_size(*given)
+        else:
+            factors = resample.wild_factors(codes, len(fit.theta), resamples, rng)
+        fit, points = fit.few()
         if points is None:
             response = fitted + residual * factors[:, codes]
         else:

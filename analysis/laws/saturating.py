@@ -55,6 +55,11 @@ class SmoothEstimator:
     response: np.ndarray
     weights: np.ndarray
 
+    @property
+    def noise_place(self) -> np.ndarray | None:
+        """(n,) log sizes, along which the noise is modelled (`resample.noise_by_size`); None of a law given loss."""
+        return self.x if self.shape == "saturating" else None
+
     @cached_property
     def jacobian(self) -> np.ndarray:
         """(n, p)."""

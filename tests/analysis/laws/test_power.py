@@ -215,3 +215,16 @@ def test_import_is_light():
     code = "import sys, analysis; assert not {'torch', 'matplotlib', 'var_scaling', 'scipy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
     assert analysis.fit_power_law is fit_power_law
+
+
+def test_the_noise_of_all_sizes_says_what_one_residual_cannot():
+    """A noisy end whose own residual happens to be small keeps its doubt: the interval hardly depends on that luck."""
+    x = 10 ** np.linspace(6, 9, 8)
+    noise = np.array([0.02, -0.018, 0.012, -0.011, 0.007, -0.006, 0.004, -0.003])
+    lucky = np.array([0.0, *noise[1:]])
+    widths = []
+    for luck in (noise, lucky):
+        law = fit_power_law(x, (1e-3 * x) ** -0.2 * np.exp(luck))
+        widths.append(np.ptp(law.interval("alpha")))
+    assert widths[1] > 0.65 * widths[0]
+    assert "modelled" in law.draws().unit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shlex
 import sys
@@ -18,8 +19,9 @@ from var_scaling.launch.protocol import Job, Queue
 from var_scaling.launch.slurm import quota, scheduler
 from var_scaling.launch.slurm.arrays import Array, Queued, look_up, new_array, read_arrays
 from var_scaling.launch.slurm.profile import Profile
+from var_scaling.launch.slurm.refusals import refusal
 from var_scaling.launch.slurm.resources import Resources, levels, resources
-from var_scaling.launch.slurm.script import ArrayExecutor, array_script, unread
+from var_scaling.launch.slurm.script import ArrayExecutor, array_script
 from var_scaling.runs import frozen, layout, pilot, slurm_task, store
 from var_scaling.tracking.address import URI_FILE, write_uri
 
@@ -120,7 +122,8 @@ class SlurmLauncher:
                 array = self._send(part, sorted(tasks[n] for n in needs), launch)
                 result.arrays.append(array)
                 tasks |= {folder: array.task(folder) for folder in part.folders}
-            if self.then and layout.next_name(self.sweep) not in alive:
+            mine = os.environ.get(slurm_task.TASK, "").rpartition(":")[2]  # that job itself may be who submits this
+            if self.then and alive.get(layout.next_name(self.sweep)) in (None, mine):
                 result.next = self._send_next(result, launch)
             if self.profile.mirror and result.arrays:
                 result.mirror = self._send_mirror(result.arrays, launch)
@@ -288,7 +291,7 @@ class SlurmLauncher:
                     raise
             if pause is None or not transient:
                 array.save(refused=words)
-                raise EnvironmentProblem(_refusal(words, Resources(**array.resources), self.profile))
+                raise EnvironmentProblem(refusal(words, Resources(**array.resources), self.profile))
             self.pause(pause)
         raise AssertionError("the last turn returns or raises")
 
@@ -387,26 +390,3 @@ def scancel(jobs: Sequence[str], *options: str) -> dict[str, str]:
         named = [job for job in part if any(re.search(rf"\b{job}\b", line) for line in lines)]
         refused |= dict.fromkeys(named or part, words or f"scancel ended with {done.returncode}")
     return refused
-
-
-def _refusal(words: str, group: Resources, profile: Profile) -> str:
-    """SLURM's own words, and which line of the profile they speak of."""
-    text = words.replace("sbatch: error: ", "").replace("Batch job submission failed: ", "").strip()
-    lower = text.lower()
-    hints = {
-        "invalid partition": f"partition = {profile.partition} is not one of this cluster's (`sinfo -s` lists them)",
-        "invalid account": f"account = {profile.account} may not be used there (`sacctmgr show assoc user=$USER`)",
-        "invalid qos": f"qos = {profile.qos} may not be used there (`sacctmgr show assoc user=$USER format=qos`)",
-        "time limit": f"limits.hours = {profile.limits.hours} is above the partition's (`sinfo -o '%P %l'`)",
-        "invalid generic resource": f"gpu.request = {profile.gpu and profile.gpu.request}, or no such GPUs there",
-        "gres": "gpu: no node of the partition has such GPUs (`sinfo -o '%P %G'`)",
-        "feature": f"constraint = {profile.constraint} names no feature of its nodes (`sinfo -o '%P %f'`)",
-        "memory specification": f"memory_gb: {group} is more memory than any node of it has (`sinfo -o '%P %m'`)",
-        "node configuration": "no node has as much; change gpu, cpus or memory_gb (`sinfo -o '%P %c %m %G'`)",
-        "memory": f"memory_gb: {group} is more than the partition allows",
-        "wckey": "add one that you may use: `sbatch: {wckey: ...}` (`sacctmgr show assoc user=$USER format=wckeys`)",
-        "array": "limits.array is above the cluster's MaxArraySize - 1",
-        "job violates accounting": "account, qos or partition does not allow that (`sacctmgr show assoc user=$USER`)",
-    }
-    hint = next((h for word, h in hints.items() if word in lower), "see `var-sweep doctor --profile ...`")
-    return f"SLURM refused {group}: {' '.join(text.split())}; in the profile {profile.name}: {hint}{unread()}"
