@@ -23,9 +23,7 @@ ONCE_A_PART = {
     'families/dit/training.py: noises_BCHW = noises(module, VALIDATION_SEED, "diffusion-validation", positions).to(device)': 1,
     "families/dit/diffusion.py: values = torch.as_tensor(getattr(self, name), device=device)": 1,
 }
-A_JOURNAL_LINE = (
-    "training/loop.py: stacked = torch.stack([*losses, *([] if norm is None else [norm])]).double().cpu()",
-)
+A_JOURNAL_LINE = ("training/leg.py: stacked = torch.stack([*self.losses, self.norm]).double().cpu()",)
 A_TOKENIZER_STEP = {  # addressed noise, drawn on the CPU
     "tokenizers/kl/training.py: noise_BZhw = torch.from_numpy(noise).view(posterior.mean.shape).to(features_BZhw.device)": 2
 }

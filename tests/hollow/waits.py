@@ -27,11 +27,11 @@ from var_scaling.planning.trial import TrialConfig, read_trial
 from var_scaling.tokenizers.registry import module_of
 from var_scaling.training.device import choose_device
 from var_scaling.training.distributed import ALONE
-from var_scaling.training.loop import Run, advance
+from var_scaling.training.leg import Run, advance
 from var_scaling.training.schedule import Trunk
 from var_scaling.training.state import fresh_state
 from var_scaling.training.timing import OnePicture
-from var_scaling.training.tokenizer import Training
+from var_scaling.training.tokenizer import ArraySource, Training
 
 PRESETS = {"var": "tiny", "raster": "tiny-raster", "dit": "tiny-kl"}
 ROOT = Path(__file__).parents[2] / "var_scaling"
@@ -86,18 +86,18 @@ def scene(family: str) -> dict[str, dict[str, int]]:
     )
     state = fresh_state(config, device)
     run = Run(config, cache, attempt, device, ALONE, 1e15, lambda state, phase: None)
-    advance(run, state, 8, "trunk", Trunk(config.train), "trunk")  # what is made once is no part of it
+    advance(run, state, 8, "trunk", Trunk(config.train))  # what is made once is no part of it
     tokenizer = module_of(config.tokenizer).build(config.tokenizer).eval().to(device)
     sampler = family_of(config.model).sampler()
     if "steps" in type(sampler).model_fields:
         sampler = sampler.model_copy(update={"steps": 5})
     trained = Trained(config.model, state.model, tokenizer, device)
-    training = Training(config.tokenizer, device, module_of(config.tokenizer).make)
+    training = Training(config.tokenizer, ArraySource([], []), device, module_of(config.tokenizer).make)
     side, channels = config.data.resolution, config.data.channels
     pictures = torch.zeros(config.tokenizer.train.batch_size, channels, side, side, device=device)
     training.step(pictures)
     return {
-        "loop": waits(lambda: advance(run, state, 168, "trunk", Trunk(config.train), "trunk")),
+        "loop": waits(lambda: advance(run, state, 168, "trunk", Trunk(config.train))),
         "validation": waits(lambda: validation_loss(config.model, state.model, cache, device=device)),
         "sampling": waits(lambda: list(generate(trained, np.zeros(10, np.int64), sampler))),
         "tokenizer": waits(lambda: [training.step(pictures) for _ in range(2)]),
