@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -51,7 +52,9 @@ def read_weights(path: Path) -> tuple[Mapping[str, Any], Given]:
         if path.suffix.lower() in ARRAYS:
             with np.load(path, allow_pickle=False) as arrays:
                 return {name: arrays[name] for name in arrays.files}, Given()
-        return torch.load(path, map_location="cpu", weights_only=True), Given()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickles that torch did not write; they are refused
+            return torch.load(path, map_location="cpu", weights_only=True), Given()
     except FileNotFoundError:
         raise EnvironmentProblem(f"{path} is not there; give the path of a file of weights") from None
     except PermissionError:

@@ -88,7 +88,7 @@ def config_of_import(
         raise ValueError(f"{data} {what}; of so many classes are {fits}")
     name = data or ("imagefolder" if image_folder or len(fitting) != 1 else fitting[0])
     placement = config.placement.model_copy(update={"image_folder": image_folder})
-    chosen = DataConfig.model_validate({"name": name, "classes": classes, "resolution": side})
+    chosen = DataConfig.model_validate({"name": name, "classes": classes, "resolution": side, "channels": channels})
     return config.model_copy(update={"data": chosen, "placement": placement})
 
 

@@ -123,6 +123,7 @@ def place(runs: Path, work: Work) -> None:
             weights = work.identity["weights"]
             store.link_or_copy(weights_path(runs, weights), layout.weights(prepared))
             store.write_json(layout.row_in(prepared), {"weights": weights})
+            layout.evaluations(prepared).mkdir()
         else:
             config = read_tokenizer(yaml.tuples(dict(work.config["tokenizer"])))
             store.write_json(layout.report(prepared), place_imported(runs, config, prepared))
