@@ -19,6 +19,7 @@ PROPORTIONAL, BETWEEN = 1.01, 400  # what 6 N may vary by; sizes tried where cos
 REPEATED = "params, data, epochs"
 SAME_BUDGET = 0.02  # in logs
 NO_NOISE = 1e-12  # relative; of an exact law, and of a quantity that its form fixes
+LUCK, SLIGHT = 4.0, 1e-3  # robust standard deviations of a run; in logs, what is no contradiction in exact rows
 COUNTS = 1000  # a table whose data are all above this counts single images or tokens, not millions of them
 
 
@@ -126,7 +127,8 @@ def predict_run(study: StudyLaws, target: str, params: float, images: float | No
         law.extrapolation_notes(*inputs)
         + law.notes
         + _repeat_notes(study, record)
-        + _epoch_notes(study, record, images),
+        + _epoch_notes(study, record, images)
+        + _order_notes(study, target, params, images, record, float(low[0]), float(high[0])),
     )
 
 
@@ -163,6 +165,47 @@ def _same(study: StudyLaws, budget: float | None, images: float | None) -> bool:
         return budget is images
     seen = study.rows.loc[study.rows[study.columns.budget] == budget, study.columns.data]
     return not seen.empty and bool((np.abs(np.log(seen / images)) < SAME_BUDGET).all())
+
+
+def _order_notes(
+    study: StudyLaws,
+    target: str,
+    params: float,
+    images: float | None,
+    record: LawRecord,
+    low: float,
+    high: float,
+) -> tuple[Note, ...]:
+    """`loss_rises`: an answer that its own rows contradict, since a loss falls with size and with data.
+
+    A run that is no larger and saw no more data lies below the law's whole interval by more than a run's luck, or one
+    that is no smaller and saw no less lies above it.
+    """
+    columns, rows = study.columns, study.rows
+    if columns.params is None or (columns.data is not None) != (images is not None):
+        return ()
+    rows = rows[rows[target].notna()]
+    unit = float(rows[target].median()) if record.law.kind.additive else 1.0  # whose residuals are no logarithms
+    luck = LUCK * 1.4826 * float(np.median(np.abs(record.law.residuals))) / unit  # one odd row does not make it wide
+    luck = max(luck, SLIGHT)
+    low, high = low * np.exp(-luck), high * np.exp(luck)
+    less, more = rows[columns.params] <= params, rows[columns.params] >= params
+    if columns.data is not None:
+        less, more = less & (rows[columns.data] <= images), more & (rows[columns.data] >= images)
+    found = []
+    if less.any() and (best := float(rows.loc[less, target].min())) < low:
+        found.append((best, "no larger and saw no more", "below"))
+    if more.any() and (worst := float(rows.loc[more, target].max())) > high:
+        found.append((worst, "no smaller and saw no less", "above"))
+    return tuple(
+        Note(
+            "loss_rises",
+            f"a row that is {words} has {target} {value:.4g}, {side} the whole interval of the answer: the law "
+            "contradicts its own rows there; trust the row, and look at the residuals",
+            value,
+        )
+        for value, words, side in found
+    )
 
 
 def _epoch_notes(study: StudyLaws, record: LawRecord, images: float | None) -> tuple[Note, ...]:

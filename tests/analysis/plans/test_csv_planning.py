@@ -306,3 +306,18 @@ def test_an_asked_target_that_is_absent_is_refused_with_the_list(good):
     code, _, problem = run("expect", good, "--size", "1e8", "--target", "loss_all_scales")
     assert code == 2
     assert "no column 'loss_all_scales'; the table has params, tokens, loss" in problem
+
+
+def test_an_answer_that_its_own_rows_contradict_says_so(tmp_path):
+    size, data = np.repeat(10 ** np.linspace(6, 8, 5), 4), np.tile(10 ** np.linspace(8, 9.5, 4), 5)
+    loss = 1.7 + 300 / size**0.34 + 400 / data**0.28
+    table = pd.DataFrame({"params": size, "tokens": data, "loss": loss})
+    table.loc[0, "loss"] = 0.9 * loss.min()  # the smallest of all, and better than the largest
+    table.to_csv(tmp_path / "odd.csv", index=False)
+    study = study_of_csv(tmp_path / "odd.csv", holdout=0, delta=1e-3)
+    answer = predict_run(study, "loss", 1e8, 10**9.5)
+    notes = [note.sentence for note in answer.notes if note.code == "loss_rises"]
+    assert len(notes) == 1 and "no larger and saw no more" in notes[0] and "below the whole interval" in notes[0]
+    table.assign(loss=loss).to_csv(tmp_path / "even.csv", index=False)
+    even = predict_run(study_of_csv(tmp_path / "even.csv", holdout=0), "loss", 1e8, 10**9.5)
+    assert not [note for note in even.notes if note.code == "loss_rises"]
