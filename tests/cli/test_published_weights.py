@@ -20,9 +20,11 @@ from tests.support import published_weights as weights
 from var_scaling.cli import scaling, sweep
 from var_scaling.cli.run import run
 from var_scaling.config import yaml
+from var_scaling.planning import identity
 from var_scaling.planning.identity import provisional
 from var_scaling.planning.plan import make_plan, plan_to_launch
 from var_scaling.planning.study import parse_study
+from var_scaling.planning.trial import read_trial
 from var_scaling.published import FORMATS
 from var_scaling.state_dicts import Given
 from var_scaling.weight_files import write_weights
@@ -162,6 +164,8 @@ def test_a_study_is_planned_before_its_weights_are_there_and_its_id_is_that_of_t
     assert not launched.provisional and not list(Path("runs").glob("trials")), "reading starts nothing"
     (planned,) = plan().trials
     assert planned.work.id == launched.work.id
+    worker = read_trial(yaml.parse(yaml.dump(planned.work.config))[0])  # what a worker reads is what was planned
+    assert identity.digest(identity.of_trial(worker)) == planned.work.id
     # The same tensors in another file, below a key, are the same study; others are another.
     write_weights(Path("other.safetensors"), {f"module.{n}": v for n, v in published("vq", module).items()}, Given())
     read("other.safetensors")

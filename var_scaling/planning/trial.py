@@ -74,5 +74,6 @@ def _said(raw: Mapping[str, Any], section: str, key: str, default: str) -> str:
 def _trial_type(family: str, tokenizer: type[TokenizerConfig]) -> type[TrialConfig]:
     model = families()[family].config
     own = ... if tokenizer is WeightsConfig else tokenizer.model_validate({})
-    fields: dict[str, Any] = {"model": (model, model.model_validate({})), "tokenizer": (tokenizer, own)}
+    whole: Any = SerializeAsAny[tokenizer]  # type: ignore  # that of weights becomes its kind's
+    fields: dict[str, Any] = {"model": (model, model.model_validate({})), "tokenizer": (whole, own)}
     return create_model("TrialConfig", __base__=TrialConfig, **fields)
