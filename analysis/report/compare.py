@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -28,7 +29,7 @@ def write_comparison(
         "points": comparison.points,
         "laws": pd.DataFrame(whole["laws"]),
         "exponents": comparison.differences,
-        "meetings": pd.json_normalize(whole["meetings"]).drop(columns="fid_ratio"),
+        "meetings": _meetings(whole["meetings"]),
         "claims": comparison.claims,
         "published": published_rows(),
     }
@@ -37,6 +38,18 @@ def write_comparison(
         table.to_csv(folder / f"{name}.csv", index=False)
         written.append(folder / f"{name}.csv")
     return written + (_draw(comparison, folder, style) if figures else [])
+
+
+def _meetings(meetings: list[dict[str, Any]]) -> pd.DataFrame:
+    """A line for each crossing of a pair, and one without `at` for a pair that does not cross."""
+    lines = []
+    for each in meetings:
+        low, high = each["range"]
+        plain = {k: v for k, v in each.items() if k not in ("range", "crossings", "fid_ratio", "sentence")}
+        for crossing in each["crossings"] or ({},):
+            at = {f"at{k[1:]}" if k != "lower" else "lower_after": v for k, v in crossing.items()}
+            lines.append(plain | {"from": low, "to": high} | at | {"sentence": each["sentence"]})
+    return pd.json_normalize(lines)
 
 
 def _draw(comparison: Comparison, folder: Path, style: str) -> list[Path]:

@@ -33,6 +33,9 @@ def test_a_planted_crossing_and_exponents_are_found(tmp_path):
     (crossing,) = on_compute["crossings"]
     assert crossing["x_low"] < CROSSING < crossing["x_high"] < 3 * crossing["x_low"]
     assert crossing["lower"] == "dit" and "after which dit is lower" in on_compute["sentence"]
+    meetings = pd.read_csv(next(tmp_path.rglob("meetings.csv")))
+    assert meetings["at"].dtype == float and (meetings["from"] < meetings["to"]).all(), "numbers, one a cell"
+    assert meetings.loc[meetings["axis"] == "compute", "at"].tolist() == [pytest.approx(crossing["x"])]
     for law in found["laws"]:
         if law["target"] == "fid" and law["form"] == "power":
             assert law["low"] < EXPONENTS[law["contender"]] < law["high"]
