@@ -48,6 +48,13 @@ def test_unique_images_are_balanced_nested_and_change_the_content_hash():
     assert len(small.validation) == 5_000
 
 
+def test_more_images_than_there_are_is_no_matter_of_balance():
+    with pytest.raises(ValueError, match=r"is more than the \d+ there are \(10 classes\); use (\d+), which is all"):
+        load(unique_images=1_000_000)
+    with pytest.raises(ValueError, match=r"71 is not class-balanced: .*; use 70, or \d+ for all"):
+        load(unique_images=71)
+
+
 def test_view_0_is_plain_and_in_range():
     images = load(views=3)
     batch = images.batch([3, 5, 8])

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import FAKE_STUDY
-from tests.support import commands, engine
+from tests.conftest import FAKE_STUDY, FAKE_WORKER
+from tests.support import commands, engine, programs
 from tests.support.claims import a_live_claim, claims, lasting, launch, slowly
 from var_scaling.runs import holders, store
 
@@ -97,3 +97,28 @@ def test_a_trial_that_left_the_study_is_said_and_within_reach(fake_study: Path, 
     commands.run("cancel", "fake", "--yes", runs=runs)
     assert process.wait(60) == 1
     assert not list(claims(runs))
+
+
+def test_a_launch_tells_what_it_ran_and_what_a_filter_means(fake_study: Path, runs: Path) -> None:
+    def told(*arguments: object):  # noqa: ANN202
+        return programs.run("sweep", *map(str, arguments), VAR_SCALING_WORKER_COMMAND="\x1f".join(FAKE_WORKER))
+
+    fake_study.write_text(FAKE_STUDY.replace("[2, 3]", "[2]").replace("[0, 1]", "[0]"))
+    runs.mkdir()
+    (runs / "fail_").write_text("once: no [/disk]")
+    failing = "launch", fake_study, "--runs", runs, "--no-mlflow"
+    first = told(*failing)
+    assert first.returncode == 1 and "no [/disk]" in first.stderr
+    assert "1 works run" in first.stdout and "rows of" not in first.stdout and "fit-laws" not in first.stdout
+    (runs / "fail_").unlink()
+    (runs / "fail_var-d2-s0").write_text("a bug")
+    lines = told(*failing).stderr.splitlines()
+    assert not [line for line in lines if "running" in line and "disk" in line], "the failure of an attempt before"
+    for command, code, words in (
+        (("status", "fake", "state=faild"), 2, "a state is one of new, running"),
+        (("status", "fake", "depth=two"), 2, "depth is a whole number"),
+        (("status", "fake", "depth=9"), 0, "none of the 1 trials of fake is meant by depth=9"),
+        (("cancel", "fake", "depth=9", "--yes"), 0, "nothing of fake that depth=9 means runs"),
+    ):
+        said = told(*command, "--runs", runs)
+        assert said.returncode == code and words in " ".join((said.stdout + said.stderr).split()), said

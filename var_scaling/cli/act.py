@@ -220,7 +220,10 @@ def cancel(
         chosen = [*queued, *running]
         print_json({"schema": 1, "sweep": now.name, "works": chosen, "done": done, "not_reached": not_reached})
     else:
-        if not yes:
+        if not (queued or running or failed):
+            meant = f" that {' '.join(filters)} means" if filters else ""
+            out.print(f"nothing of {now.name}{meant} runs or waits in a queue", soft_wrap=True)
+        elif not yes:
             out.print(f"{len(queued) + len(running)} running or queued works would be stopped; add --yes")
         for name, what in done.items():
             out.print(f"{Path(name).name}: {what}", soft_wrap=True)

@@ -92,7 +92,7 @@ class _Lines:
             word = record.state if queue == "gone" else queue
             if word in ("running", "finished", "failed", "stopped", "interrupted") and self.seen.get(folder) != word:
                 self.seen[folder] = word
-                detail = f": {record.cause}: {record.message}" if record.state == "failed" else ""
+                detail = f": {record.cause}: {record.message}" if word == "failed" else ""
                 done = sum(w == "finished" for w in self.seen.values())
                 err.print(f"[{done}/{self.total}] {word:<9} {folder}{detail}", soft_wrap=True)
 
@@ -107,14 +107,18 @@ def _report(started: Launch, missing: Sequence[Missing], seconds: float, json: b
         print_json({"schema": 1, "sweep": name, "seconds": seconds, **found})
         return
     for table in show.row_tables(runs, status.trials):
-        out.print(table)
+        if table.row_count:
+            out.print(table)
     show.print_symptoms(runs, name)
     done = sum(t.state == "finished" for t in status.trials)
     before = sum(reason.startswith("finished") for _, reason in started.skipped)
+    never = {each.work for each in missing if each.state == "new"}
+    ran = sum(job.work.folder not in never for job in started.jobs)
+    fit = f"var-scaling fit-laws {name} | " if any(t.record.rows for t in status.trials) else ""
     out.print(
         f"{done} of {len(status.trials)} trials finished ({before} were there already, "
-        f"{len(started.jobs)} works run in {span(seconds)}); folder {layout.sweep(runs, name)}\n"
-        f"next: var-scaling fit-laws {name} | var-sweep status {name}\n{_ui_hint(runs, name)}",
+        f"{ran} works run in {span(seconds)}); folder {layout.sweep(runs, name)}\n"
+        f"next: {fit}var-sweep status {name}\n{_ui_hint(runs, name)}",
         soft_wrap=True,
     )
 

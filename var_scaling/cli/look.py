@@ -135,6 +135,10 @@ def status(
     if at or usage:
         return
     if filters:
+        if not chosen:
+            out.print(
+                f"none of the {len(now.trials)} trials of {now.name} is meant by {' '.join(filters)}", soft_wrap=True
+            )
         for trial in chosen:
             record = trial.record
             out.print(

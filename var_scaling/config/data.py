@@ -309,12 +309,15 @@ def _subset(field: str, asked: int | None, images: int, classes: int, smallest_c
         return images
     most = classes * smallest_class
     if asked % classes or asked > most:
-        usual = "for all" if most <= images else "as usual"
+        if asked > max(most, images):  # of a set that is drawn on demand there are more than it has as usual
+            why = f"more than the {max(most, images)} there are"
+        else:
+            why = f"not class-balanced: a subset takes the same number of each class, of {smallest_class} at most"
         nearest = min(max(round(asked / classes), 1), smallest_class) * classes
-        raise ValueError(
-            f"data.{field} {asked} is not class-balanced: a subset takes the same number of each of the {classes} "
-            f"classes, of {smallest_class} at most; use {nearest}, or {images} {usual}"
+        usual = (
+            f", or {images} {'for all' if most <= images else 'as usual'}" if nearest != images else ", which is all"
         )
+        raise ValueError(f"data.{field} {asked} is {why} ({classes} classes); use {nearest}{usual}")
     return asked
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from var_scaling.errors import RequestProblem
 from var_scaling.launch.slurm.arrays import Queued, look_up, read_arrays
 from var_scaling.runs import holders, layout, store
 from var_scaling.runs.journal import read_effective
-from var_scaling.runs.record import Record, read_record
+from var_scaling.runs.record import Record, State, read_record
 
 
 @dataclass(frozen=True)
@@ -178,7 +178,7 @@ def select(trials: Sequence[TrialStatus], filters: Sequence[str]) -> tuple[Trial
     """Trials that match every filter: `depth=16`, `state=failed`, `cause=node`, `seed=0`, or the start of a name or id.
 
     Raises:
-        RequestProblem: a filter with an unknown key, or one that is no filter.
+        RequestProblem: a filter with an unknown key, a value that no trial can have, or one that is no filter.
     """
     chosen = list(trials)
     for text in filters:
@@ -186,8 +186,12 @@ def select(trials: Sequence[TrialStatus], filters: Sequence[str]) -> tuple[Trial
         if not equals:
             chosen = [t for t in chosen if names_trial(text, Path(t.folder).name)]
         elif key in ("depth", "seed"):
+            if not value.isdecimal():
+                raise RequestProblem(f"`{text}`: {key} is a whole number")
             chosen = [t for t in chosen if str(getattr(t, key)) == value]
         elif key in ("state", "cause"):
+            if key == "state" and value not in (states := get_args(State)):
+                raise RequestProblem(f"`{text}`: a state is one of {', '.join(states)}")
             chosen = [t for t in chosen if getattr(t.record, key) == value]
         else:
             raise RequestProblem(
