@@ -196,6 +196,24 @@ def test_every_mistake_of_a_profile_is_named(tmp_path: Path) -> None:
     assert "line 2" in text
 
 
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        ("no-requeue: true", "set by the launcher"),
+        ("no_requeue: true", "set by the launcher"),
+        ("time: 5", "`limits.hours` of the profile"),
+        ("mem: 5G", "`memory_gb` of the profile"),
+        ("J: mine", "the long name"),
+        ("--reservation: class", "without dashes"),
+    ],
+)
+def test_options_of_sbatch_do_not_contradict_the_launch(tmp_path: Path, option: str, said: str) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(f"name: x\nsbatch: {{reservation: class, {option}}}\n")
+    with pytest.raises(RequestProblem, match=said):
+        load_profile(path)
+
+
 def test_a_small_and_a_large_trial_do_not_ask_for_the_same(fake_study: Path, runs: Path) -> None:
     profile = load_profile(ROOT / "slurm" / "profiles" / "a100.yaml").model_copy(update={"memory_gb": None})
     jobs, _ = Order(engine.plan(fake_study, runs), "", Slurm(PROFILE)).jobs()

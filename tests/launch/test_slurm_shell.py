@@ -147,9 +147,9 @@ def test_folders_and_scratch_as_people_name_them(fake_study: Path, tmp_path: Pat
 def test_a_script_asks_for_no_wckey_but_the_users(tmp_path: Path) -> None:
     from var_scaling.launch.slurm.resources import Resources
 
-    def text(options: dict[str, Any]) -> str:
+    def text(options: dict[str, Any], **more: str) -> str:
         executor, command = array_script(
-            PROFILE.model_copy(update={"sbatch": options}),
+            PROFILE.model_copy(update={"sbatch": options, **more}),
             Resources(0, 0, 1, 1, 5),
             count=1,
             folder=tmp_path,
@@ -165,6 +165,7 @@ def test_a_script_asks_for_no_wckey_but_the_users(tmp_path: Path) -> None:
 
     assert "wckey" not in text({})
     assert "#SBATCH --wckey=mine\n" in text({"wckey": "mine"})
+    assert 'TMPDIR="$HOME/fast"' in text({}, scratch="~/fast"), "quoted, a tilde is a folder's name"
 
 
 def test_a_dry_run_needs_no_slurm(one_trial: Path, runs: Path, tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ def test_overrides_reach_the_base_and_the_study(tmp_path: Path) -> None:
         ("20_480", "-1", ["must be positive"]),
         ("20_480", "1_000", ["inside the warm-up"]),
         ("name: x\n", "name: a/b\n", ["line 2", "`a/b`", "becomes a folder"]),
+        ("name: x\n", f"name: {101 * 'x'}\n", ["line 2", "use 100 at most"]),
         ("name: x\n", "", ["`name` is missing"]),
         ("batch_size: 64", "batch_size: 64, schedule: cosine", ["horizon_images"]),
         ("batch_size: 64", "batch_size: 64.0", ["train.batch_size", "64.0", "integer"]),

@@ -103,6 +103,8 @@ class Study(Strict):
                 f"`{name}` is no sweep name: it becomes a folder, so use letters, digits, `-`, `_` and `.`, "
                 "beginning with a letter or digit"
             )
+        if len(name) > 100:  # file systems end at 255, and `.json` and the like come after it
+            raise ValueError(f"{len(name)} letters are too many for files that are named by it; use 100 at most")
         if name == "last":
             raise ValueError("`last` stands for the newest sweep on the command line; choose another name")
         return name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,11 @@ from var_scaling.config.base import Strict
 from var_scaling.errors import RequestProblem
 from var_scaling.planning.mistakes import sentences
 
-OURS = set("job-name comment array output error dependency requeue signal hold kill-on-invalid-dep".split())
+OURS = set("job-name comment array output error dependency requeue no-requeue signal hold wrap".split())
+OURS |= set("kill-on-invalid-dep nodes ntasks-per-node".split())
+# What a profile has a key for, which the plan, the price and the size of a trial's job go by.
+KEYS = {key: f"`{key}`" for key in ("partition", "account", "qos", "constraint", "exclude")}
+KEYS |= {"time": "`limits.hours`", "mem": "`memory_gb`", "cpus-per-task": "`cpus`"}
 
 
 class Gpu(Strict):
@@ -59,9 +64,13 @@ class Profile(Strict):
     @field_validator("sbatch")
     @classmethod
     def _leaves_ours_alone(cls, options: dict[str, Any]) -> dict[str, Any]:
-        taken = sorted({k.replace("_", "-") for k in options} & OURS)
-        if taken:
+        names = sorted(k.replace("_", "-") for k in options)
+        if odd := [name for name in names if not re.fullmatch(r"[a-z][a-z0-9-]+", name)]:
+            raise ValueError(f"{', '.join(odd)}: give the long name of an option of sbatch, without dashes before it")
+        if taken := [name for name in names if name in OURS]:
             raise ValueError(f"{', '.join(taken)} is set by the launcher itself; remove it")
+        if keyed := [f"{name} by {KEYS[name]}" for name in names if name in KEYS]:
+            raise ValueError(f"{', '.join(keyed)} of the profile is what the plan goes by; set that instead")
         return options
 
 

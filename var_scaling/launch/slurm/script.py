@@ -148,7 +148,8 @@ def array_script(
 
 
 def _double_quoted(text: str) -> str:
-    """Text for between double quotes of a shell, in which variables are filled in and nothing else is done."""
+    """Text for between double quotes of a shell, in which variables and a first `~` are filled in and nothing else."""
+    text = f"$HOME{text[1:]}" if text == "~" or text.startswith("~/") else text
     return text.replace("\\", "\\\\").replace('"', '\\"').replace("`", "\\`")
 
 
