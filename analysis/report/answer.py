@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+from analysis.errors import CannotFit
 from analysis.laws.backtest import Backtest
 from analysis.report.formula import formula
 from analysis.rows import checks
@@ -47,6 +48,7 @@ class Answer:
         where: at which budget the laws of `told` stand; empty where they span budgets.
         told: one a quantity.
         exponents: by heading (``N at 61,440 images``) the exponent of each quantity, by target, with its interval.
+        notes: what the reader of these laws has to know, such as rows of several kinds in one fit; isoFLOP minima.
         open: what the rows do not determine, and why.
         held: what was checked and held.
         broken: what was checked and did not hold.
@@ -57,6 +59,7 @@ class Answer:
     where: str
     told: tuple[Told, ...]
     exponents: dict[str, dict[str, str]]
+    notes: tuple[str, ...]
     open: tuple[str, ...]
     held: tuple[str, ...]
     broken: tuple[str, ...]
@@ -88,6 +91,7 @@ def answer_of(study: StudyLaws, count: Count = counted) -> Answer:
     budgets = {each.record.budget for each in told if each.record is not None}
     budget = next(iter(budgets)) if len(budgets) == 1 else None
     held, broken = _checked(study)
+    minima, none = study.isoflop_sentences(), isinstance(study.isoflop, CannotFit)
     return Answer(
         title=_title(study, count),
         counts="; ".join(
@@ -96,7 +100,11 @@ def answer_of(study: StudyLaws, count: Count = counted) -> Answer:
         where="" if budget is None else f"at {amount(study.columns.budget, counted(budget))}",
         told=told,
         exponents=_exponents(study, count),
-        open=tuple(_open(study)),
+        notes=(*(note.sentence for note in study.notes if not note.quiet), *([] if none else minima[:1])),
+        open=(
+            *_open(study),
+            *(minima if none and study.columns.depth is None else []),
+        ),  # a ladder of depths is no grid
         held=held,
         broken=broken,
     )

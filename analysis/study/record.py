@@ -125,7 +125,11 @@ class StudyLaws:
 
     def other_sentences(self) -> list[str]:
         """The collapse of training curves and the isoFLOP minima, each in a sentence for people."""
-        sentences = [self.collapse.sentence] if self.collapse is not None else []
+        return ([self.collapse.sentence] if self.collapse is not None else []) + self.isoflop_sentences()
+
+    def isoflop_sentences(self) -> list[str]:
+        """The isoFLOP minima, the optimal size first, or why there are none; empty where nobody would look for them."""
+        sentences = []
         if isinstance(self.isoflop, CannotFit):
             sentences.append(f"no isoFLOP minima ({self.isoflop.code}): {self.isoflop.sentence}")
         if isinstance(self.isoflop, IsoFlop):

@@ -110,3 +110,24 @@ def test_a_pipe_has_the_width_that_columns_says(tmp_path: Path) -> None:
     assert all(len(line.rstrip()) <= 60 for line in table)
     assert "N^-0.4" in table[1]
     assert fit_power_law(sizes, 2 + 400 * sizes**-0.4, "fit").coefficients["alpha"] == pytest.approx(-0.4, abs=1e-6)
+
+
+def test_several_kinds_of_rows_and_isoflop_minima_are_in_the_first_answer(tmp_path: Path) -> None:
+    """A note of the study and the way to minima stood in laws.json and under --all alone."""
+    table, told = tmp_path / "rows.csv", []
+    kinds = [
+        {"params": size, "tokens": budget / (6 * size) * 1.02**place, "budget": budget, "lr": 1e-3 * (1 + place % 2)}
+        for budget in (1e18, 3e18, 1e19, 3e19)
+        for place, size in enumerate(1e8 * (budget / 1e18) ** 0.5 * 1.6 ** np.arange(5))
+    ]
+    rows = pd.DataFrame(kinds)
+    pd.concat([rows.assign(kind="red"), rows.assign(kind="blue")]).assign(
+        loss=lambda t: 2 + 90 * t.params**-0.23 + 1800 * t.tokens**-0.36 + 0.01 * (t.kind == "red")
+    ).to_csv(table, index=False)
+    for more in ((), ("--compute", "budget")):
+        done = run("scaling", "fit-laws", str(table), "--no-figures", "--out", str(tmp_path / "o"), *more, COLUMNS="80")
+        assert done.returncode == 0, done.stderr
+        told.append(" ".join(done.stdout.split()))
+    assert all("note rows of 2 values of kind (blue, red)" in text for text in told)
+    assert "name it with --compute budget" in told[0]
+    assert re.search(r"isoFLOP \(\d minima\): N\* = \S+ C\^0\.\d+ \[", told[1])

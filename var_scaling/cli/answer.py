@@ -41,19 +41,23 @@ def show_answer(study: StudyLaws, look: Sequence[str] = (), lines: int = LINES -
     parts: list[Text | Table] = [*wrapped("Laws of ", answer.title, width, "bold")]
     if answer.counts:
         parts += wrapped("", answer.counts, width)
-    height = len(parts)
-    for table, tall in (_laws(answer, told, width), _exponents(answer, () if brief else told, width)):
-        if tall:
-            parts += [Text(), table]
-            height += 1 + tall
+    tables = [
+        shown for shown in (_laws(answer, told, width), _exponents(answer, () if brief else told, width)) if shown[1]
+    ]
+    height = len(parts) + sum(tall for _, tall in tables)
     findings = [
         *((("look", "red"), words) for words in look),
         *((("broken", "yellow"), words) for words in answer.broken),
+        *((("note", "yellow"), words) for words in answer.notes),
         *((("open", "cyan"), words) for words in answer.open),
         *((("held", "green"), words) for words in answer.held),
     ]
     room, hidden = round(lines * WIDTH / width) - height, len(answer.told) - len(told)
     blocks = [wrapped(f"{label:<8}", words, width, style) for (label, style), words in findings]
+    airy = room - len(tables) >= sum(map(len, blocks))  # findings go before empty lines
+    for table, _ in tables:
+        parts += [Text(), table] if airy else [table]
+    room -= len(tables) if airy else 0
     if hidden or sum(map(len, blocks)) > room:
         room -= 1  # for the line that says so
     elif sum(map(len, blocks)) < room:
@@ -108,9 +112,17 @@ def _laws(answer: Answer, told: Sequence[Told], width: int) -> tuple[Table, int]
     law = f"law {answer.where}".strip()
     numbers = (Column("predicted", True), Column("measured", True), Column("error", True))
     columns = (Column(hidden), Column(law), *numbers)
-    if not fits(columns, rows, width):  # the law on a line of its own, under its quantity
-        rows = [[f"{each.name}\n  {each.law or 'refused'}", *row[2:]] for each, row in zip(told, rows, strict=True)]
-        columns = (Column(f"{law}\n{hidden}".strip()), *numbers)
+    if not fits(columns, rows, width):  # a law that is too long on a line of its own, under its quantity
+        label = max(len(each.name) for each in told) + 2
+        lines = [f"{each.name:<{label}}{each.law or 'refused'}" for each in told]
+        alone = [f"{each.name}\n  {each.law or 'refused'}" for each in told]
+        heading = f"{law}\n{hidden}".strip()
+        firsts = [
+            line if fits((Column(heading), *numbers), [[line, *row[2:]]], width) else apart
+            for line, apart, row in zip(lines, alone, rows, strict=True)
+        ]
+        rows = [[first, *row[2:]] for first, row in zip(firsts, rows, strict=True)]
+        columns = (Column(heading), *numbers)
     tall = sum(1 + str(row[0]).count("\n") for row in rows) + 1 + columns[0].name.count("\n")
     return fitting_table("", columns, rows, width)[0], tall if any(each.law for each in told) else 0
 
