@@ -129,16 +129,19 @@ class _Teller:
 
     def __init__(self) -> None:
         self.said = 0.0
+        self.unsaid: list[str] = []  # what was measured since
 
     def __call__(self, line: Mapping[str, Any]) -> None:
         event, now = line.get("event"), time.monotonic()
+        if measured := [f"{k} {v:.5g}" for k, v in line.items() if isinstance(v, float) and "/" in k]:
+            self.unsaid = measured
         if not event and now < self.said + TELL_SECONDS:
             return
         self.said = now
-        measured = [f"{k} {v:.5g}" for k, v in line.items() if isinstance(v, float) and "/" in k]
         what = " ".join(str(line[k]) for k in ("event", "phase") if k in line)
         at = f" at {line['images']:,} images" if isinstance(line.get("images"), int) else ""
-        words = f": {', '.join(measured[:6])}" if measured else ""
+        words = f": {', '.join(self.unsaid[:6])}" if self.unsaid else ""
+        self.unsaid = []
         print(f"{time.strftime('%H:%M:%S')} {what}{at}{words}", flush=True)
 
 

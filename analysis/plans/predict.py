@@ -217,8 +217,9 @@ def _epoch_notes(study: StudyLaws, record: LawRecord, images: float | None) -> t
     epochs, made = images / known, float((rows[seen] / rows[unique]).max())
     if epochs <= max(1.0, made) * (1 + ONE_SIZE):
         return ()
-    what = amount_name(seen)
-    words = f"{images:,.0f} {what} are {epochs:.3g} epochs of the {known:,.0f} there are, and the rows make {made:.3g} "
+    times = f"{float(f'{epochs:.3g}'):,g}"  # three digits, and no 1.14e+03
+    words = f"{images:,.0f} {amount_name(seen)} are {times} epochs of the {known:,.0f} there are, "
+    words += f"and the rows make {made:.3g} "
     if record.against == REPEATED:
         words += "at most: the answer is for as many new ones"
     else:

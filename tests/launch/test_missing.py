@@ -103,7 +103,7 @@ def test_a_launch_tells_what_it_ran_and_what_a_filter_means(fake_study: Path, ru
     def told(*arguments: object):  # noqa: ANN202
         return programs.run("sweep", *map(str, arguments), VAR_SCALING_WORKER_COMMAND="\x1f".join(FAKE_WORKER))
 
-    fake_study.write_text(FAKE_STUDY.replace("[2, 3]", "[2]").replace("[0, 1]", "[0]"))
+    fake_study.write_text(FAKE_STUDY.replace("[2, 3]", "[2]"))
     runs.mkdir()
     (runs / "fail_").write_text("once: no [/disk]")
     failing = "launch", fake_study, "--runs", runs, "--no-mlflow"
@@ -115,9 +115,10 @@ def test_a_launch_tells_what_it_ran_and_what_a_filter_means(fake_study: Path, ru
     lines = told(*failing).stderr.splitlines()
     assert not [line for line in lines if "running" in line and "disk" in line], "the failure of an attempt before"
     for command, code, words in (
+        (("logs", "d2-s1"), 0, "checkpoint trunk at 7,000 images: train/loss 0.6"),
         (("status", "fake", "state=faild"), 2, "a state is one of new, running"),
         (("status", "fake", "depth=two"), 2, "depth is a whole number"),
-        (("status", "fake", "depth=9"), 0, "none of the 1 trials of fake is meant by depth=9"),
+        (("status", "fake", "depth=9"), 0, "none of the 2 trials of fake is meant by depth=9"),
         (("cancel", "fake", "depth=9", "--yes"), 0, "nothing of fake that depth=9 means runs"),
     ):
         said = told(*command, "--runs", runs)
