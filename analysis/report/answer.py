@@ -10,6 +10,7 @@ from analysis.laws.backtest import Backtest
 from analysis.report.formula import formula
 from analysis.rows import checks
 from analysis.rows.counting import amount, amount_name, counted
+from analysis.rows.names import GUESSES
 from analysis.rows.words import AGAINST_WORDS, carried, number, percent, target_words
 from analysis.study.comparison import ignoring_size
 from analysis.study.headline import FIRST, floor_determined, headline_record, of_one_form
@@ -142,7 +143,9 @@ def _title(study: StudyLaws, count: Count) -> str:
         span = count(low) if number_of == 1 else f"{count(low)} to {count(high)}"
         depths = sorted(rows[columns.depth].unique()) if columns.depth else []
         deep = f"depth {depths[0]:g} to {depths[-1]:g}, " if len(depths) > 1 else ""
-        text += f" of {number_of} size{'' if number_of == 1 else 's'} ({deep}{span} parameters)"
+        known = "param" in columns.params.lower() or columns.params in GUESSES["params"]
+        what = f"{span} parameters" if known else f"{columns.params} {span}"  # GMACs and examples are none
+        text += f" of {number_of} size{'' if number_of == 1 else 's'} ({deep}{what})"
     if columns.budget is not None and columns.budgets != ():
         values = sorted(rows[columns.budget].unique() if columns.budgets is None else columns.budgets)
         listed = " and ".join(counted(value) for value in values)

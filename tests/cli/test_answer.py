@@ -131,3 +131,13 @@ def test_several_kinds_of_rows_and_isoflop_minima_are_in_the_first_answer(tmp_pa
     assert all("note rows of 2 values of kind (blue, red)" in text for text in told)
     assert "name it with --compute budget" in told[0]
     assert re.search(r"isoFLOP \(\d minima\): N\* = \S+ C\^0\.\d+ \[", told[1])
+
+
+def test_sizes_that_are_no_parameters_and_values_below_zero_are_called_what_they_are(tmp_path: Path) -> None:
+    table = tmp_path / "rows.csv"
+    table.write_text("gmacs,err\n8,48\n20,40\n60,33\n210,25\n")
+    done = run("scaling", "fit-laws", str(table), "--x", "gmacs", "--y", "err", "--no-figures", COLUMNS="80")
+    assert "(gmacs 8 to 210)" in done.stdout and "parameters" not in done.stdout
+    table.write_text("params,loss\n0,4\n2e6,3.8\n4e6,3.6\n-8e6,3.5\n")
+    done = run("scaling", "fit-laws", str(table), "--no-figures", COLUMNS="80")
+    assert done.returncode == 2 and "is not above zero in rows 1, 4 (first: 0)" in done.stderr

@@ -109,6 +109,9 @@ def broken(kind, pixels, npz, tmp_path):
     if kind == "text":
         (tmp_path / "text.npz").write_text("hello")
         return tmp_path / "text.npz"
+    if kind == "one picture":
+        Image.new("L", (32, 32)).save(tmp_path / "picture.png")
+        return tmp_path / "picture.png"
     if kind == "sizes":
         (tmp_path / "set").mkdir()
         for side in (32, 40):
@@ -143,6 +146,7 @@ def broken(kind, pixels, npz, tmp_path):
         ("truncated", "no whole .npz file"),
         ("torn inside", "truncated or damaged"),
         ("text", "no whole .npz file"),
+        ("one picture", "picture.png is no .npz file; give one, or a folder of pictures"),
         ("sizes", "40x40 pixels and the first picture of the folder 32x32"),
         ("damaged picture", "a.png: .*remove it, or mend it"),
         ("empty", "no picture in the folder"),

@@ -113,6 +113,8 @@ def npz_names(path: Path) -> set[str]:
         with zipfile.ZipFile(path) as archive:
             return {name.removesuffix(".npy") for name in archive.namelist()}
     except (zipfile.BadZipFile, OSError, EOFError) as error:
+        if path.suffix.lower() != ".npz":
+            raise ValueError(f"{path} is no .npz file; give one, or a folder of pictures") from None
         raise ValueError(f"{path} is no whole .npz file ({error}); it may be truncated: copy it again") from None
 
 
