@@ -56,7 +56,8 @@ def column(name: str, values) -> np.ndarray:
     if len(bad):
         raise CannotFit(
             "not_positive",
-            f"{name} is not above zero in {name_rows(bad)} (first: {array[bad[0]]:g}); a power law is defined above zero only",
+            f"{name} is not above zero in {name_rows(bad)} (first: {array[bad[0]]:g}); a power law is defined above "
+            "zero only",
             float(array[bad[0]]),
             tuple(bad),
         )

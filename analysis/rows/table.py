@@ -96,7 +96,8 @@ def numbers(table: pd.DataFrame, name: str, gaps: bool = False) -> pd.Series:
     if len(low):
         raise CannotFit(
             "not_positive",
-            f"column {name!r} is not above zero in {name_rows(low, 1)} (first: {values[low[0]]:g}); a power law is defined above zero only",
+            f"column {name!r} is not above zero in {name_rows(low, 1)} (first: {values[low[0]]:g}); "
+            "a power law is defined above zero only",
             float(values[low[0]]),
             tuple(low),
         )
