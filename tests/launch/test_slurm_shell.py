@@ -127,9 +127,12 @@ def test_a_stage_that_died_before_it_began_is_told_with_its_log(one_trial: Path,
     commands.run("status", "fake", runs=runs)
     said = commands.said(runs)
     assert "stage store/tokenizer/" in said and "/opt/nope/bin/python" in said, said
-    assert "no accounting here" not in said
+    assert "no accounting here" not in said and "goes on with them once the stage below is mended" in said
     commands.run("logs", "tokenizer", runs=runs)
     assert "made no attempt" in commands.said(runs)
+    commands.run("logs", "d2-s0", runs=runs, expect=2)
+    commands.run("retry", "fake", runs=runs)
+    assert commands.said(runs).count("says what waits and why") == 2, "neither ends at a wall"
 
 
 def test_folders_and_scratch_as_people_name_them(fake_study: Path, tmp_path: Path) -> None:

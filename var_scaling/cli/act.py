@@ -303,7 +303,11 @@ def retry(
     if take_over:
         os.environ["VAR_SCALING_TAKE_OVER"] = "1"
     if not any(wanted(trial) for trial in planned.trials):
-        out.print(f"nothing to retry: no trial of {folder.name} that matches has failed, nor a stage of one")
+        out.print(
+            f"nothing to retry: no trial of {folder.name} that matches has failed, nor a stage of one; "
+            f"`var-sweep status {folder.name}` says what waits and why",
+            soft_wrap=True,
+        )
         return
     source = yaml.read_text(layout.study_source(folder))
     _carry_out(

@@ -120,7 +120,10 @@ def queue_text(runs: Path, status: SweepStatus) -> str:
         causes = Counter(ends[q.job].state for q in trials.values() if q.job in ends)
         said = ", ".join(f"{n} x {state}" for state, n in causes.most_common()) or "the accounting does not say how"
         if trials:
-            lines.append(f"{len(trials)} left the queue unfinished ({said}): `var-sweep launch` goes on with them")
+            once = " once the stage below is mended" if len(trials) < len(lost) else ""
+            lines.append(
+                f"{len(trials)} left the queue unfinished ({said}): `var-sweep launch` goes on with them{once}"
+            )
         logs = {name: early_log(runs, name) for name in lost.keys() - trials.keys()}
         for name, log in sorted(logs.items()):
             if not log and any(logs.values()):

@@ -225,7 +225,7 @@ def logs(
     numbers = store.attempt_numbers(folder)
     early = early_log(runs, work)
     if not numbers and not early:
-        raise RequestProblem(f"{folder.name} has not been started yet")
+        raise RequestProblem(f"{folder.name} has not been started yet; `var-sweep status` says what waits and why")
     path = _log_path(folder, numbers[-1]) if numbers else early
     assert path is not None
     if numbers and early and early.stat().st_mtime > path.stat().st_mtime:
