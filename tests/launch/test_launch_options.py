@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.support import engine
+from tests.support import engine, programs
 from var_scaling.config import yaml
 from var_scaling.launch import price
 from var_scaling.launch.status import read_status
@@ -43,6 +43,11 @@ def test_yes_allows_what_would_be_asked(fake_study: Path, runs: Path, tmp_path: 
     allowed = ("--profile", str(tmp_path / "strict.yaml"), "--yes", "--max-gpu-hours", "100", "--no-mlflow", "--json")
     said = json.loads(sweep("launch", str(fake_study), *allowed, runs=runs).stdout)
     assert {t["state"] for t in said["trials"]} == {"finished"}
+
+
+def test_more_cores_than_there_are_are_told_of_by_every_command(runs: Path, fake_work: None) -> None:
+    said = programs.run("scaling", "tokenizer", "train", "--cores", "999", "--runs", str(runs))
+    assert said.returncode == 0 and said.stderr.count("--cores 999, but this process may use") == 1, said
 
 
 def test_the_price_of_this_machine_is_in_its_own_hours(fake_study: Path, runs: Path) -> None:

@@ -144,11 +144,11 @@ def mirrored(place: Place, asked: bool) -> bool:
 
 def _carry_out(order: Order, json: bool) -> None:
     """Stay with a launch until all is done, or hand it over and leave."""
-    for note in order.place.notes:
-        tell(note)
     if order.place.stays:
         drive(order, json)
     else:
+        for note in order.place.notes:
+            tell(note)
         cluster.submit(order, json)
 
 

@@ -26,6 +26,8 @@ from var_scaling.tracking.address import read_ui_address, shown, tracking_uri
 
 def drive(order: Order, json: bool, quiet: bool = False) -> None:
     """Begin, submit, follow with bars, stop cleanly on Ctrl-C, and say what came of it."""
+    for note in order.place.notes:
+        err.print(note, soft_wrap=True)
     runs, name = order.plan.runs, order.name
     started, launcher = order.begin(agree), cast(StayingLauncher, order.launcher())
     mirror = _start_mirror(runs, name) if order.mlflow and started.jobs else None

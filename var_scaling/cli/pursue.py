@@ -189,7 +189,7 @@ def run(
         plan = plan_of(file, overrides, runs, card_of(place.profile), recipe, to_launch=True, chosen=chosen)
         return replace(order, plan=plan, then=() if place.stays else next_command(runs, order.name, python))
 
-    for note in place.notes:
+    for note in () if place.stays else place.notes:
         tell(note)
     Rounds(question, runs, order.sweep, of_round, json).go_on(place.stays, alone)
 
