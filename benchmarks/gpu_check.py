@@ -290,7 +290,7 @@ def nccl(device: torch.device) -> Iterator[Finding]:
     count = torch.cuda.device_count()
     with tempfile.TemporaryDirectory() as folder:
         torch.multiprocessing.spawn(_rank, (count, folder), nprocs=count, join=True)
-        found = json.loads((Path(folder) / "found.json").read_text())
+        found = json.loads((Path(folder) / "found.json").read_text(encoding="utf-8"))
     what = "" if count > 1 else "; one GPU: what happens between cards was not seen"
     said = f"{count} ranks, all-reduce of 256 MiB at {found['bytes_per_second'] / 1e9:,.0f} GB/s{what}"
     yield Finding("nccl", "all-reduce", True, said, found)
@@ -324,7 +324,7 @@ def _rank(rank: int, count: int, folder: str) -> None:
             norms.append(float(train_step(state, batch, config, RATES, here)[1]))
         found["relative"] = _off(norms[0], norms[1])
     if rank == 0:
-        (Path(folder) / "found.json").write_text(json.dumps(found))
+        (Path(folder) / "found.json").write_text(json.dumps(found), encoding="utf-8")
     dist.destroy_process_group()
 
 
@@ -379,7 +379,7 @@ def main() -> int:
         "capability": list(torch.cuda.get_device_capability(device)),
         "findings": [asdict(f) for f in findings],
     }
-    given.out.write_text(json.dumps(document, indent=1) + "\n")
+    given.out.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     skipped = sum(f.ok is None for f in findings)
     print(f"{len(findings) - len(failed) - skipped} as planned, {len(failed)} not, {skipped} not measured; {given.out}")
     return NOT_AS_PLANNED if failed else DONE

@@ -73,7 +73,9 @@ def save(figure: Figure, stem: Path, rows: pd.DataFrame | None = None) -> list[P
         rows.to_csv(paths[-1], index=False)
     if (caption := getattr(figure, CAPTION, None)) is not None:
         paths.append(stem.with_suffix(CAPTION_FILE))
-        paths[-1].write_text(json.dumps({"width": float(figure.get_size_inches()[0]), "caption": caption}))
+        paths[-1].write_text(
+            json.dumps({"width": float(figure.get_size_inches()[0]), "caption": caption}), encoding="utf-8"
+        )
     return paths
 
 
