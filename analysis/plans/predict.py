@@ -192,6 +192,8 @@ def _order_notes(
     less, more = rows[columns.params] <= params, rows[columns.params] >= params
     if columns.data is not None:
         less, more = less & (rows[columns.data] <= images), more & (rows[columns.data] >= images)
+    if record.against == REPEATED:  # the answer is for data seen once: a row that repeated may well lie above it
+        more &= False
     found = []
     if less.any() and (best := float(rows.loc[less, target].min())) < low:
         found.append((best, "no larger and saw no more", "below"))

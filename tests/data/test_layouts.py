@@ -83,7 +83,7 @@ def test_pictures_in_no_class_are_one_class(tmp_path, below):
     config = resolved(tmp_path)
     assert (config.classes, config.unique_images, config.validation_images) == (1, 18, 2)
     assert "one class: models of it are unconditional" in notes(tmp_path)
-    with pytest.raises(ValueError, match="learns nothing of 1 class; use inception"):
+    with pytest.raises(ValueError, match="learns nothing of 1 class; use shape"):
         fid_evaluations(EvaluateConfig(fid=FidConfig()), config)
     assert set(labels_of(tmp_path)[0].values()) == {0}
 
