@@ -17,7 +17,6 @@ from typing import Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
 
 SIGNS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
 HEAD = """# Configuration
@@ -142,7 +141,7 @@ def _type(annotation: Any) -> str:
 def _default(field: FieldInfo, none: str) -> str:
     if field.default_factory is not None:
         return "empty"
-    if field.default is PydanticUndefined:
+    if field.is_required():
         return "**required**"
     if field.default is None:
         return none
