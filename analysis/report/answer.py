@@ -178,7 +178,8 @@ def _exponents(study: StudyLaws, count: Count) -> dict[str, dict[str, str]]:
                 at = " (joint law)" if record.against.startswith("params, data") else at
                 text, low, high = carried(value, *interval)
                 column = found.setdefault(name.removesuffix("^") + at, {})
-                column.setdefault(target, f"{text} [{low}, {high}]" if interval[0] != interval[1] else f"{text} given")
+                given = record.law is not None and record.law.given and interval[0] == interval[1]
+                column.setdefault(target, f"{text} given" if given else f"{text} [{low}, {high}]")
     return found
 
 

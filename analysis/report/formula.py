@@ -37,6 +37,8 @@ def formula(record: LawRecord) -> str:
         data = "D'" if law.kind == REPEATED else "D"
         terms = ((of["A"], "N", of["alpha"]), (of["B"], data, of["beta"]))
         return _sum(first, *(f"{_short(factor)} {name}^{_short(-power)}" for factor, name, power in terms if factor))
+    if not of["beta"]:  # a fit at its bound: sizes hardly differ
+        return _sum(first, f"0 {letter}^{_short(of['alpha'])}")
     return _sum(first, f"{_short(of['beta'] ** of['alpha'])} {letter}^{_short(of['alpha'])}")
 
 

@@ -115,7 +115,8 @@ def test_the_axes_of_a_grid_are_columns_of_the_plan_and_of_the_study(tmp_path: P
         "seed: [0, 1]", "data.unique_images: [2_000, 20_000]\n  train.learning_rate: [0.01, 0.02]"
     )
     (tmp_path / "axes.yaml").write_text(text)
-    said = run("sweep", "plan", str(tmp_path / "axes.yaml"), "--runs", str(tmp_path / "runs")).stdout
+    command = ("sweep", "plan", str(tmp_path / "axes.yaml"), "--runs", str(tmp_path / "runs"))
+    said = run(*command, COLUMNS="160").stdout
     header = next(line.split() for line in said.splitlines() if "unique_images" in line)
     assert "learning_rate" in header
     place = header.index("unique_images")

@@ -68,7 +68,7 @@ def _asked(folder: Path) -> list[int]:
 def _train(runs: Path, folder: Path, attempt: Attempt, budget: int) -> None:
     state = {"images": 0, "value": 7}
     for number in reversed(store.attempt_numbers(folder)):
-        saved = store.read_json(folder / "attempts" / f"{number:03d}" / "checkpoints" / "trunk.json")
+        saved = store.read_json(folder / "attempts" / f"{number:03d}" / "checkpoints" / "trunk.pt")
         if saved and saved["images"] <= budget:
             state = saved
             break
@@ -83,7 +83,7 @@ def _train(runs: Path, folder: Path, attempt: Attempt, budget: int) -> None:
         if stop or images >= budget or images % (STEP * _setting(runs, "checkpoint_steps", 1)) == 0:
             attempt.check_owner()
             (attempt.folder / "checkpoints").mkdir(exist_ok=True)
-            store.write_json(attempt.folder / "checkpoints" / "trunk.json", state)
+            store.write_json(attempt.folder / "checkpoints" / "trunk.pt", state)
             attempt.journal.write(event="checkpoint", phase="trunk", images=images)
         if stop:
             raise attempt.stopped()

@@ -9,7 +9,7 @@ import torch
 
 from var_scaling import worker
 from var_scaling.runs import ranks
-from var_scaling.training import lender, loop
+from var_scaling.training import leg, lender
 
 FAULTS = {
     "memory": lambda: torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
@@ -18,7 +18,7 @@ FAULTS = {
 
 
 def main(folder: str, rank: str, step: str, kind: str) -> int:
-    real, calls = loop.train_step, [0]
+    real, calls = leg.train_step, [0]
 
     def planted(*args, **options):
         calls[0] += 1
@@ -26,7 +26,7 @@ def main(folder: str, rank: str, step: str, kind: str) -> int:
             raise FAULTS[kind]()
         return real(*args, **options)
 
-    loop.train_step = lender.train_step = planted
+    leg.train_step = lender.train_step = planted
     return worker.main(Path(folder))
 
 

@@ -170,7 +170,7 @@ class Storm:
         if what.endswith("worker"):
             hit = _signal(pid, signal.SIGKILL)
             if hit and "truncated" in what:
-                saved = sorted((self.runs / victim.folder).glob("attempts/*/checkpoints/trunk.json"))
+                saved = sorted((self.runs / victim.folder).glob("attempts/*/checkpoints/trunk.pt"))
                 for path in saved[-1:]:
                     path.write_bytes(path.read_bytes()[:-4])
                 return bool(saved)

@@ -56,6 +56,7 @@ def test_a_tokenizers_training_is_a_run_with_curves_psnr_rfid_and_reconstruction
     assert run.info.status == "RUNNING"
     sweep._json(stage / "result" / "report.json", {"psnr": 21.5, "usage": 0.75})
     attempt.end("finished")
+    sweep._json(measured / "identity.json", {"kind": "reconstruction"})
     sweep._json(measured / "needs.json", ["store/tokenizer/aaa"])
     sweep._json(measured / "result" / "report.json", {"features": "classifier", "rfid_train": 2.25})
     Image.new("L", (90, 60)).save(measured / "result" / "reconstructions.png")

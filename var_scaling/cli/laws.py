@@ -324,7 +324,7 @@ def _law_cells(record: LawRecord) -> list[str | Text]:
         (
             name.endswith("^"),
             f"{name}{'' if name.endswith('^') else ' '}{number(value, 3)} "
-            + ("[given]" if interval[0] == interval[1] else f"[{span(*interval, 3)}]"),
+            + ("[given]" if law.given and interval[0] == interval[1] else f"[{span(*interval, 3)}]"),
         )
         for name, _, value, interval in exponents(record)
     ]

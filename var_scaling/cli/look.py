@@ -148,7 +148,8 @@ def status(
                     f"  {len(record.rows)} of {len(trial.budgets)} budgets  "
                     f"{record.what if record.state != 'finished' else ''}"
                     f"{f'{record.cause}: {record.message}' if record.state == 'failed' else ''}",
-                )
+                ),
+                soft_wrap=True,
             )
         return
     out.print(show.stages_text(now))
