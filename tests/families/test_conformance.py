@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import analysis
 from tests.support.tiny import STUDY, Tiny, log, rows
 from var_scaling.config import yaml
+from var_scaling.errors import RequestProblem
 from var_scaling.families.base import Batch, Family, FamilyModel, Recomputing
 from var_scaling.families.registry import columns_of_families, families, torch_half
 from var_scaling.planning import flops
@@ -131,7 +132,10 @@ def test_a_batch_in_parts_is_one_batch(built: Built) -> None:
 
 def test_blocks_computed_again_hold_less_and_give_the_same_bits(built: Built) -> None:
     if not isinstance(built.family, Recomputing):
-        pytest.skip("a family that offers no recomputing")
+        execution = built.config.execution.model_copy(update={"recompute": "blocks"})
+        with pytest.raises(RequestProblem, match="does not say which of its"):
+            resolve(built.config.model_copy(update={"execution": execution}))
+        return
 
     def step() -> tuple[list[torch.Tensor], int]:
         built.module.zero_grad()
