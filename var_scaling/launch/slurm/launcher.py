@@ -233,39 +233,38 @@ class SlurmLauncher:
         module = f"exec {python} -P -u -m var_scaling.tracking.mlflow_mirror {where} --once"
         address = layout.array_tracker(launch)
         write_uri(address)
-        executor, command = array_script(
-            self.profile,
-            MIRROR,
-            count=1,
-            folder=layout.slurm(launch),
-            name=array.name,
-            comment=f"var-scaling {self.sweep} {launch.name} mirror {array.token}",
-            after=(),
-            worker=("sh", "-c", module),
-            runs=self.runs,
-            listing=array.listing,
-            env={URI_FILE: str(address), "OMP_NUM_THREADS": "1", **self.env},
-            ends=[str(a.job) for a in arrays],
-        )
-        return self._queue(array, executor, command)
+        env = {URI_FILE: str(address)}
+        return self._send_alone(array, launch, "mirror", ("sh", "-c", module), [str(a.job) for a in arrays], env)
 
     def _send_next(self, result: Submitted, launch: Path) -> Array:
         """Queue the job that decides what comes next when all works of this launch have ended, in whatever way."""
         array = new_array(launch, self.sweep, [layout.next_name(self.sweep)], asdict(MIRROR))
         ends = [str(a.job) for a in result.arrays]
         ends += sorted({task.partition("_")[0] for task in result.already.values()} - set(ends))
+        return self._send_alone(array, launch, "next round", self.then, ends, {})
+
+    def _send_alone(
+        self,
+        array: Array,
+        launch: Path,
+        what: str,
+        worker: Sequence[str],
+        ends: list[str],
+        env: Mapping[str, str],
+    ) -> Array:
+        """Queue a job of one small task that starts when others have ended, in whatever way."""
         executor, command = array_script(
             self.profile,
             MIRROR,
             count=1,
             folder=layout.slurm(launch),
             name=array.name,
-            comment=f"var-scaling {self.sweep} {launch.name} next round {array.token}",
+            comment=f"var-scaling {self.sweep} {launch.name} {what} {array.token}",
             after=(),
-            worker=self.then,
+            worker=worker,
             runs=self.runs,
             listing=array.listing,
-            env={"OMP_NUM_THREADS": "1", **self.env},
+            env={**env, "OMP_NUM_THREADS": "1", **self.env},
             ends=ends,
         )
         return self._queue(array, executor, command)
