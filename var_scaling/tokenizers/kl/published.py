@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from var_scaling.errors import RequestProblem
 from var_scaling.state_dicts import Given, StateDict, count, fit, locate, nearest
 from var_scaling.tokenizers.kl.config import F8_SCALE, IMPORTED, KLTokenizerConfig, KLTrainConfig
 from var_scaling.tokenizers.kl.model import KLTokenizer
+from var_scaling.weight_files import read_weights
 
 # Names of theirs, and ours, where it is a matter of another word.
 RENAMED = (
@@ -99,14 +99,13 @@ def read_kl_tokenizer(path: Path, resolution: int, scale: float = F8_SCALE) -> K
     """The same from a file, `diffusion_pytorch_model.safetensors` of a published autoencoder.
 
     Raises:
-        RequestProblem: it is no such file.
+        RequestProblem: it is no such file; see `weight_files.read_weights`.
     """
+    state, _ = read_weights(path)
     try:
-        return load_kl_tokenizer(load_file(path), resolution, scale)
-    except (OSError, ValueError) as problem:
+        return load_kl_tokenizer(state, resolution, scale)
+    except ValueError as problem:
         raise RequestProblem(f"{path} cannot be read as a KL autoencoder: {problem}") from None
-    except Exception as problem:  # safetensors' own error has no public base
-        raise RequestProblem(f"{path} is no file of safetensors: {problem}") from None
 
 
 def our_names(state_dict: StateDict) -> dict[str, Tensor]:
