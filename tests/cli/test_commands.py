@@ -165,3 +165,10 @@ def test_plan_and_status_of_a_thousand_trials_are_quick(tmp_path: Path) -> None:
     planned = engine.plan(tmp_path / "big.yaml", tmp_path / "runs")
     assert len(planned.trials) == 1000
     assert time.process_time() - begin < 10
+
+
+@pytest.mark.parametrize("command", [("evaluate", "--samples-from", "x.npz"), ("tokenizer", "evaluate")])
+def test_every_command_knows_the_same_feature_spaces(command: tuple[str, ...], tmp_path: Path) -> None:
+    said = run("scaling", *command, "--features", "shap", "--runs", str(tmp_path))
+    assert said.returncode == 2
+    assert "--features shap is none of classifier, shape, inception, dinov2, clip" in " ".join(said.stderr.split())

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from var_scaling import extras
-from var_scaling.cli.options import Base, Cores, Json, Overrides, Runs, tell
+from var_scaling.cli.model import built
+from var_scaling.cli.options import Base, Cores, Json, Overrides, Runs, features_named, tell
 from var_scaling.cli.progress import progress
 from var_scaling.cli.run import Failed, err, out, print_json
 from var_scaling.cli.trained import Guidance, Sampler, at, load, settings, trained
-from var_scaling.config.evaluate import NETWORKS, Features
+from var_scaling.config.evaluate import NETWORKS
 from var_scaling.errors import RequestProblem
 from var_scaling.runs import layout, store
 
@@ -69,14 +70,13 @@ def evaluate(
       var-scaling evaluate var-d4-s0 --samples-from their_pictures/ --reference validation
     """
     extras.need("train")
-    if features not in get_args(Features):
-        raise RequestProblem(f"--features {features} is none of {', '.join(get_args(Features))}")
+    space = features_named(features)
     if trial is None and samples_from is None:
         raise RequestProblem("say which trial to measure, or --samples-from FILE for samples that are there")
     folder, budget = trained(runs, trial, images) if trial is not None else (None, 10**9)
     if samples_from is None and reference in SPLITS:
         assert folder is not None
-        fid = {"samples": samples, "features": features, "reference": reference, **settings(guidance, sampler)}
+        fid = {"samples": samples, "features": space, "reference": reference, **settings(guidance, sampler)}
         _evaluate_trial(folder, budget, fid, weights, runs, cores, json)
         return
     if samples_from is not None and (guidance is not None or sampler):
@@ -91,8 +91,8 @@ def evaluate(
     if place is None:
         assert folder is not None
         place = _drawn(runs, folder, budget, samples, settings(guidance, sampler))
-    planned = _data_plan(folder, budget, base, set_, features, reference, weights, runs)
-    result = _measured(place, reference, features, weights, planned, runs, cores)
+    planned = _data_plan(folder, budget, base, set_, space, reference, weights, runs)
+    result = _measured(place, reference, space, weights, planned, runs, cores)
     if json:
         print_json({"schema": 1, **result})
         return
@@ -238,23 +238,17 @@ def _of_data(
     planned: tuple[Plan, str], reference: str, weights: str | None, runs: Path, cores: int | None, device: Any
 ) -> tuple[Extractor, int, FileReference | Path]:
     """The feature network, its channels, and what is compared with."""
-    from var_scaling.cli.drive import drive
     from var_scaling.data.images import load_images
     from var_scaling.evaluation.features import evaluation_extractor, reference_features
     from var_scaling.evaluation.others import FileReference
-    from var_scaling.launch.order import Order
-    from var_scaling.launch.places import place_of
 
     plan, text = planned
     (trial,) = plan.trials
     (request,) = trial.works.evaluations
     result = None if request.network is None else layout.result(runs / request.network)
     if result is not None and not result.exists():
-        place = place_of("local", cores=cores)
-        order = Order(plan, text, place, stages_only=("classifier", "shape"), yes=True, mlflow=False)
-        drive(order, json=False, quiet=True)
-        if not result.exists():
-            raise Failed
+        kind = next(work.kind for work, _ in plan.stages if work.folder == request.network)
+        built(plan, text, kind, runs, cores)
     evaluation = request.config
     network = evaluation_extractor(evaluation, result, weights, device)
     channels = network.channels or evaluation.data.channels or 3

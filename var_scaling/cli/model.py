@@ -18,7 +18,7 @@ from var_scaling.runs import layout, store
 
 if TYPE_CHECKING:  # the engine is imported by the commands that use it, so that the laws start without it
     from var_scaling.planning.plan import Plan
-    from var_scaling.planning.works import Kind
+    from var_scaling.planning.works import Kind, Work
 
 tokens = typer.Typer(help="Encode a data set once, for all trials.", no_args_is_help=True, rich_markup_mode=None)
 
@@ -83,25 +83,34 @@ def train(
     drive(Order(planned, text, place_of("local", cores=cores), yes=True, mlflow=False), json)
 
 
-def stage(kind: Kind, base: Path | None, overrides: list[str], runs: Path, cores: int | None, json: bool) -> None:
-    """Build one stage and what it needs, and print its report."""
-    extras.need("train")
+def built(planned: Plan, text: str, kind: Kind, runs: Path, cores: int | None) -> tuple[Work, dict[str, Any]]:
+    """Build one stage of a plan and what it needs, or find it built; the stage, and what it says of itself.
+
+    Raises:
+        Failed: it could not be built; its failure has been told.
+    """
     from var_scaling.cli.drive import drive
     from var_scaling.launch.order import Order
     from var_scaling.launch.places import place_of
     from var_scaling.runs.record import read_record
 
-    planned, text = plan_of_one(base, overrides, runs, 10**9)
     place = place_of("local", cores=cores)
     drive(Order(planned, text, place, stages_only=(kind,), yes=True, mlflow=False), json=False, quiet=True)
     work = next(work for work, _ in planned.stages if work.kind == kind)  # of several feature spaces the first
-    report = store.read_json(layout.report(layout.result(runs / work.folder))) or store.read_json(
-        layout.latents(layout.result(runs / work.folder))
-    )
+    result = layout.result(runs / work.folder)
+    report = store.read_json(layout.report(result)) or store.read_json(layout.latents(result))
     if report is None:
         record = read_record(runs, work)
         err.print(f"{work.folder}: {record.state}: {record.message or ''}", soft_wrap=True)
         raise Failed
+    return work, report
+
+
+def stage(kind: Kind, base: Path | None, overrides: list[str], runs: Path, cores: int | None, json: bool) -> None:
+    """Build one stage and what it needs, and print its report."""
+    extras.need("train")
+    planned, text = plan_of_one(base, overrides, runs, 10**9)
+    work, report = built(planned, text, kind, runs, cores)
     if json:
         print_json({"schema": 1, "stage": work.folder, **report})
         return

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
+from var_scaling.errors import RequestProblem
+
 if TYPE_CHECKING:
+    from var_scaling.config.evaluate import Features
     from var_scaling.planning.plan import Plan
     from var_scaling.planning.tuned import TunedRecipe
 
@@ -38,6 +41,20 @@ SweepName = Annotated[str, typer.Argument(help="A sweep's name, or `last`.")]
 Base = Annotated[Path | None, typer.Option("--from", help="A sweep file whose base to start from.")]
 Cores = Annotated[int | None, typer.Option(help="Cores for local workers (default: all).", min=1)]
 Filters = Annotated[list[str], typer.Argument(help="Filters: depth=16, seed=0, state=failed, cause=node, or a trial.")]
+
+
+def features_named(name: str) -> Features:
+    """The feature space of `--features`.
+
+    Raises:
+        RequestProblem: there is none of that name; with those there are.
+    """
+    from var_scaling.config.evaluate import Features
+
+    known: tuple[Features, ...] = get_args(Features)
+    if name not in known:
+        raise RequestProblem(f"--features {name} is none of {', '.join(known)}")
+    return known[known.index(name)]
 
 
 def plan_of(

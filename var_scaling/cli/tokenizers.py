@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 
 from var_scaling import extras
-from var_scaling.cli.model import plan_of_one, stage
-from var_scaling.cli.options import Base, Cores, Json, Overrides, Runs, tell
-from var_scaling.cli.run import Failed, out, print_json
+from var_scaling.cli.model import built, plan_of_one, stage
+from var_scaling.cli.options import Base, Cores, Json, Overrides, Runs, features_named, tell
+from var_scaling.cli.run import out, print_json
 from var_scaling.cli.tables import new_table
 from var_scaling.errors import RequestProblem
 from var_scaling.runs import layout, store
@@ -19,7 +19,8 @@ from var_scaling.runs import layout, store
 tokenizer = typer.Typer(help="Train, measure and compare tokenizers.", no_args_is_help=True, rich_markup_mode=None)
 
 Features = Annotated[
-    str | None, typer.Option(help="Of the rFID: classifier, inception, dinov2 or clip (default: the file's, or ours).")
+    str | None,
+    typer.Option(help="Of the rFID: classifier, shape, inception, dinov2 or clip (default: the file's, or ours)."),
 ]
 # What a report says that the answer and the table of scales do not.
 SHOWN = {"images", "rfid_train", "rfid_validation", "samples_per_dimension", "perplexity", "features", "network"}
@@ -223,35 +224,21 @@ def _measure(
 ) -> Measured:
     """Measure a tokenizer, or find it measured."""
     extras.need("train")
-    from var_scaling.cli.drive import drive
     from var_scaling.config.evaluate import FidConfig
-    from var_scaling.launch.order import Order
-    from var_scaling.launch.places import place_of
     from var_scaling.planning.imported_models import plan_of_reconstruction
-    from var_scaling.runs.record import read_record
 
-    if features not in (None, "classifier", "inception", "dinov2", "clip"):
-        raise RequestProblem(f"--features {features} is none of classifier, inception, dinov2 and clip")
-    planned, text = plan_of_one(base, overrides, runs, 10**9, {"features": features or "classifier"})
+    space = None if features is None else features_named(features)
+    planned, text = plan_of_one(base, overrides, runs, 10**9, {"features": space or "classifier"})
     asked = planned.study.evaluate
-    if features is not None:
-        asked = asked.model_copy(update={"fid": FidConfig(features=features)})  # type: ignore[arg-type]
+    if space is not None:
+        asked = asked.model_copy(update={"fid": FidConfig(features=space)})
     config = planned.trials[0].config
     if named is not None:
         config = config.model_copy(update={"tokenizer": _at_its_own_size(named, runs)})
     if feature_weights:
         placement = config.placement.model_copy(update={"feature_weights": feature_weights})
         config = config.model_copy(update={"placement": placement})
-    plan = plan_of_reconstruction(runs, config, asked)
-    place = place_of("local", cores=cores)
-    order = Order(plan, text, place, stages_only=("reconstruction",), yes=True, mlflow=False)
-    drive(order, json=False, quiet=True)
-    work = next(work for work, _ in plan.stages if work.kind == "reconstruction")
-    report = store.read_json(layout.report(layout.result(runs / work.folder)))
-    if report is None:
-        record = read_record(runs, work)
-        tell(f"{work.folder}: {record.state}: {record.message or ''}")
-        raise Failed
+    work, report = built(plan_of_reconstruction(runs, config, asked), text, "reconstruction", runs, cores)
     sides = getattr(config.tokenizer, "patch_nums", None) if "usage_scale_1" in report else None
     vocab_size = getattr(config.tokenizer, "vocab_size", None)
     shown = name or named or config.tokenizer.preset
