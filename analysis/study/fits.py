@@ -1,4 +1,4 @@
-"""The laws of one column of a table against size, compute, both, or loss: fits, refusals, backtests, as records."""
+"""The laws of one column of a table against size, compute or loss: fits, refusals, backtests, as records."""
 
 from __future__ import annotations
 
@@ -11,19 +11,13 @@ import pandas as pd
 
 from analysis.errors import CannotFit
 from analysis.laws.backtest import hold_out
-from analysis.laws.coupled import COUPLED, fit_coupled
 from analysis.laws.law import Law
-from analysis.laws.parametric import fit_chinchilla
-from analysis.laws.plane import CHINCHILLA, EXACT, REPEATED
 from analysis.laws.power import OFFSET, PLAIN, fit_power_law, fixed_offset
-from analysis.laws.repeated import fit_repeated
 from analysis.laws.saturating import GIVEN_LOSS, SATURATING, fit_fid_given_loss, fit_saturating
-from analysis.laws.tied import TIED, fit_tied
 from analysis.rows import checks
 from analysis.rows.budgets import ENOUGH_SIZES, most_unique
 from analysis.rows.columns import Columns, run_names
 from analysis.rows.names import usual
-from analysis.study.comparison import best_form
 from analysis.study.fixing import Fixed
 from analysis.study.frontier import cell_frontier
 from analysis.study.record import LEVEL, LawRecord
@@ -33,7 +27,6 @@ from analysis.study.trajectories import Trajectories
 RESAMPLES = 1000
 BACKTEST_RESAMPLES = 300  # one prediction interval each
 FRONTIER_SIZES = 3  # fewer draw a curve of training, not a frontier over models
-LEAST_DELTA = 1e-4  # the laws of repeated data and of coupling have no form of absolute deviations
 
 NOTHING = Fixed()  # is given
 
@@ -56,11 +49,13 @@ def against_size(
     if ceiling is not None:
         forms.append((SATURATING.name, SATURATING.name))
     if columns.budgets == ():
-        refusal, points = _mixed_data(table, columns), _points(table, columns, y=target, x=columns.x)
+        refusal, points = _mixed_data(table, columns), points_of(table, columns, y=target, x=columns.x)
         return [LawRecord(target, against, None, form, None, refusal, points) for form, _ in forms]
     groups = [(None, table)] if columns.budget is None else list(table.groupby(columns.budget))
     data = {
-        None if budget is None else float(budget): _points(most_unique(group, columns), columns, y=target, x=columns.x)
+        None if budget is None else float(budget): points_of(
+            most_unique(group, columns), columns, y=target, x=columns.x
+        )
         for budget, group in groups
         if columns.budgets is None or budget in columns.budgets
     }
@@ -73,7 +68,7 @@ def against_size(
         for budget, rows in data.items():
             fit = _with_noise(fits[budget], pooled, pooled_test)
             x = rows["x"].to_numpy(float)
-            records.append(_record(target, against, budget, form, fit, rows, (x,), holdout))
+            records.append(record_of(target, against, budget, form, fit, rows, (x,), holdout))
     order = list(data)
     return sorted(records, key=lambda record: order.index(record.budget))
 
@@ -97,7 +92,7 @@ def _mixed_data(table: pd.DataFrame, columns: Columns) -> CannotFit:
     )
 
 
-def _points(table: pd.DataFrame, columns: Columns, **parts: str | None) -> pd.DataFrame:
+def points_of(table: pd.DataFrame, columns: Columns, **parts: str | None) -> pd.DataFrame:
     """What a fit takes, by part, with `run`; where nothing names the runs also `row`, as the file's reader counts.
 
     A study's runs are called by their folders, which say depth and seed beside the trial.
@@ -194,7 +189,7 @@ def against_compute(
         refusal = CannotFit("too_few_sizes", f"{curve}; train {FRONTIER_SIZES} sizes or more", sizes)
         return [LawRecord(target, "compute", None, form, None, refusal, data) for form, _ in _forms(offsets)]
     return [
-        _record(target, "compute", None, form, _one_variable(data, offset, words, fixed=fixed), data, (x,), holdout)
+        record_of(target, "compute", None, form, _one_variable(data, offset, words, fixed=fixed), data, (x,), holdout)
         for form, offset in _forms(offsets)
     ]
 
@@ -215,7 +210,7 @@ def given_loss(
     families = table[family] if family else pd.Series("all rows", index=table.index)
     records = []
     for family, part in table[table[loss].notna()].groupby(families):
-        data = _points(part, columns, y=target, x=loss)
+        data = points_of(part, columns, y=target, x=loss)
         x, y, runs = (data[name].to_numpy() for name in ("x", "y", "run"))
 
         def fit(mask: np.ndarray, x=x, y=y, runs=runs) -> Law:
@@ -224,7 +219,7 @@ def given_loss(
             return replace(law, resamples=RESAMPLES)
 
         # hidden: the lowest losses, which is where the curve will be asked
-        records.append(_record(target, "loss", None, f"{GIVEN_LOSS.name}, {family}", fit, data, (x,), holdout, 1 / x))
+        records.append(record_of(target, "loss", None, f"{GIVEN_LOSS.name}, {family}", fit, data, (x,), holdout, 1 / x))
     return records
 
 
@@ -233,7 +228,7 @@ def against_trajectories(trunks: Trajectories, conventions: dict, holdout: int) 
     words = {"x": conventions["C"] + "; unfinished: training loss on the trunk, before any anneal"}
     x = trunks.frontier["x"].to_numpy(float)
     return [
-        _record(
+        record_of(
             "train_loss",
             "compute, trajectories",
             None,
@@ -245,96 +240,6 @@ def against_trajectories(trunks: Trajectories, conventions: dict, holdout: int) 
         )
         for form, offset in _forms(())
     ]
-
-
-def against_both(
-    table: pd.DataFrame,
-    columns: Columns,
-    target: str,
-    conventions: dict,
-    holdout: int,
-    delta: float,
-    key: int,
-    fixed: Fixed = NOTHING,
-) -> list[LawRecord]:
-    """Chinchilla's form and the one with tied exponents, over all budgets; the coupled one where rows ask for it."""
-    data = _points(table, columns, y=target, x=columns.params, data=columns.data)
-    inputs = (data["x"].to_numpy(), data["data"].to_numpy())
-    y, runs = data["y"].to_numpy(), data["run"].to_numpy()
-    words = {"params": conventions["N"], "data": conventions["D"]}
-
-    def chinchilla(mask: np.ndarray) -> Law:
-        given = inputs[0][mask], inputs[1][mask], y[mask], delta, runs[mask]
-        law = fit_chinchilla(*given, conventions=words, fix=fixed.of(CHINCHILLA))
-        return replace(law, resamples=RESAMPLES)
-
-    def tied(mask: np.ndarray) -> Law:
-        given = inputs[0][mask], inputs[1][mask], y[mask], runs[mask]
-        law = fit_tied(*given, conventions=words, fix=fixed.of(TIED))
-        return replace(law, resamples=RESAMPLES)
-
-    def coupled(mask: np.ndarray) -> Law:
-        given = inputs[0][mask], inputs[1][mask], y[mask], delta or LEAST_DELTA, runs[mask]
-        return replace(fit_coupled(*given, conventions=words, fix=fixed.of(COUPLED)), resamples=RESAMPLES)
-
-    records = [
-        _record(target, "params, data", None, CHINCHILLA.name, chinchilla, data, inputs, holdout, inputs[key]),
-        _record(target, "params, data", None, TIED.name, tied, data, inputs, holdout, inputs[key]),
-    ]
-    if holdout and _asks_for_coupling(records[0].law, coupled):
-        bent = _record(target, "params, data", None, COUPLED.name, coupled, data, inputs, holdout, inputs[key])
-        if bent.backtests and best_form([*records, bent]) is bent:
-            records.append(bent)
-    return records
-
-
-def _asks_for_coupling(plain: Law | None, coupled: Fit) -> bool:
-    """Whether two more coefficients fit the rows better than chance lets them (Bayes's criterion), before a backtest.
-
-    Rows of Chinchilla's law pass once in as many studies as there are rows; their held-out sizes then decide.
-    """
-    if plain is None or plain.noise_sd < EXACT:
-        return False
-    rows = len(plain.residuals)
-    try:
-        bent = coupled(np.ones(rows, bool))
-    except CannotFit:
-        return False
-    more = len(bent.estimator.theta) - len(plain.estimator.theta)
-    gain = np.log(np.square(plain.residuals).sum() / max(np.square(bent.residuals).sum(), rows * EXACT**2))
-    return bool(rows * gain > more * np.log(rows))
-
-
-def repeated(
-    table: pd.DataFrame,
-    columns: Columns,
-    target: str,
-    conventions: dict,
-    holdout: int,
-    delta: float,
-    key: int,
-    fixed: Fixed = NOTHING,
-) -> list[LawRecord]:
-    """The joint law in which repeated data wear out."""
-    parts = {"x": columns.params, "data": columns.data, "unique": columns.unique, "epochs": columns.epochs}
-    data = _points(table, columns, y=target, **parts)
-    inputs = tuple(data[part].to_numpy() for part in ("x", "unique", "epochs"))
-    y, runs = data["y"].to_numpy(), data["run"].to_numpy()
-    words = {"params": conventions["N"], "unique_data": conventions["U"], "epochs": conventions["epochs"]}
-
-    def fit(mask: np.ndarray) -> Law:
-        law = fit_repeated(
-            *(values[mask] for values in inputs),
-            y[mask],
-            runs[mask],
-            delta=delta or LEAST_DELTA,
-            conventions=words,
-            fix=fixed.of(REPEATED),
-        )
-        return replace(law, resamples=RESAMPLES)
-
-    hidden = data[("x", "data")[key]].to_numpy()
-    return [_record(target, "params, data, epochs", None, REPEATED.name, fit, data, inputs, holdout, hidden)]
 
 
 def _forms(offsets: tuple[float, ...]) -> list[tuple[str, str | float]]:
@@ -381,7 +286,7 @@ def _with_names(fit: Fit, data: pd.DataFrame) -> Fit:
     return named
 
 
-def _record(
+def record_of(
     target: str,
     against: str,
     budget: float | None,

@@ -28,7 +28,7 @@ from analysis.rows.counting import COMPUTE_WORDS, PARAMS_WORDS
 from analysis.rows.falls import fall_checks
 from analysis.rows.names import is_fid
 from analysis.rows.recipe import pooled_notes, recipe_notes
-from analysis.study import fits
+from analysis.study import fits, joint_fits
 from analysis.study.diagnostics import study_collapse, study_isoflop, study_sensitivity
 from analysis.study.fixing import Fixed
 from analysis.study.record import LawRecord, StudyLaws
@@ -108,9 +108,9 @@ def fit_study(
         if columns.compute:
             laws.append(partial(fits.against_compute, *common, offsets, fixed))
         if columns.params and columns.data:
-            laws.append(partial(fits.against_both, *common, delta, by_budget, fixed))
+            laws.append(partial(joint_fits.against_both, *common, delta, by_budget, fixed))
         if columns.params and columns.epochs:
-            laws.append(partial(fits.repeated, *common, delta, by_budget, fixed))
+            laws.append(partial(joint_fits.repeated, *common, delta, by_budget, fixed))
         if columns.loss and is_fid(target):
             laws.append(partial(fits.given_loss, table, columns, target, holdout, fixed))
 

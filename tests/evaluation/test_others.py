@@ -9,7 +9,8 @@ from PIL import Image
 from var_scaling.evaluation.features import image_bytes, reference_features
 from var_scaling.evaluation.fid import measure
 from var_scaling.evaluation.frechet import Gaussian
-from var_scaling.evaluation.others import FileReference, measure_set, open_reference, open_set, set_features
+from var_scaling.evaluation.others import FileReference, measure_set, open_reference, set_features
+from var_scaling.evaluation.set_files import open_set
 
 COUNT = 400
 
